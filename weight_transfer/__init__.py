@@ -1,0 +1,1 @@
+"""Keras ResNet checkpoints to PyTorch, with proof."""
