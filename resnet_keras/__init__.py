@@ -1,1 +1,32 @@
-"""."""
+"""The Keras twin: the same blocks, stages, heads and names as `resnet_torch`."""
+
+from resnet_keras.blocks import basic_conv_block, basic_identity_block, conv_block, identity_block
+from resnet_keras.head import head
+from resnet_keras.resnet import (
+    create_resnet,
+    resnet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+)
+from resnet_keras.stages import stage
+from resnet_keras.stem import stem
+
+__all__ = [
+    "basic_conv_block",
+    "basic_identity_block",
+    "conv_block",
+    "create_resnet",
+    "head",
+    "identity_block",
+    "resnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "stage",
+    "stem",
+]

@@ -1,1 +1,37 @@
-"""."""
+"""The PyTorch twin: the same blocks, stages, heads and names as `resnet_keras`."""
+
+from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
+from resnet_torch.head import head
+from resnet_torch.padding import SamePad2d
+from resnet_torch.resnet import (
+    ResNet,
+    create_resnet,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+)
+from resnet_torch.stages import stage
+from resnet_torch.stem import stem
+
+__all__ = [
+    "BatchNorm2d",
+    "ResNet",
+    "ResidualBlock",
+    "SamePad2d",
+    "basic_conv_block",
+    "basic_identity_block",
+    "conv_block",
+    "create_resnet",
+    "head",
+    "identity_block",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "stage",
+    "stem",
+]

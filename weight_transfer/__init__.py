@@ -1,1 +1,52 @@
-"""Keras ResNet checkpoints to PyTorch, with proof."""
+"""Keras ResNet checkpoints to PyTorch, with proof. Loads no framework.
+
+Example:
+    >>> import weight_transfer
+    >>> weight_transfer.convert("resnet50.h5", "resnet50.safetensors").num_arrays
+    320
+"""
+
+from weight_transfer.architecture import Architecture, Conventions, Head, Names
+from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
+from weight_transfer.conversion.convert import Conversion, convert
+from weight_transfer.conversion.export import export
+from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.dialects import DIALECTS, Dialect, design
+from weight_transfer.errors import (
+    ArchitectureError,
+    CheckpointError,
+    MappingError,
+    TransferError,
+    VerificationError,
+)
+from weight_transfer.parity.report import TapRow, Verification
+from weight_transfer.parity.verify import verify
+from weight_transfer.version import __version__
+
+__all__ = [
+    "DIALECTS",
+    "Architecture",
+    "ArchitectureError",
+    "Array",
+    "Checkpoint",
+    "CheckpointError",
+    "Conventions",
+    "Conversion",
+    "Dialect",
+    "Head",
+    "Hints",
+    "Identified",
+    "MappingError",
+    "Names",
+    "TapRow",
+    "TransferError",
+    "Verification",
+    "VerificationError",
+    "__version__",
+    "convert",
+    "design",
+    "export",
+    "identify",
+    "read_checkpoint",
+    "verify",
+]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from weight_transfer.architecture import (
     DEPTHS,
+    Activation,
     Architecture,
     BlockKind,
     Conventions,
@@ -40,6 +41,7 @@ class Dialect:
         conventions: What a weights file does not show.
         head: The head its networks usually carry.
         numbered: By depth, the stages whose blocks are named a, b1, b2.
+        spellings: Names that files of this dialect also come with.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Dialect:
     conventions: Conventions
     head: Head = field(default_factory=Head)
     numbered: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    spellings: tuple[Mapping[str, str], ...] = ({},)
 
 
 TUTORIAL = Dialect(
@@ -59,6 +62,7 @@ TUTORIAL = Dialect(
     conventions=Conventions(),
     head=Head(hidden_units=200, classes=10, dropout=0.5),
     numbered=CAFFE_NUMBERED,
+    spellings=({}, {"stem_conv": "conv1"}),
 )
 
 _KERAS_2_NAMES = Names(classifier="fc1000")
@@ -84,7 +88,8 @@ MASK_RCNN = Dialect(
     title="Mask R-CNN's backbone: stem pool 'same', blocks a..w by letter, no head",
     source="matterport/Mask_RCNN mrcnn/model.py resnet_graph",
     names=Names(),
-    conventions=Conventions(pool_padding="same", kernel_initializer="glorot_uniform"),
+    # The detector subtracts its own mean pixel from RGB before the network.
+    conventions=Conventions(pool_padding="same", preprocessing="none", kernel_initializer="glorot_uniform"),
     head=Head(pooling=None, classes=None),
 )
 
@@ -129,6 +134,8 @@ KERAS_APPLICATIONS = Dialect(
         shortcut_first=True,
     ),
     conventions=Conventions(epsilon=1.001e-5, kernel_initializer="glorot_uniform"),
+    # The tutorial's second model: this backbone under the tutorial's head.
+    spellings=({}, {"hidden": "fc_01", "classifier": "fc_final"}),
 )
 
 DIALECTS: Mapping[str, Dialect] = {
@@ -148,8 +155,17 @@ def dialect_named(key: str) -> Dialect:
     return DIALECTS[key]
 
 
+def head_for(dialect: str | Dialect, n_classes: int | None) -> Head:
+    """Returns the dialect's head for this many classes: sigmoid for one, none at all for None."""
+    if n_classes is None:
+        return Head(pooling=None, classes=None)
+    usual = (dialect_named(dialect) if isinstance(dialect, str) else dialect).head
+    activation: Activation = "sigmoid" if n_classes == 1 else "softmax"
+    return dataclasses.replace(usual, pooling=usual.pooling or "avg", classes=n_classes, activation=activation)
+
+
 def design(
-    depth: int | None = 50,
+    depth: int = 50,
     *,
     dialect: str | Dialect = TUTORIAL,
     in_shape: tuple[int | None, int | None, int] = (224, 224, 3),
@@ -182,7 +198,7 @@ def design(
         dialect = dialect_named(dialect)
     if block_counts is None and depth not in DEPTHS:
         raise ArchitectureError(f"depth must be one of {tuple(DEPTHS)}, or give block_counts. Received: {depth=}")
-    default_block, default_counts = DEPTHS[depth if depth in DEPTHS else 50]
+    default_block, default_counts = DEPTHS.get(depth, DEPTHS[50])
     unknown = sorted(set(conventions) - {f.name for f in dataclasses.fields(Conventions)})
     if unknown:
         raise ArchitectureError(f"unknown argument. Received: {', '.join(unknown)}")

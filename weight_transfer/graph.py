@@ -50,8 +50,9 @@ class Layer:
         config: The Keras arguments that decide what it computes.
         weights: Shape of each array by role, in Keras's layout.
         out_shape: Of its output without the batch axis, channels last; None for a free size.
-        module: Path of the PyTorch module with its weights or its output, where there is one.
-        tap: Whether verification compares its output.
+        module: Path of the PyTorch module with its weights, where it has any.
+        tap: Path of the PyTorch module whose output verification compares with this layer's, if
+            it does: after a hidden layer's activation, before the classifier's.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Layer:
     weights: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     out_shape: tuple[int | None, ...] = ()
     module: str | None = None
-    tap: bool = False
+    tap: str | None = None
 
     @property
     def num_parameters(self) -> int:
@@ -170,8 +171,8 @@ class _Builder:
             module=f"{module}.{name}",
         )
 
-    def _relu(self, x: str, name: str, module: str, tap: bool = False) -> str:
-        return self._add(name, "ReLU", (x,), out_shape=self.rows[x].out_shape, module=module, tap=tap)
+    def _relu(self, x: str, name: str, tap: str | None = None) -> str:
+        return self._add(name, "ReLU", (x,), out_shape=self.rows[x].out_shape, tap=tap)
 
     def _stem(self, x: str) -> str:
         names, conventions = self.architecture.names, self.architecture.conventions
@@ -181,7 +182,7 @@ class _Builder:
         padding = "valid" if conventions.stem_padding == "zeros" else "same"
         x = self._conv(x, names.stem_conv, self.architecture.stem_filters, kernel, STEM_STRIDE, padding, "stem")
         x = self._norm(x, names.stem_norm, "stem")
-        x = self._relu(x, names.stem_relu, f"stem.{names.stem_relu}", tap=True)
+        x = self._relu(x, names.stem_relu, tap=f"stem.{names.stem_relu}")
         if conventions.pool_padding == "zeros":
             x = self._zero_pad(x, names.pool_pad, (POOL_PAD, POOL_PAD))
         padding = "same" if conventions.pool_padding == "same" else "valid"
@@ -192,8 +193,7 @@ class _Builder:
             (x,),
             config={"pool_size": list(pool), "strides": [POOL_STRIDE, POOL_STRIDE], "padding": padding},
             out_shape=(*_windows(self._size(x), pool, POOL_STRIDE, padding), self._channels(x)),
-            module="stem",
-            tap=True,
+            tap="stem",
         )
 
     def _block(self, x: str, stage: int, position: int, index: int) -> str:
@@ -209,8 +209,7 @@ class _Builder:
             label = {**fill, "branch": branch}
             if branch != names.branches[0]:
                 previous = names.branches[names.branches.index(branch) - 1]
-                relu = names.relu.format(**fill, branch=previous)
-                y = self._relu(y, relu, f"{module}.residual.{relu}")
+                y = self._relu(y, names.relu.format(**fill, branch=previous))
             padding = "same"
             if stride > 1 and max(kernel) > 1:  # symmetric, as in Caffe; 'same' would pad one side only
                 y = self._zero_pad(y, names.pad.format(**label), (kernel[0] // 2, kernel[1] // 2))
@@ -224,7 +223,7 @@ class _Builder:
             x = self._norm(x, names.norm.format(**label), shortcut)
         inputs = (x, y) if names.shortcut_first else (y, x)
         y = self._add(names.add.format(**fill), "Add", inputs, out_shape=self.rows[y].out_shape)
-        return self._relu(y, names.out.format(**fill), module, tap=True)
+        return self._relu(y, names.out.format(**fill), tap=module)
 
     def _convs(self, strides: int) -> tuple[tuple[tuple[int, int], int], ...]:
         """(kernel, stride) of each convolution on a block's residual branch."""
@@ -244,8 +243,7 @@ class _Builder:
             pooling,
             (x,),
             out_shape=(self._channels(x),),
-            module=f"head.{names.global_pool}",
-            tap=True,
+            tap=f"head.{names.global_pool}",
         )
         if head.hidden_units is not None:
             x = self._dense(x, names.hidden, head.hidden_units, "relu", 1)
@@ -264,7 +262,7 @@ class _Builder:
             weights={"kernel": (self._channels(x), units), "bias": (units,)},
             out_shape=(units,),
             module=f"head.{name}",
-            tap=True,
+            tap=f"head.{name}_relu" if activation == "relu" else f"head.{name}",
         )
 
 

@@ -1,0 +1,135 @@
+"""Batch norm that learns as Keras's: its moving variance, and its way of being frozen."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MovingVariance = Literal["keras3", "tf_keras"]
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` with the two things in which Keras differs in training.
+
+    The output is PyTorch's own, and so are the names in the state dict.
+
+    Args:
+        num_features: Channels.
+        eps: Added to the variance.
+        momentum: Share of the new statistic that one training step takes: 1 - Keras's momentum.
+        moving_variance: What a step adds to the moving variance: the batch's biased variance
+            (``keras3``) or its unbiased one (``tf_keras``, whose kernel is fused like PyTorch's).
+
+    Attributes:
+        frozen: Whether to stay in inference mode whatever `train` says, as a Keras layer with
+            ``trainable=False`` does. PyTorch's ``requires_grad=False`` alone leaves the moving
+            statistics moving.
+
+    Source: keras/src/layers/normalization/batch_normalization.py, call; tf_keras
+    layers/normalization/batch_normalization.py, _fused_batch_norm.
+    """
+
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-3,
+        momentum: float = 0.01,
+        moving_variance: MovingVariance = "keras3",
+    ) -> None:
+        super().__init__(num_features, eps, momentum)
+        self.moving_variance = moving_variance
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> BatchNorm2d:
+        """Sets training mode, except where the layer is frozen."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalizes (N, C, H, W): by its own statistics in training, by the moving ones in inference."""
+        moving = (self.running_mean, self.running_var)
+        if not self.training:
+            return F.batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
+        biased = self.moving_variance == "keras3"
+        return training_step(
+            x, *moving, self.num_batches_tracked, self.weight, self.bias, self.momentum, self.eps, biased
+        )
+
+    def extra_repr(self) -> str:
+        """Shows the rule in the printed module."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum:g}, "
+            f"moving_variance={self.moving_variance!r}, frozen={self.frozen}"
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: MutableMapping[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        # Keras counts no batches, and with a fixed momentum nothing here reads the count.
+        state_dict.setdefault(f"{prefix}num_batches_tracked", torch.tensor(0))
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+@torch.fx.wrap  # one node of a traced graph: tracing must not move the statistics
+def training_step(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+    biased: bool,
+) -> Tensor:
+    """Normalizes (N, C, H, W) by its own mean and variance, and moves the statistics in place.
+
+    Args:
+        x: Input.
+        running_mean: (C,), changed.
+        running_var: (C,), changed.
+        num_batches_tracked: (), changed.
+        weight: Gamma, (C,).
+        bias: Beta, (C,).
+        momentum: Share of the new statistic.
+        eps: Added to the variance.
+        biased: Whether the batch's biased variance goes into ``running_var``.
+
+    Returns:
+        Like ``x``.
+    """
+    num_batches_tracked.add_(1)
+    n = x.numel() // x.shape[1]
+    if n == 1:
+        return _single_value(x, running_mean, running_var, weight, bias, momentum)
+    if not biased:
+        return F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
+    # The kernel adds momentum * n / (n - 1) * variance. It gets an empty vector to add it to,
+    # because autograd keeps the vector it is given, and would refuse one that is changed afterwards.
+    increment = torch.zeros_like(running_var)
+    y = F.batch_norm(x, running_mean, increment, weight, bias, True, momentum, eps)
+    running_var.mul_(1 - momentum).add_(increment, alpha=(n - 1) / n)
+    return y
+
+
+def _single_value(
+    x: Tensor, running_mean: Tensor, running_var: Tensor, weight: Tensor, bias: Tensor, momentum: float
+) -> Tensor:
+    """A step on one value per channel, its own mean with variance 0.
+
+    PyTorch refuses it. Keras goes on, and may have to: a last batch of one 32 x 32 image is one
+    value per channel in stage 5.
+    """
+    running_mean.lerp_(x.detach().flatten().to(running_mean.dtype), momentum)
+    running_var.mul_(1 - momentum)
+    nothing = x - x  # not zeros: its gradient is zero, where that of a constant would be missing
+    return (nothing * weight[:, None, None] + bias[:, None, None]).to(x.dtype)

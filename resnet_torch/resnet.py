@@ -1,0 +1,279 @@
+"""The whole network, and its named depths."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from resnet_torch.batch_norm import BatchNorm2d, MovingVariance
+from resnet_torch.head import head as make_head
+from resnet_torch.stages import stage as make_stage
+from resnet_torch.stem import stem as make_stem
+from weight_transfer.architecture import Architecture, Head
+from weight_transfer.dialects import design as draw
+from weight_transfer.dialects import head_for
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.graph import layers
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(dim=1),
+    "sigmoid": torch.sigmoid,
+    "linear": lambda logits: logits,
+}
+
+
+class ResNet(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="keras-resnet-to-torch",
+    pipeline_tag="image-classification",
+    tags=["resnet"],
+    paper_url="https://arxiv.org/abs/1512.03385",
+):
+    """A residual network: stem, stages, head.
+
+    The modules carry the Keras layers' names, so that the state dict reads
+    ``stages.stage2.a.residual.res2a_branch2a.weight``. `save_pretrained`, `from_pretrained` and
+    `push_to_hub` are those of the Hugging Face Hub, and work on local folders.
+
+    Args:
+        architecture: What to build.
+        moving_variance: Which Keras batch norm learns like: ``keras3`` or ``tf_keras``. Matters
+            in training alone.
+
+    Attributes:
+        architecture: What was built.
+        moving_variance: The rule of every batch norm.
+
+    Raises:
+        ArchitectureError: No such network exists.
+
+    Example:
+        >>> from weight_transfer.dialects import design
+        >>> model = ResNet(design(18, in_shape=(32, 32, 3)))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(self, architecture: Architecture, moving_variance: MovingVariance = "keras3") -> None:
+        super().__init__()
+        if moving_variance not in get_args(MovingVariance):
+            raise ArchitectureError(
+                f"moving_variance must be one of {get_args(MovingVariance)}. Received: {moving_variance=}"
+            )
+        layers(architecture)  # raises where two names are equal or the input is too small, as Keras would
+        self.architecture = a = architecture
+        self.moving_variance = moving_variance
+        self.stem = make_stem(a.in_shape[2], a.stem_filters, a.conventions, a.names)
+        self.stages = _stages(a)
+        self.head = make_head(a.filters[-1][-1], a.head, a.names)
+        for norm in _batch_norms(self):
+            norm.moving_variance = moving_variance
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the logits.
+
+        Args:
+            x: Preprocessed images, (N, C, H, W), where Keras has (N, H, W, C).
+
+        Returns:
+            (N, classes); without a classifier (N, channels), or without pooling the last feature map.
+        """
+        logits: Tensor = self.head(self.stages(self.stem(x)))
+        return logits
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Returns what the Keras model returns: probabilities, where it ends in softmax or sigmoid.
+
+        Runs in inference mode, without gradients, and leaves each module's mode as it was.
+
+        Args:
+            x: Preprocessed images, (N, C, H, W).
+
+        Returns:
+            As `forward`.
+        """
+        with _inference(self):
+            y = self(x)
+            return y if self.architecture.head.classes is None else ACTIVATIONS[self.architecture.head.activation](y)
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns the feature maps that detectors and segmenters build on.
+
+        Args:
+            x: Preprocessed images, (N, C, H, W).
+
+        Returns:
+            ``stem`` (N, channels, H / 4, W / 4), ``stage2`` at the same size, then each stage at
+            half the size of the one before.
+        """
+        maps = {"stem": self.stem(x)}
+        x = maps["stem"]
+        for name, stage in self.stages.named_children():
+            x = maps[name] = stage(x)
+        return maps
+
+    def freeze(self, *parts: str) -> None:
+        """Stops parts from learning, as ``trainable = False`` does in Keras.
+
+        Their weights get no gradient, and their batch norms stay in inference mode whatever
+        `train` says.
+
+        Args:
+            *parts: ``stem``, ``stage2`` and so on, ``head``; none means all of them.
+
+        Raises:
+            ArchitectureError: There is no such part.
+
+        Example:
+            >>> model = resnet18(in_shape=(32, 32, 3))
+            >>> model.freeze("stem", "stage2")
+        """
+        self._set_trainable(parts, trainable=False)
+
+    def unfreeze(self, *parts: str) -> None:
+        """Undoes `freeze`.
+
+        Args:
+            *parts: ``stem``, ``stage2`` and so on, ``head``; none means all of them.
+
+        Raises:
+            ArchitectureError: There is no such part.
+        """
+        self._set_trainable(parts, trainable=True)
+
+    def _set_trainable(self, parts: tuple[str, ...], trainable: bool) -> None:
+        known = {"stem": self.stem, **dict(self.stages.named_children()), "head": self.head}
+        unknown = sorted(set(parts) - set(known))
+        if unknown:
+            raise ArchitectureError(f"no such part. Expected any of {', '.join(known)}. Received: {', '.join(unknown)}")
+        for part in parts or known:
+            known[part].requires_grad_(trainable)
+            for norm in _batch_norms(known[part]):
+                norm.frozen = not trainable
+                norm.train(self.training)
+
+    # The two below are the mixin's, made to read the architecture and to load strictly.
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, architecture: Architecture | Mapping[str, Any] | None = None, strict: bool = True, **arguments: Any
+    ) -> ResNet:
+        if not isinstance(architecture, Architecture):
+            architecture = Architecture.from_dict(architecture or {})
+        model: ResNet = super()._from_pretrained(architecture=architecture, strict=strict, **arguments)
+        return model
+
+    @classmethod
+    def _load_as_safetensor(  # type: ignore[override]  # the mixin's T is this class
+        cls, model: ResNet, model_file: str, map_location: str, strict: bool
+    ) -> ResNet:
+        # assign: a float64 file makes a float64 model.
+        model.load_state_dict(load_file(model_file, device=map_location), strict=strict, assign=True)
+        return model.eval()
+
+
+def _stages(a: Architecture) -> nn.Sequential:
+    """Returns all stages, named ``stage2`` and so on."""
+    stages: OrderedDict[str, nn.Module] = OrderedDict()
+    in_channels = a.stem_filters
+    for position, stage in enumerate(a.stages):
+        strides = (1, 1) if position == 0 else (2, 2)  # the stem's pool has halved already
+        stages[f"stage{stage}"] = make_stage(
+            in_channels,
+            a.middle_kernel_size,
+            a.filters[position],
+            stage,
+            a.block_counts[position],
+            strides,
+            a.block,
+            a.conventions,
+            a.names,
+        )
+        in_channels = a.filters[position][-1]
+    return nn.Sequential(stages)
+
+
+def _batch_norms(module: nn.Module) -> Iterator[BatchNorm2d]:
+    return (m for m in module.modules() if isinstance(m, BatchNorm2d))
+
+
+@contextmanager
+def _inference(model: nn.Module) -> Iterator[None]:
+    """Inference mode without gradients; afterwards each module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def create_resnet(
+    in_shape: tuple[int | None, int | None, int] = (224, 224, 3),
+    n_classes: int | None = 10,
+    *,
+    depth: int = 50,
+    dialect: str = "tutorial",
+    head: Head | None = None,
+    moving_variance: MovingVariance = "keras3",
+    **design: Any,
+) -> ResNet:
+    """Builds a ResNet; without further arguments the tutorial's ResNet-50.
+
+    Args:
+        in_shape: (H, W, C) of an image as in Keras, though the model takes (N, C, H, W); H and W may be None.
+        n_classes: Classes of the classifier; None ends with the feature map.
+        depth: 18, 34, 50, 101 or 152.
+        dialect: Names and conventions, a key of `weight_transfer.DIALECTS`.
+        head: What follows the last stage, in place of the dialect's head for ``n_classes``.
+        moving_variance: Which Keras batch norm learns like: ``keras3`` or ``tf_keras``.
+        **design: Further arguments of `weight_transfer.design`: ``block``, ``block_counts``,
+            ``filters``, ``stem_filters``, ``middle_kernel_size``, and any of the conventions.
+
+    Returns:
+        A model, (N, C, H, W) to (N, n_classes) logits.
+
+    Raises:
+        ArchitectureError: No such network exists.
+
+    Example:
+        >>> create_resnet((97, 225, 1), n_classes=5, depth=18).architecture.depth
+        18
+    """
+    head = head or head_for(dialect, n_classes)
+    return ResNet(draw(depth, dialect=dialect, in_shape=in_shape, head=head, **design), moving_variance)
+
+
+def resnet18(**arguments: Any) -> ResNet:
+    """`create_resnet` with 18 layers in basic blocks."""
+    return create_resnet(depth=18, **arguments)
+
+
+def resnet34(**arguments: Any) -> ResNet:
+    """`create_resnet` with 34 layers in basic blocks."""
+    return create_resnet(depth=34, **arguments)
+
+
+def resnet50(**arguments: Any) -> ResNet:
+    """`create_resnet` with 50 layers in bottlenecks."""
+    return create_resnet(depth=50, **arguments)
+
+
+def resnet101(**arguments: Any) -> ResNet:
+    """`create_resnet` with 101 layers in bottlenecks."""
+    return create_resnet(depth=101, **arguments)
+
+
+def resnet152(**arguments: Any) -> ResNet:
+    """`create_resnet` with 152 layers in bottlenecks."""
+    return create_resnet(depth=152, **arguments)

@@ -1,0 +1,29 @@
+"""Verification without starting two processes for each: Keras in the long-lived one, torch in pytest's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from resnet_torch.comparison import compare
+
+
+def record(request: dict[str, Any]) -> dict[str, Any]:
+    """Runs on Keras's side."""
+    from resnet_keras import recording
+
+    return recording.record(request)
+
+
+def run_sides_here(monkeypatch: pytest.MonkeyPatch, keras_side: Callable[..., Any]) -> None:
+    """Makes `verify` call the same functions that its two processes run."""
+
+    def run_side(module: str, request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
+        if module == "resnet_keras.recording":
+            return keras_side(record, request)
+        devices = [device for device in request["devices"] if device == "cpu"]
+        return compare({**request, "devices": devices})
+
+    monkeypatch.setattr("weight_transfer.parity.verify.run_side", run_side)

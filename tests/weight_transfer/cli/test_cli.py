@@ -1,0 +1,238 @@
+"""The command line as a person and as a script meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+
+from weight_transfer import __version__
+
+COMMAND = [sys.executable, "-m", "weight_transfer"]
+FRAMEWORKS = ("torch", "tensorflow", "keras", "tf_keras")
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300)
+
+
+def loaded_frameworks(*arguments: str | Path) -> list[str]:
+    """Which frameworks one command loads, asked of `sys.modules` in its own process when it ends."""
+    code = (
+        "import sys, atexit, json\n"
+        f"found = lambda: [name for name in {FRAMEWORKS!r} if name in sys.modules]\n"
+        "atexit.register(lambda: print(json.dumps(found()), file=sys.stderr))\n"
+        f"sys.argv = ['weight-transfer', *{[str(a) for a in arguments]!r}]\n"
+        "from weight_transfer.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
+
+
+def test_help_inspect_and_convert_load_no_framework(model, tmp_path):
+    assert loaded_frameworks("--help") == []
+    assert loaded_frameworks("inspect", model) == []
+    assert loaded_frameworks("convert", model, "-o", tmp_path / "m.safetensors") == []
+    assert loaded_frameworks("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras") == []
+    assert loaded_frameworks("verify", "--help") == []
+
+
+def test_help_shows_the_commands_and_an_example_each():
+    text = run("--help").stdout
+    for command in ("inspect", "convert", "verify", "demo"):
+        assert command in text
+        assert f"$ weight-transfer {command}" in run(command, "--help").stdout
+
+
+def test_version():
+    assert run("--version").stdout.strip() == __version__
+
+
+def test_inspect_shows_the_architecture(model):
+    done = run("inspect", model)
+    assert done.returncode == 0
+    for text in ("ResNet-11", "tutorial", "written by Keras", "sha256", "stage3", "preprocessing caffe"):
+        assert text in done.stdout
+
+
+def test_inspect_json_holds_the_same(model):
+    found = json.loads(run("inspect", model, "--json").stdout)
+    assert found["name"] == "ResNet-11"
+    assert found["num_arrays"] == len(found["arrays"]) == 76
+    assert found["arrays"]["conv/kernel"] == {"shape": [7, 7, 3, 4], "dtype": "float32"}
+    assert found["architecture"]["block_counts"] == [2, 1]
+    assert sum(part["arrays"] for part in found["parts"]) == 76
+
+
+def test_inspect_lists_arrays_when_asked(model):
+    assert "res2a_branch2a/kernel" not in run("inspect", model).stdout
+    assert "res2a_branch2a/kernel" in run("inspect", model, "--arrays").stdout
+
+
+def test_inspect_shows_a_sound_file_of_unknown_architecture(tmp_path):
+    path = checkpoints.legacy_weights(tmp_path / "w.h5", {"conv2d_1/kernel": np.ones((3, 3, 3, 4), np.float32)})
+    done = run("inspect", path)
+    assert done.returncode == 0
+    assert "architecture not told" in done.stdout
+    assert json.loads(run("inspect", path, "--json").stdout)["architecture"] is None
+
+
+def test_convert_and_back(model, tmp_path):
+    done = run("convert", model, "-o", tmp_path / "m.safetensors", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["num_arrays"] == 76
+    assert "76 of 76 arrays" in run("convert", model, "-o", tmp_path / "m.safetensors").stdout
+    assert "converted safetensors" in run("inspect", tmp_path / "m.safetensors").stdout
+    done = run("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras")
+    assert done.returncode == 0
+    assert run("inspect", tmp_path / "back.keras").returncode == 0
+
+
+def test_flags_reach_the_conversion(tmp_path):
+    weights = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-2.2"), weights_only=True)
+    options = ["--dialect", "keras-2.1", "--epsilon", "0.002", "--stride-in", "3x3", "--stem-padding", "same"]
+    options += ["--pool-padding", "same", "--preprocessing", "tf", "--input-size", "65x33", "--pooling", "max"]
+    done = run("convert", weights, "-o", tmp_path / "w.safetensors", "--json", *options)
+    found = json.loads(done.stdout)["architecture"]
+    assert found["in_shape"] == [65, 33, 3]
+    assert found["conventions"]["epsilon"] == 0.002
+    assert found["conventions"]["stride_in"] == "3x3"
+    assert found["conventions"]["stem_padding"] == found["conventions"]["pool_padding"] == "same"
+    assert found["conventions"]["preprocessing"] == "tf"
+    assert found["dialect"] == "keras-2.1"
+
+
+def nan_weight(folder: Path) -> Path:
+    arrays = checkpoints.arrays_of(checkpoints.small())
+    arrays["conv/bias"][0] = np.nan
+    return checkpoints.legacy_weights(folder / "nan.h5", arrays)
+
+
+def without_an_array(folder: Path) -> Path:
+    arrays = checkpoints.arrays_of(checkpoints.small())
+    del arrays["bn2a_branch1/gamma"]
+    return checkpoints.legacy_weights(folder / "missing.h5", arrays)
+
+
+def with_an_extra_array(folder: Path) -> Path:
+    arrays = checkpoints.arrays_of(checkpoints.small())
+    arrays["attention/kernel"] = np.ones((3, 3), np.float32)
+    return checkpoints.legacy_weights(folder / "extra.h5", arrays)
+
+
+def truncated(folder: Path) -> Path:
+    whole = checkpoints.checkpoint(folder / "whole.h5", checkpoints.small()).read_bytes()
+    return written(folder / "truncated.h5", whole[: len(whole) // 2])
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 102967424\n"
+BAD_FILES = {
+    "an empty file": (lambda folder: written(folder / "a.h5", b""), "empty"),
+    "a Git LFS pointer": (lambda folder: written(folder / "a.h5", LFS), "Git LFS"),
+    "an HTML page": (lambda folder: written(folder / "a.h5", b"<!DOCTYPE html><html></html>"), "web page"),
+    "a truncated file": (truncated, "truncated"),
+    "a missing file": (lambda folder: folder / "nowhere.h5", "nowhere.h5"),
+    "a folder": (lambda folder: folder, "folder"),
+    "a NaN weight": (nan_weight, "conv/bias: 1 of 4 numbers are not finite"),
+    "a missing array": (without_an_array, "bn2a_branch1/gamma"),
+    "an extra array": (with_an_extra_array, "attention/kernel"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_FILES)
+def test_bad_input_is_one_message_exit_2_and_nothing_written(what, tmp_path):
+    make, text = BAD_FILES[what]
+    source = make(tmp_path)
+    before = set(os.listdir(tmp_path))
+    done = run("convert", source, "-o", tmp_path / "out.safetensors")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert set(os.listdir(tmp_path)) == before
+
+
+BAD_REQUESTS = {
+    "a wrong architecture": (["--depth", "50"], "out.safetensors", "Missing"),
+    "an unknown depth": (["--depth", "51"], "out.safetensors", "depth must be one of"),
+    "an unknown dialect": (["--dialect", "klingon"], "out.safetensors", "unknown dialect"),
+    "a wrong size": (["--input-size", "224"], "out.safetensors", "--input-size must be HxW"),
+    "output equal to input": ([], "model.h5", "the output is the input"),
+    "a missing output folder": ([], "no/out.safetensors", "does not exist"),
+    "an output that is a folder": ([], ".", "is a folder"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_REQUESTS)
+def test_bad_requests_are_one_message_exit_2_and_nothing_written(what, model, tmp_path):
+    options, output, text = BAD_REQUESTS[what]
+    before = model.read_bytes()
+    done = run("convert", model, "-o", tmp_path / output, *options)
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["model.h5"]
+    assert model.read_bytes() == before
+
+
+def test_unknown_options_and_missing_arguments_exit_2(model):
+    assert run("convert", model).returncode == 2
+    assert run("convert", model, "-o", "x", "--nonsense").returncode == 2
+    assert run("translate").returncode == 2
+
+
+def test_back_to_an_unknown_container_is_refused(model, tmp_path):
+    run("convert", model, "-o", tmp_path / "m.safetensors")
+    done = run("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.onnx")
+    assert done.returncode == 2
+    assert ".keras" in done.stderr
+
+
+def test_shell_completion_is_there():
+    assert "_WEIGHT_TRANSFER_COMPLETE" in completion_script()
+
+
+def completion_script() -> str:
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [str(Path(sys.executable).parent / "weight-transfer"), "--show-completion", "bash"]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60).stdout
+
+
+@pytest.mark.slow
+def test_demo_then_verify_through_real_processes(tmp_path, keras_side):
+    """The whole way through the processes that people start; a planted epsilon makes `verify` exit 1."""
+    done = run("demo", "--depth", "18", "--json", "--folder", tmp_path / "demo")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["verify"]["passed"]
+    assert found["verify"]["reference"] == "file"
+    assert found["convert"]["num_arrays"] == found["verify"]["weights_equal"]
+    source, port = tmp_path / "demo" / "resnet18.h5", tmp_path / "demo" / "resnet18.safetensors"
+    content = port.read_bytes()
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(content.replace(b'\\"epsilon\\": 0.001', b'\\"epsilon\\": 1e-05'))
+    done = run("verify", source, broken)
+    assert done.returncode == 1
+    assert "DIFFERS" in done.stdout
+    assert "first at conv1_relu" in done.stdout

@@ -1,0 +1,145 @@
+"""A port against Keras: every depth, kernel, input, head and dialect at 1e-12 in float64, and back bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import keras_loading
+import keras_resnets
+import numpy as np
+import pytest
+from sides import run_sides_here
+
+from weight_transfer import Head, Hints, Verification, convert, export, read_checkpoint, verify
+from weight_transfer.conversion.identify import without_nesting
+from weight_transfer.parity.tolerances import TOLERANCES
+
+pytestmark = pytest.mark.slow
+
+SMALL = {"stem_filters": 8, "block_counts": (2, 2), "filters": ((8, 8, 32), (16, 16, 64))}
+NETWORKS = {
+    "depth 18": {"in_shape": (64, 64, 3), "depth": 18},
+    "depth 34": {"in_shape": (64, 64, 3), "depth": 34},
+    "depth 50": {"in_shape": (64, 64, 3), "depth": 50},
+    "depth 101": {"in_shape": (64, 64, 3), "depth": 101},
+    "depth 152": {"in_shape": (64, 64, 3), "depth": 152},
+    "kernel 5": {"in_shape": (64, 64, 3), "middle_kernel_size": 5, **SMALL},
+    "kernel 3x5": {"in_shape": (64, 64, 3), "middle_kernel_size": (3, 5), **SMALL},
+    "97x225x1": {"in_shape": (97, 225, 1), "depth": 50},
+    "any size": {"in_shape": (None, None, 3), **SMALL},
+    "4 channels": {"in_shape": (64, 48, 4), **SMALL},
+    "imagenet head": {"in_shape": (64, 64, 3), "head": Head(classes=7), **SMALL},
+    "one class": {"in_shape": (64, 64, 3), "n_classes": 1, **SMALL},
+    "linear head": {"in_shape": (64, 64, 3), "head": Head(classes=7, activation="linear"), **SMALL},
+    "max pooled head": {"in_shape": (64, 64, 3), "head": Head(pooling="max", classes=7), **SMALL},
+    "no head": {"in_shape": (64, 64, 3), "n_classes": None, **SMALL},
+    "no head, pooled": {"in_shape": (64, 64, 3), "head": Head(pooling="avg", classes=None), **SMALL},
+    "stride in the 3x3": {"in_shape": (65, 64, 3), "stride_in": "3x3", **SMALL},
+    "no conv bias": {"in_shape": (65, 64, 3), "conv_bias": False, **SMALL},
+    "keras-2.1": {"in_shape": (64, 65, 3), "dialect": "keras-2.1", **SMALL},
+    "keras-2.2": {"in_shape": (64, 65, 3), "dialect": "keras-2.2", **SMALL},
+    "keras-resnet": {"in_shape": (64, 65, 3), "dialect": "keras-resnet", **SMALL},
+    "keras-resnet 18": {"in_shape": (65, 64, 3), "dialect": "keras-resnet", "depth": 18},
+    "mask-rcnn": {"in_shape": (64, 65, 3), "dialect": "mask-rcnn", "n_classes": None, **SMALL},
+    "caffe": {"in_shape": (64, 65, 3), "dialect": "caffe", **SMALL},
+}
+
+
+@pytest.fixture(autouse=True)
+def _sides(monkeypatch, keras_side):
+    run_sides_here(monkeypatch, keras_side)
+
+
+def assert_equal(found: Verification) -> None:
+    assert found.passed, [row for row in found.rows if not row.passed]
+    assert found.worst("float64").errors["float64"] <= TOLERANCES["float64"].error
+    assert found.weights_equal == found.weights_total > 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_path, keras_side):
+    source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **NETWORKS[name])
+    port = tmp_path / "resnet.safetensors"
+    hints = Hints(dialect=NETWORKS[name].get("dialect"))
+    conversion = convert(source, port, hints)
+    found = verify(source, port, hints)
+    assert_equal(found)
+    assert found.reference == "file"
+    num_blocks = sum(conversion.architecture.block_counts)
+    assert len(found.rows) >= 2 + num_blocks + 1  # stem, pool, every block, the output
+    assert_keras_loads_it_back(source, port, tmp_path, keras_side)
+
+
+def assert_keras_loads_it_back(source: Path, port: Path, folder: Path, keras_side) -> None:
+    with read_checkpoint(source) as checkpoint:
+        expected = {name: array.read() for name, array in without_nesting(checkpoint).items()}
+    model = export(port, folder / "back.h5")
+    archive = export(port, folder / "back.keras")
+    weights = export(port, folder / "back.weights.h5")
+    for actual in (
+        keras_side(keras_loading.loaded_model, model),
+        keras_side(keras_loading.loaded_model, archive),
+        keras_side(loaded_into, weights, archive),
+    ):
+        assert actual.keys() == expected.keys()
+        for array, value in expected.items():
+            np.testing.assert_array_equal(actual[array], value, err_msg=array)
+
+
+def loaded_into(path: Path, model_path: Path) -> dict[str, np.ndarray]:
+    """Weights of the archive's model once Keras has zeroed it and loaded the file into it."""
+    import keras
+
+    model = keras.saving.load_model(model_path)
+    model.set_weights([np.zeros_like(value) for value in model.get_weights()])
+    model.load_weights(path)
+    return keras_loading._weights(model)
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+@pytest.mark.parametrize(("name", "num_arrays"), [("ResNet50", 320), ("ResNet101", 626), ("ResNet152", 932)])
+def test_keras_applications(name, num_arrays, include_top, tmp_path, keras_side):
+    arguments = {"input_shape": (224, 224, 3)} if name == "ResNet50" else {"input_shape": (64, 64, 3)}
+    source = keras_side(keras_resnets.application, tmp_path / "model.keras", name, include_top=include_top, **arguments)
+    found = verify(source)
+    assert_equal(found)
+    assert found.weights_total == num_arrays - (0 if include_top else 2)
+
+
+def test_weights_only_file_is_compared_with_the_twin_and_says_so(tmp_path, keras_side):
+    source = keras_side(keras_resnets.application, tmp_path / "weights.h5", "ResNet50", input_shape=(64, 64, 3))
+    found = verify(source, hints=Hints(in_shape=(64, 64)))
+    assert_equal(found)
+    assert found.reference == "twin"
+    assert "twin" in found.loaded_by
+    assert any(line.startswith("epsilon 1.001e-05") for line in found.assumed)
+
+
+def test_nested_backbone_with_frozen_layers(tmp_path, keras_side):
+    source = keras_side(keras_resnets.nested_application, tmp_path / "nested.h5", (64, 64, 3), num_frozen=20)
+    found = verify(source)
+    assert_equal(found)
+    assert found.weights_total == 318 + 4
+
+
+def test_real_imagenet_stem_and_stage_2(shared_data, tmp_path):
+    """Trained weights, three possible conventions: whichever is meant, the port computes it."""
+    source = shared_data / "wild" / "resnet50_notop_imagenet_stem_stage2.h5"
+    for dialect in ("keras-2.2", "keras-2.1", "mask-rcnn"):
+        found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)))
+        assert_equal(found)
+        assert found.weights_total == 66
+
+
+def test_an_all_zero_reference_proves_nothing():
+    row = next(iter(_report().rows))
+    assert row.passed
+    assert not dataclasses.replace(row, peak=0.0).passed
+
+
+def _report() -> Verification:
+    from weight_transfer import TapRow
+
+    row = TapRow("res2a_relu", "cpu", (1, 2, 2, 4), 1.0, {"float64": 0.0}, 0.0, {"float64": 1e-12})
+    return Verification("a", "file", "keras", "b", (), (row,), 1, 1, (), (), {})

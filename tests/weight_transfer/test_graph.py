@@ -1,0 +1,101 @@
+"""The layer graph against the twins that real Keras builds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import keras_resnets
+import pytest
+
+from weight_transfer import Architecture, ArchitectureError, Conventions, Head, design
+from weight_transfer.dialects import DIALECTS, head_for
+from weight_transfer.graph import keras_order, layers, weighted
+
+# He et al. 2015, table 1: multiply-adds x 10^9 of 18 to 152 layers at 224 x 224.
+PAPER = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
+
+
+@pytest.mark.parametrize(("depth", "num_arrays"), [(50, 320), (101, 626), (152, 932)])
+def test_rendered_names_are_those_of_keras_applications(depth, num_arrays, keras_side):
+    rows = keras_order(layers(design(depth, dialect="keras-applications")))
+    assert sum(len(row.weights) for row in rows) == num_arrays
+    assert [row.name for row in rows][1:] == keras_side(keras_resnets.application_layers, f"ResNet{depth}")[1:]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("depth", [18, 50, 101])
+def test_twin_has_the_graphs_layers_in_the_graphs_order(dialect, depth, keras_side):
+    arguments = {"in_shape": (97, 225, 1), "depth": depth, "dialect": dialect}
+    architecture = design(**arguments, head=head_for(dialect, 10))
+    expected = [(row.name, row.class_name, row.out_shape) for row in keras_order(layers(architecture))]
+    assert keras_side(keras_resnets.layer_order, **arguments) == expected
+
+
+@pytest.mark.parametrize("depth", PAPER)
+def test_multiply_adds_are_the_papers(depth):
+    cost = sum(row.multiply_adds for row in layers(design(depth, dialect="keras-applications")))
+    assert abs(cost / 1e9 - PAPER[depth]) < 0.1
+
+
+def test_sizes_of_the_paper():
+    shapes = [row.out_shape for row in layers(design(50)) if row.tap]
+    assert [shape[0] for shape in shapes[:-3]] == [112, 56] + [56] * 3 + [28] * 4 + [14] * 6 + [7] * 3
+
+
+@pytest.mark.parametrize(("padding", "size"), [("zeros", 56), ("same", 56), ("none", 55)])
+def test_stem_pool_padding_decides_56_or_55(padding, size):
+    pool = next(row for row in layers(design(50, pool_padding=padding)) if row.class_name == "MaxPooling2D")
+    assert pool.out_shape == (size, size, 64)
+
+
+def test_free_sizes_stay_free_and_cost_is_not_told():
+    rows = layers(design(18, in_shape=(None, None, 3)))
+    assert rows[1].out_shape == (None, None, 3)
+    assert rows[-1].out_shape == (10,)
+    assert any(row.multiply_adds is None for row in weighted(rows))
+
+
+def test_an_architecture_survives_json():
+    architecture = design(101, dialect="keras-resnet", middle_kernel_size=(3, 5), in_shape=(None, 97, 2))
+    assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
+
+
+BAD = {
+    "depth must be one of": lambda: design(51),
+    "unknown dialect": lambda: design(50, dialect="klingon"),
+    "unknown argument. Received: epsilom": lambda: design(50, epsilom=1.0),
+    "middle_kernel_size must be a pair of odd numbers": lambda: design(50, middle_kernel_size=4),
+    "epsilon must lie between 0 and 1": lambda: design(50, epsilon=0.0),
+    "momentum must lie in 0..1": lambda: design(50, momentum=2.0),
+    "dropout must lie in 0..1": lambda: design(50, head=Head(dropout=1.0)),
+    "stride_in must be one of": lambda: design(50, stride_in="5x5"),
+    "filters must hold 3 numbers": lambda: design(50, filters=((4, 4),) * 4),
+    "block_counts must hold whole numbers": lambda: design(block_counts=(2, 0)),
+    "in_shape must be": lambda: Architecture(in_shape=(224, 224)),  # type: ignore[arg-type]
+    "a classifier needs pooling": lambda: design(50, head=Head(pooling=None)),
+    "hidden_units needs a classifier": lambda: design(50, head=Head(classes=None, hidden_units=3)),
+    "letters end at z": lambda: layers(Architecture(block_counts=(27,))),
+    "not the description of an architecture": lambda: Architecture.from_dict({"block": "basic"}),
+    "the input is too small: nothing is left at layer 'pool1'": lambda: layers(
+        design(18, in_shape=(1, 1, 3), stem_padding="same", pool_padding="none")
+    ),
+    "two layers are both named 'conv'": lambda: layers(
+        Architecture(names=dataclasses.replace(design(50).names, stem_norm="conv"))
+    ),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_impossible_architectures_are_refused_in_words(text):
+    with pytest.raises(ArchitectureError, match=re.escape(text)):
+        BAD[text]()
+
+
+def test_every_dialect_is_a_record_with_its_source():
+    for key, dialect in DIALECTS.items():
+        assert dialect.key == key
+        assert dialect.title
+        assert dialect.source
+        assert isinstance(dialect.conventions, Conventions)

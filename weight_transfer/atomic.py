@@ -1,0 +1,144 @@
+"""Writing a file so that a reader sees the old one or the whole new one, never half of it.
+
+The bytes go to a temporary file beside the output, onto the disk, and only then under the output's name.
+A kill or a full disk on the way leaves the earlier file as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from weight_transfer.errors import TransferError
+
+TEMPORARY_PREFIX = ".weight-transfer-"  # a fixed name: the output's own, made longer, may pass 255 bytes
+TEMPORARY_SUFFIX = ".tmp"
+WRITE_MODE = 0o666  # the kernel takes the umask off it, as for any file a user makes
+
+# What a file system answers that cannot sync a folder, or does not let this user open one.
+CANNOT_SYNC_FOLDER = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EACCES})
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], *, size_bytes: int = 0) -> Iterator[Path]:
+    """Yields a temporary path beside ``path``, and on leaving gives the file written there its name.
+
+    The temporary file exists and is empty; open it by name to write (``open``, ``h5py.File``, ``zipfile.ZipFile``),
+    and close it before leaving. Any exception removes it and leaves ``path`` as it was. A symbolic link at
+    ``path`` is replaced; the file it points to stays.
+
+    Example:
+        >>> with atomic_write("resnet50.safetensors", size_bytes=len(content)) as temporary:
+        ...     temporary.write_bytes(content)
+
+    Args:
+        path: The output file, in a folder that exists.
+        size_bytes: Space the file needs, checked before the first byte; 0 for not known.
+
+    Raises:
+        TransferError: As `check_output`, or the system refused to create, write or rename the file.
+    """
+    output = Path(path)
+    check_output(output, size_bytes=size_bytes)
+    temporary = output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, WRITE_MODE))
+        yield temporary
+        _sync_file(temporary)
+        os.replace(temporary, output)
+    except OSError as error:
+        _remove(temporary)
+        raise TransferError(
+            f"cannot write {output}: {error.strerror or error}. Nothing was left there; an earlier file is unchanged. "
+            "Write to another folder, or mend the cause and try again."
+        ) from error
+    except BaseException:
+        _remove(temporary)
+        raise
+    _sync_folder(output.parent)
+
+
+def check_output(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
+    """Refuses an output that cannot or must not be written; asks only, so call it before long work.
+
+    Args:
+        path: The output file.
+        size_bytes: Space the file needs; 0 for not known.
+
+    Raises:
+        TransferError: The folder is missing or closed to this user, ``path`` is something other than a regular
+            file, or the disk is too full.
+    """
+    output = Path(path)
+    if not os.path.isdir(output.parent):  # Path.is_dir raises where this user may not look
+        raise TransferError(
+            f"the output folder {output.parent} does not exist or cannot be entered. Create it, or name another. "
+            f"Received: output={output}"
+        )
+    status = _status(output)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise TransferError(f"the output {output} exists and is {kind}. Name a file to write.")
+    free_bytes = shutil.disk_usage(output.parent).free
+    if free_bytes < size_bytes:
+        raise TransferError(
+            f"not enough space for {output}: expected {size_bytes:,} bytes, {free_bytes:,} are free. "
+            "Free some space, or name an output on another disk."
+        )
+
+
+def refuse_same_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Refuses an output that is one of the inputs, also by a hard link, a symbolic link or another spelling.
+
+    Raises:
+        TransferError: Writing ``output`` would replace an input.
+    """
+    target = _status(Path(output))
+    for source in inputs:
+        status = _status(Path(source))
+        if target is not None and status is not None and os.path.samestat(target, status):
+            raise TransferError(
+                f"the output is the input: {os.fspath(output)} and {os.fspath(source)} are one file. "
+                "Name another output; the input is never changed."
+            )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What the path leads to, or None where that is nothing (missing, a dangling or circular link)."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # the error that brought us here tells more
+        temporary.unlink()
+
+
+def _sync_file(path: Path) -> None:
+    """Waits until the bytes are on the disk: a rename may reach it before them."""
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Waits until the new name is on the disk, where the file system can."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC_FOLDER:  # the file is whole and in place either way
+            raise TransferError(f"{folder} could not be synced to the disk: {error.strerror}") from error

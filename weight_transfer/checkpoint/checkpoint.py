@@ -1,0 +1,140 @@
+"""A Keras checkpoint as named arrays, read on demand."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from weight_transfer.checkpoint.hdf5 import Stored, read_pieces
+from weight_transfer.checkpoint.keras_zip import open_archive
+from weight_transfer.checkpoint.parsing import Container, Index, parse
+from weight_transfer.checkpoint.refusal import quoted
+from weight_transfer.checkpoint.sharded import open_shards
+from weight_transfer.checkpoint.sniff import kind_of
+from weight_transfer.checkpoint.source import Source, open_source, sha256
+from weight_transfer.errors import CheckpointError, nearest
+
+NDArray = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a checkpoint.
+
+    Attributes:
+        name: ``layer/role``, the names of nested models before it: ``resnet50/conv1/kernel``.
+        shape: In Keras's layout: kernels (kh, kw, c_in, c_out) or (c_in, c_out).
+        dtype: In this machine's byte order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _stored: Stored = field(repr=False)
+    _source: Source = field(repr=False)
+
+    def read(self) -> NDArray:
+        """Reads the numbers into an array of its own, which may be changed.
+
+        Raises:
+            CheckpointError: The file is damaged, or was cut while it was open.
+        """
+        stored, source = self._stored, self._source
+        if stored.offset is None:
+            values = read_pieces(source, stored)
+        else:
+            content = source.read(stored.offset, stored.size_bytes)
+            values = np.frombuffer(content, stored.dtype).reshape(stored.shape)
+        return values.astype(self.dtype, copy=False)
+
+
+class Checkpoint:
+    """An open checkpoint; a context manager.
+
+    Attributes:
+        path: The file that was given.
+        container: Its layout.
+        keras_version: What wrote it, where the file says so.
+        backend: What that ran on, where the file says so.
+        config: The model's config as the file holds it (``{"class_name": ..., "config": ...}``), or None.
+        arrays: Every array by name.
+        skipped: Groups that hold no weights of the model, such as the optimizer's.
+        names_are_counters: Whether layers are only counted (``conv2d_7``), because the file holds no names.
+        size_bytes: Of the file, or of index and shards.
+    """
+
+    def __init__(self, path: Path, index: Index, files: Sequence[Source], sources: Sequence[Source]) -> None:
+        self.path = path
+        self.container: Container = index.container
+        self.keras_version = index.keras_version
+        self.backend = index.backend
+        self.config = index.config
+        self.arrays: Mapping[str, Array] = {
+            name: Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
+            for name, stored in index.arrays.items()
+        }
+        self.skipped = index.skipped
+        self.names_are_counters = index.names_are_counters
+        self.size_bytes = sum(file.size_bytes for file in files)
+        self._files = files
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of the file's bytes; of sharded weights, of the index and then the shards by name."""
+        return sha256(self._files)
+
+    def __getitem__(self, name: str) -> NDArray:
+        if name not in self.arrays:
+            raise CheckpointError(
+                f"{quoted(self.path)}: no array is named {quoted(name)}{nearest(name, list(self.arrays))}. "
+                "Expected one of `checkpoint.arrays`."
+            )
+        return self.arrays[name].read()
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files; arrays that were read stay."""
+        for file in self._files:
+            file.close()
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Opens a Keras checkpoint of any container, told by its content; loads no framework.
+
+    Reads names, shapes and the config; numbers are read when asked for.
+
+    Example:
+        >>> with read_checkpoint("resnet50.h5") as checkpoint:
+        ...     kernel = checkpoint["conv1/kernel"]
+
+    Args:
+        path: A .h5, .hdf5, .keras, .weights.h5 or .weights.json file, whatever its name.
+
+    Raises:
+        CheckpointError: It is no Keras checkpoint, or not a sound one.
+    """
+    path = Path(path)
+    file = open_source(path)
+    files, sources, outer = [file], [file], None
+    kind = kind_of(file)
+    if kind == "zip":
+        weights, outer = open_archive(file)
+        sources = [weights]
+    elif kind == "json":
+        sources, outer = open_shards(path, file)
+        files = [file, *sources]
+    return Checkpoint(path, parse(sources, outer), files, sources)

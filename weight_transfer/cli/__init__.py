@@ -1,0 +1,5 @@
+"""The command line, ``weight-transfer``."""
+
+from weight_transfer.cli.app import main
+
+__all__ = ["main"]

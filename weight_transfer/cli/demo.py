@@ -1,0 +1,81 @@
+"""``weight-transfer demo``: the whole way on a checkpoint that real Keras makes here and now."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from safetensors.numpy import save_file
+
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.cli import options
+from weight_transfer.cli.converting import as_dict, print_conversion
+from weight_transfer.cli.inspecting import describe, print_description
+from weight_transfer.cli.terminal import out, print_json, progress
+from weight_transfer.cli.verifying import DIFFERS, print_verification
+from weight_transfer.conversion.convert import convert
+from weight_transfer.conversion.identify import identify
+from weight_transfer.errors import TransferError
+from weight_transfer.parity.inputs import DEFAULT_SIZE, photographs
+from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.verify import verify
+from weight_transfer.preprocessing import preprocess
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the files go; made if missing.")] = Path("demo"),
+    depth: Annotated[int, typer.Option("--depth", help="18, 34, 50, 101 or 152.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of the weights.")] = 0,
+    json: options.AsJson = False,
+) -> None:
+    """Make a Keras ResNet with seeded weights, inspect it, convert it, and prove the port."""
+    for package in ("resnet_keras", "resnet_torch"):
+        check_installed(package)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise TransferError(
+            f"cannot make the folder {folder}: {error.strerror}. Name another with --folder."
+        ) from error
+    checkpoint, port = folder / f"resnet{depth}.h5", folder / f"resnet{depth}.safetensors"
+    with progress(quiet=json) as bar:
+        _step(json, 1, f"Keras builds a ResNet-{depth} and saves {checkpoint}")
+        _make_checkpoint(depth, seed, checkpoint, lambda share: bar("Keras", share))
+    _step(json, 2, f"weight-transfer inspect {checkpoint}")
+    with read_checkpoint(checkpoint) as opened:
+        identified = identify(opened)
+        inspected = describe(opened, identified)
+    if not json:
+        print_description(inspected, identified)
+    _step(json, 3, f"weight-transfer convert {checkpoint} -o {port}")
+    with progress(quiet=json) as bar:
+        conversion = convert(checkpoint, port, on_progress=lambda done, total: bar("converting", done / total))
+    if not json:
+        print_conversion(conversion)
+    _step(json, 4, f"weight-transfer verify {checkpoint} {port}")
+    with progress(quiet=json) as bar:
+        found = verify(checkpoint, port, on_progress=bar)
+    if json:
+        print_json({"inspect": inspected, "convert": as_dict(conversion), "verify": found.to_dict()})
+    else:
+        print_verification(found)
+    if not found.passed:
+        raise typer.Exit(DIFFERS)
+
+
+def _make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[float], None]) -> None:
+    """Real Keras builds the tutorial's network, draws its weights, fits its statistics to photographs."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "images.safetensors"
+        save_file({"images": preprocess(photographs((DEFAULT_SIZE, DEFAULT_SIZE)), "caffe")}, images)
+        request = {"depth": depth, "seed": seed, "images": str(images), "output": str(output)}
+        run_side("resnet_keras.seeded", request, on_progress)
+
+
+def _step(quiet: bool, number: int, text: str) -> None:
+    if not quiet:
+        out.print(f"\n[bold]{number}[/] {escape(text)}", soft_wrap=True)

@@ -1,0 +1,45 @@
+"""Printing: tables for people, JSON for machines, a bar for whoever waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Prints one JSON object to standard output."""
+    print(json.dumps(value, indent=2))
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """Yields a function of (what, share done); draws a bar on a terminal's stderr, else nothing."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    disable = quiet or not err.is_terminal
+    with Progress(*columns, TimeElapsedColumn(), console=err, transient=True, disable=disable) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
+
+
+def facts(rows: Mapping[str, object]) -> Table:
+    """A table of two columns without lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    return table
+
+
+def bytes_text(size_bytes: int) -> str:
+    """``103.1 MB``."""
+    return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes:,} bytes"

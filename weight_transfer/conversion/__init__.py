@@ -1,0 +1,1 @@
+"""From a Keras checkpoint to a PyTorch state dict, and back."""

@@ -1,0 +1,102 @@
+"""Every array accounted for: what a file holds against what an architecture needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from weight_transfer.architecture import Architecture
+from weight_transfer.checkpoint import Array
+from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.errors import MappingError, listing, nearest
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """The balance of one file against one architecture.
+
+    Attributes:
+        rows: What the architecture needs.
+        arrays: What the file holds, by ``layer/role``.
+        missing: Needed and not there.
+        extra: There and not needed.
+        misfits: There, needed, and of the wrong shape or type, in words.
+    """
+
+    rows: tuple[Row, ...]
+    arrays: Mapping[str, Array]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    misfits: tuple[str, ...]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], architecture: Architecture) -> Accounting:
+        """Balances the arrays against the architecture."""
+        rows = mapping(architecture)
+        needed = {row.keras: row for row in rows}
+        return cls(
+            rows=rows,
+            arrays=arrays,
+            missing=tuple(name for name in needed if name not in arrays),
+            extra=tuple(name for name in arrays if name not in needed),
+            misfits=tuple(_misfits(needed, arrays)),
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether names and shapes are exactly what the architecture needs."""
+        return not (self.missing or self.extra or self.misfits)
+
+    @property
+    def num_problems(self) -> int:
+        """How far the file is from the architecture."""
+        return len(self.missing) + len(self.extra) + len(self.misfits)
+
+    def error(self, what: str) -> MappingError:
+        """Returns an error that starts with ``what`` and lists every problem."""
+        parts = [what + "."]
+        if self.missing:
+            parts.append(f"Missing {len(self.missing)} of {len(self.rows)} arrays:{self._missing_lines()}")
+        if self.extra:
+            known = self.missing or tuple(row.keras for row in self.rows)
+            lines = (f"{name!r} {self.arrays[name].shape}{nearest(name, known)}" for name in self.extra)
+            parts.append(f"Not part of it {len(self.extra)} arrays:{listing(lines)}")
+        if self.misfits:
+            parts.append(f"Misfits {len(self.misfits)} arrays:{listing(self.misfits)}")
+        return MappingError("\n".join(parts))
+
+    def _missing_lines(self) -> str:
+        """A line for each part of the network that is wholly missing, then the single arrays."""
+        missing = set(self.missing)
+        parts: dict[str, list[str]] = {}
+        for row in self.rows:
+            parts.setdefault(_part(row), []).append(row.keras)
+        whole = {part: names for part, names in parts.items() if missing.issuperset(names)}
+        lines = "".join(
+            f"\n  {part}: all {len(names)} arrays, {names[0]} to {names[-1]}" for part, names in whole.items()
+        )
+        single = missing.difference(*whole.values()) if whole else missing
+        return lines + listing(f"{name}{nearest(name, self.extra)}" for name in single)
+
+
+def _part(row: Row) -> str:
+    """``stem``, ``stage3``, ``head``."""
+    path = row.torch.split(".")
+    return path[1] if path[0] == "stages" else path[0]
+
+
+def _misfits(needed: Mapping[str, Row], arrays: Mapping[str, Array]) -> list[str]:
+    lines = []
+    for name, row in needed.items():
+        array = arrays.get(name)
+        if array is None:
+            continue
+        if array.shape != row.shape:
+            theano = len(row.shape) == 4 and array.shape == row.torch_shape != row.shape
+            hint = " (Theano's order: convert the file with Keras 1's convert_kernel first)" if theano else ""
+            lines.append(f"{name}: expected shape {row.shape}, received {array.shape}{hint}")
+        elif not np.issubdtype(array.dtype, np.floating):
+            lines.append(f"{name}: expected floating-point numbers, received {array.dtype}")
+    return lines

@@ -1,0 +1,152 @@
+"""Converting a Keras checkpoint: identify, account for every array, check every value, write."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from weight_transfer.architecture import Architecture
+from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
+from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.converted import Origin, Tensor, write_converted
+from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.version import __version__
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A conversion that was done.
+
+    Attributes:
+        output: The file written.
+        architecture: What the checkpoint holds.
+        origin: Where it comes from.
+        num_arrays: Arrays converted: all of them.
+        num_parameters: Numbers in them.
+        assumed: What the file does not show, and where it was taken from.
+        skipped: What the file holds beside weights (optimizer state, seeds), left out.
+    """
+
+    output: Path
+    architecture: Architecture
+    origin: Origin
+    num_arrays: int
+    num_parameters: int
+    assumed: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+
+def convert(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    hints: Hints | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Conversion:
+    """Converts a Keras ResNet checkpoint to safetensors; loads no framework.
+
+    Args:
+        source: ``.h5``, ``.keras``, ``.weights.h5`` or ``.weights.json``, told by content.
+        output: The safetensors file to write, atomically.
+        hints: What the file may not show.
+        on_progress: Called with (bytes done, bytes in all).
+
+    Raises:
+        CheckpointError: The source is no sound Keras checkpoint.
+        ArchitectureError: Its architecture cannot be told.
+        MappingError: Arrays are missing, left over, of a wrong shape, or hold NaN.
+        TransferError: The output cannot be written.
+
+    Example:
+        >>> convert("resnet50.h5", "resnet50.safetensors").num_arrays
+        320
+    """
+    check_output(output)
+    refuse_same_file(output, source)
+    with read_checkpoint(source) as checkpoint:
+        identified = identify(checkpoint, hints)
+        rows = mapping(identified.architecture)
+        bad: list[str] = []
+        tensors = list(_tensors(identified, bad))
+        total = sum(tensor.size_bytes for tensor in tensors)
+        done = 0
+
+        def on_written(size_bytes: int) -> None:
+            nonlocal done
+            done += size_bytes
+            if on_progress is not None:
+                on_progress(done, total)
+            if done == total and bad:  # inside the atomic write: raising leaves no file
+                raise MappingError(f"{checkpoint.path.name}: values no trained network has:{listing(bad)}")
+
+        origin = origin_of(checkpoint)
+        write_converted(output, tensors, identified.architecture, origin, on_written)
+        return Conversion(
+            output=Path(output),
+            architecture=identified.architecture,
+            origin=origin,
+            num_arrays=len(rows),
+            num_parameters=sum(math.prod(row.shape) for row in rows),
+            assumed=identified.assumed,
+            skipped=checkpoint.skipped,
+        )
+
+
+def to_torch(identified: Identified, source: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """Returns an identified checkpoint's arrays as a state dict of NumPy arrays.
+
+    Raises:
+        MappingError: Arrays hold NaN, infinity or a negative variance.
+    """
+    bad: list[str] = []
+    state = {tensor.name: tensor.read() for tensor in _tensors(identified, bad)}
+    if bad:
+        raise MappingError(f"{source.name}: values no trained network has:{listing(bad)}")
+    return state
+
+
+def origin_of(checkpoint: Checkpoint) -> Origin:
+    """Returns where a conversion of this checkpoint comes from."""
+    return Origin(
+        source=checkpoint.path.name,
+        sha256=checkpoint.sha256,
+        container=checkpoint.container,
+        keras_version=checkpoint.keras_version,
+        tool_version=__version__,
+    )
+
+
+def _tensors(identified: Identified, bad: list[str]) -> Iterator[Tensor]:
+    """The tensors to write; reading one notes in ``bad`` what is wrong with its values."""
+    for row in mapping(identified.architecture):
+        array = identified.arrays[row.keras]
+        yield Tensor(row.torch, array.dtype, row.torch_shape, _Reader(row, array, bad))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    row: Row
+    array: Array
+    bad: list[str]
+
+    def __call__(self) -> npt.NDArray[np.generic]:
+        values = self.array.read()
+        if values.shape != self.row.shape:
+            raise TransferError(f"{self.row.keras}: changed while it was read")
+        # The sum is NaN or infinite if any number is: one pass, and a mask only where it is needed.
+        if not np.isfinite(values.sum(dtype=np.float64)):
+            self._note(int((~np.isfinite(values)).sum()), "not finite")
+        if self.row.keras.endswith("/moving_variance"):
+            self._note(int((values < 0).sum()), "negative, and a variance")
+        return self.row.to_torch(values)
+
+    def _note(self, count: int, what: str) -> None:
+        if count:
+            self.bad.append(f"{self.row.keras}: {count} of {math.prod(self.row.shape)} numbers are {what}")

@@ -1,0 +1,63 @@
+"""The way back: a converted file to a Keras checkpoint, by the same rows read backwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from weight_transfer.architecture import Architecture
+from weight_transfer.atomic import refuse_same_file
+from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.conversion.mapping import mapping
+from weight_transfer.converted import read_converted
+from weight_transfer.errors import MappingError, listing, nearest
+
+
+def to_keras(state: Mapping[str, npt.NDArray[Any]], architecture: Architecture) -> dict[str, npt.NDArray[np.generic]]:
+    """Returns a state dict's tensors as Keras arrays by ``layer/role``.
+
+    Args:
+        state: NumPy tensors by state-dict key; ``num_batches_tracked``, which Keras has not, is left out.
+        architecture: Of the model the state dict belongs to.
+
+    Raises:
+        MappingError: Tensors are missing, left over or of a wrong shape.
+    """
+    rows = mapping(architecture)
+    needed = {row.torch: row for row in rows}
+    given = {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}
+    problems = [f"missing {name}{nearest(name, list(given))}" for name in needed if name not in given]
+    problems += [f"not part of it: {name}{nearest(name, list(needed))}" for name in given if name not in needed]
+    problems += [
+        f"{name}: expected shape {row.torch_shape}, received {given[name].shape}"
+        for name, row in needed.items()
+        if name in given and given[name].shape != row.torch_shape
+    ]
+    if problems:
+        raise MappingError(f"the state dict is not that of a ResNet-{architecture.depth}:{listing(problems)}")
+    return {row.keras: row.to_keras(given[row.torch]) for row in rows}
+
+
+def export(source: str | os.PathLike[str], output: str | os.PathLike[str], *, weights_only: bool = False) -> Path:
+    """Writes a converted file back as a Keras checkpoint, bit for bit; loads no framework.
+
+    Args:
+        source: A converted safetensors file.
+        output: ``.h5``, ``.weights.h5`` or ``.keras``: the name decides the container.
+        weights_only: For ``.h5``: leave the model's description out.
+
+    Raises:
+        CheckpointError: The source is no converted file.
+        MappingError: Its tensors are not those of its architecture.
+        TransferError: The output cannot be written.
+    """
+    refuse_same_file(output, source)
+    converted = read_converted(source)
+    arrays = to_keras(converted.tensors(), converted.architecture)
+    write_checkpoint(output, converted.architecture, arrays, weights_only=weights_only)
+    return Path(output)

@@ -1,0 +1,168 @@
+"""The converted file: safetensors, with everything a reader needs in its metadata.
+
+Written as a stream, one tensor in memory at a time: the safetensors serialiser wants all of them
+at once, twice the file's size. The bytes are those that it gives, and its own reader reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from weight_transfer.architecture import Architecture
+from weight_transfer.atomic import atomic_write
+from weight_transfer.errors import CheckpointError
+
+# Source: https://huggingface.co/docs/safetensors/metadata_parsing and safetensors' Dtype.
+SAFETENSORS_DTYPES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16"}
+HEADER_ALIGNMENT = 8
+METADATA_KEY = "weight_transfer"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a converted file comes from.
+
+    Attributes:
+        source: Name of the Keras file.
+        sha256: Of the Keras file.
+        container: Which kind of Keras file it was.
+        keras_version: What wrote it, as it says itself.
+        tool_version: Version of this package.
+    """
+
+    source: str
+    sha256: str
+    container: str
+    keras_version: str | None
+    tool_version: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor to write: what it is, and how to get it when its turn comes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    read: Callable[[], npt.NDArray[Any]]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_converted(
+    path: str | os.PathLike[str],
+    tensors: Iterable[Tensor],
+    architecture: Architecture,
+    origin: Origin,
+    on_written: Callable[[int], None] | None = None,
+) -> None:
+    """Writes a converted file atomically.
+
+    Args:
+        path: The output.
+        tensors: What to write; each is read when its turn comes.
+        architecture: For the metadata.
+        origin: For the metadata.
+        on_written: Called with each tensor's size in bytes, for a progress bar.
+
+    Raises:
+        TransferError: The output cannot be written.
+    """
+    # The serialiser's own order: wide types first, then by name, so that all data is aligned.
+    ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+    header = _header(ordered, {METADATA_KEY: _metadata(architecture, origin), "format": "pt"})
+    total = len(header) + sum(tensor.size_bytes for tensor in ordered)
+    with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        for tensor in ordered:
+            file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
+            if on_written is not None:
+                on_written(tensor.size_bytes)
+
+
+def _metadata(architecture: Architecture, origin: Origin) -> str:
+    values = {
+        "architecture": architecture.to_dict(),
+        "preprocessing": architecture.conventions.preprocessing,
+        **origin.__dict__,
+    }
+    return json.dumps(values, sort_keys=True)
+
+
+def _header(tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
+    for tensor in tensors:
+        entries[tensor.name] = {
+            "dtype": SAFETENSORS_DTYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.size_bytes],
+        }
+        offset += tensor.size_bytes
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % HEADER_ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a converted file says of itself."""
+
+    path: Path
+    architecture: Architecture
+    origin: Origin
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Reads all tensors, by state-dict key."""
+        with safe_open(self.path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def is_converted(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is in the safetensors format, by its first bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000
+
+
+def read_converted(path: str | os.PathLike[str]) -> Converted:
+    """Reads the metadata of a converted file.
+
+    Raises:
+        CheckpointError: It is no safetensors file, or one that this package did not write.
+        ArchitectureError: Its architecture is not one.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = (file.metadata() or {}).get(METADATA_KEY)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
+    if metadata is None:
+        raise CheckpointError(
+            f"{path}: a safetensors file without this package's metadata. Expected the output of "
+            "`weight-transfer convert`."
+        )
+    try:
+        values = json.loads(metadata)
+        architecture = Architecture.from_dict(values["architecture"])
+        origin = Origin(**{name: values[name] for name in Origin.__dataclass_fields__})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
+    return Converted(path, architecture, origin)

@@ -1,0 +1,1 @@
+"""Whether a port computes what Keras computes, layer by layer."""

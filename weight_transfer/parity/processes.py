@@ -1,0 +1,74 @@
+"""Running one side of a verification in a process of its own.
+
+TensorFlow and a CUDA build of torch in one process can end in a segmentation fault, and TensorFlow
+takes all GPU memory; so each side runs alone and passes arrays through files.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from weight_transfer.errors import VerificationError
+
+LAST_LINES = 5
+NEEDS: Mapping[str, tuple[str, ...]] = {"resnet_keras": ("keras", "tensorflow"), "resnet_torch": ("torch",)}
+
+
+def check_installed(package: str) -> None:
+    """Raises VerificationError, with what to install, where a side's framework is missing."""
+    missing = [name for name in NEEDS[package] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise VerificationError(
+            f"this needs {' and '.join(missing)}, which are not installed. "
+            "Install both sides: pip install 'keras-resnet-to-torch[verify]'"
+        )
+
+
+def run_side(module: str, request: Mapping[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
+    """Runs ``python -m module REQUEST`` and returns its result.
+
+    Args:
+        module: Of `resnet_keras` or `resnet_torch`; it prints JSON lines, ``progress`` then ``result``.
+        request: Passed as a JSON file.
+        on_progress: Called with the share that is done, 0 to 1.
+
+    Raises:
+        VerificationError: A framework is missing, or the process failed; with its last words.
+    """
+    check_installed(module.split(".")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "request.json"
+        file.write_text(json.dumps(request))
+        with (Path(folder) / "stderr").open("w+") as stderr:
+            command = [sys.executable, "-m", module, str(file)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+                result = _follow(process, on_progress)
+            if process.returncode or result is None:
+                stderr.seek(0)
+                raise VerificationError(f"{module} failed: {_last_words(stderr.read(), process.returncode)}")
+    return result
+
+
+def _follow(process: subprocess.Popen[str], on_progress: Callable[[float], None]) -> dict[str, Any] | None:
+    result = None
+    for line in process.stdout or ():
+        if not line.startswith("{"):
+            continue  # a framework that prints to stdout
+        message = json.loads(line)
+        result = message.get("result", result)
+        on_progress(message.get("progress", 1.0))
+    return result
+
+
+def _last_words(stderr: str, returncode: int) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if returncode < 0:
+        lines.append(f"killed by signal {-returncode}")
+    return "\n  ".join(lines[-1:] if lines and "Error" in lines[-1] else lines[-LAST_LINES:])
