@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import atomic_write, check_output
+from weight_transfer.checkpoint.layer_names import snake_case
 from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing, nearest
 from weight_transfer.graph import Layer
 from weight_transfer.keras_config import keras_config, legacy_keras_config, model_name
@@ -230,12 +230,3 @@ def _set_names(group: h5py.Group, attribute: str, names: Sequence[str]) -> None:
         parts = np.array_split(encoded, len(parts) + 1)
     for number, part in enumerate(parts):
         group.attrs[f"{attribute}{number}" if len(parts) > 1 else attribute] = part
-
-
-def snake_case(class_name: str) -> str:
-    """Returns Keras's group name for a layer class: ``ReLU`` is ``re_lu``, ``Conv2D`` is ``conv2d``.
-
-    Source: keras/src/utils/naming.py, to_snake_case.
-    """
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()

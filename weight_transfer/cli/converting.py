@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-import typer
+import rich_click as click
 from rich.markup import escape
 
 from weight_transfer.cli import options
@@ -15,42 +15,27 @@ from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
 
 
-def convert_command(
-    file: options.CheckpointFile,
-    output: Annotated[Path, typer.Option("--output", "-o", show_default=False, help="The file to write.")],
-    weights_only: Annotated[
-        bool, typer.Option("--weights-only", help="Back to Keras .h5 without the model's description.")
-    ] = False,
-    json: options.AsJson = False,
-    dialect: options.DialectKey = None,
-    depth: options.Depth = None,
-    input_size: options.InputSize = None,
-    pooling: options.PoolingMode = None,
-    epsilon: options.Epsilon = None,
-    stride_in: options.StrideIn = None,
-    stem_padding: options.StemPadding = None,
-    pool_padding: options.PoolPadding = None,
-    preprocessing: options.PreprocessingMode = None,
-) -> None:
+@click.command(
+    "convert",
+    epilog="Examples: weight-transfer convert resnet50.h5 -o resnet50.safetensors\n\n"
+    "weight-transfer convert resnet50.safetensors -o back.keras",
+)
+@options.checkpoint_file
+@click.option("-o", "--output", required=True, type=options.PathOf, help="The file to write.")
+@click.option("--weights-only", is_flag=True, help="Back to Keras .h5 without the model's description.")
+@options.as_json
+@options.about_the_file
+def convert_command(file: Path, output: Path, weights_only: bool, json: bool, **said: Any) -> None:
     """Convert a Keras checkpoint to safetensors, or a converted file back to .h5, .weights.h5 or .keras."""
     if is_converted(file):
         written = export(file, output, weights_only=weights_only)
         report = {"output": str(written), "size_bytes": written.stat().st_size}
         print_json(report) if json else out.print(f"wrote {escape(str(written))}", soft_wrap=True)
         return
-    hints = options.hints_of(
-        dialect,
-        depth,
-        input_size,
-        pooling,
-        epsilon=epsilon,
-        stride_in=stride_in,
-        stem_padding=stem_padding,
-        pool_padding=pool_padding,
-        preprocessing=preprocessing,
-    )
     with progress(quiet=json) as bar:
-        conversion = convert(file, output, hints, lambda done, total: bar("converting", done / total))
+        conversion = convert(
+            file, output, options.hints_of(**said), lambda done, total: bar("converting", done / total)
+        )
     print_json(as_dict(conversion)) if json else print_conversion(conversion)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import rich_click as click
 from rich.markup import escape
 from safetensors.numpy import save_file
 
+from weight_transfer.architecture import DEPTHS
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.converting import as_dict, print_conversion
@@ -26,12 +27,18 @@ from weight_transfer.parity.verify import verify
 from weight_transfer.preprocessing import preprocess
 
 
-def demo(
-    folder: Annotated[Path, typer.Option("--folder", help="Where the files go; made if missing.")] = Path("demo"),
-    depth: Annotated[int, typer.Option("--depth", help="18, 34, 50, 101 or 152.")] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of the weights.")] = 0,
-    json: options.AsJson = False,
-) -> None:
+@click.command(epilog="Example: weight-transfer demo --folder demo")
+@click.option("--folder", type=options.PathOf, default="demo", show_default=True, help="Where the files go.")
+@click.option(
+    "--depth",
+    type=click.Choice(list(DEPTHS)),
+    default=50,
+    show_default=True,
+    help="Layers of the network.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the weights.")
+@options.as_json
+def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     """Make a Keras ResNet with seeded weights, inspect it, convert it, and prove the port."""
     for package in ("resnet_keras", "resnet_torch"):
         check_installed(package)
@@ -64,7 +71,7 @@ def demo(
     else:
         print_verification(found)
     if not found.passed:
-        raise typer.Exit(DIFFERS)
+        sys.exit(DIFFERS)
 
 
 def _make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[float], None]) -> None:

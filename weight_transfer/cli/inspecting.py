@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,22 +22,18 @@ from weight_transfer.errors import TransferError
 from weight_transfer.graph import Layer, layers
 
 
-def inspect(
-    file: options.CheckpointFile,
-    arrays: Annotated[bool, typer.Option("--arrays", help="List every array.")] = False,
-    json: options.AsJson = False,
-    dialect: options.DialectKey = None,
-    depth: options.Depth = None,
-    input_size: options.InputSize = None,
-    pooling: options.PoolingMode = None,
-) -> None:
+@click.command(epilog="Example: weight-transfer inspect resnet50.h5")
+@options.checkpoint_file
+@click.option("--arrays", is_flag=True, help="List every array.")
+@options.as_json
+@options.about_the_file
+def inspect(file: Path, arrays: bool, json: bool, **said: Any) -> None:
     """Show what a checkpoint holds: container, architecture, stages, arrays, hash."""
     if is_converted(file):
         _show_converted(file, json)
         return
-    hints = options.hints_of(dialect, depth, input_size, pooling)
     with read_checkpoint(file) as checkpoint:
-        identified = _identify(checkpoint, hints)
+        identified = _identify(checkpoint, options.hints_of(**said))
         found = describe(checkpoint, identified)
         if json:
             print_json(found)

@@ -3,74 +3,58 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, TypeVar
 
-import typer
+import rich_click as click
 
 from weight_transfer.conversion.identify import Hints
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 
-PANEL = "What the file may not show"
+Command = TypeVar("Command", bound=Callable[..., Any])
 
+PathOf = click.Path(path_type=Path)
+checkpoint_file = click.argument("file", type=PathOf)
+as_json = click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
 
-def complete_dialect(incomplete: str) -> list[tuple[str, str]]:
-    """Completes ``--dialect`` with each dialect's title."""
-    return [(key, dialect.title) for key, dialect in DIALECTS.items() if key.startswith(incomplete)]
-
-
-CheckpointFile = Annotated[
-    Path, typer.Argument(metavar="FILE", show_default=False, help="A Keras checkpoint: .h5, .keras, .weights.h5, ...")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-DialectKey = Annotated[
-    str | None,
-    typer.Option(
+# What decides an architecture beyond names and shapes, in the order of the help.
+_ABOUT_THE_FILE = (
+    click.option(
         "--dialect",
+        type=click.Choice(list(DIALECTS)),
+        metavar="NAME",
         help=f"Whose names and conventions: {', '.join(DIALECTS)}.",
-        autocompletion=complete_dialect,
-        rich_help_panel=PANEL,
     ),
-]
-Depth = Annotated[
-    int | None, typer.Option("--depth", help="The whole network's depth: 18, 34, 50, 101, 152.", rich_help_panel=PANEL)
-]
-InputSize = Annotated[
-    str | None,
-    typer.Option("--input-size", metavar="HxW", help="Input size, such as 224x224.", rich_help_panel=PANEL),
-]
-PoolingMode = Annotated[
-    Literal["avg", "max"] | None,
-    typer.Option("--pooling", help="Global pooling of a network without a classifier.", rich_help_panel=PANEL),
-]
-Epsilon = Annotated[
-    float | None, typer.Option("--epsilon", help="Added to every batch norm's variance.", rich_help_panel=PANEL)
-]
-StrideIn = Annotated[
-    Literal["1x1", "3x3"] | None,
-    typer.Option("--stride-in", help="Which convolution of a bottleneck strides.", rich_help_panel=PANEL),
-]
-StemPadding = Annotated[
-    Literal["zeros", "same"] | None,
-    typer.Option("--stem-padding", help="Around the 7x7.", rich_help_panel=PANEL),
-]
-PoolPadding = Annotated[
-    Literal["zeros", "same", "none"] | None,
-    typer.Option("--pool-padding", help="Around the stem's max pool.", rich_help_panel=PANEL),
-]
-PreprocessingMode = Annotated[
-    Literal["caffe", "tf", "torch", "none"] | None,
-    typer.Option("--preprocessing", help="Of an RGB image in 0..255 before the network.", rich_help_panel=PANEL),
-]
+    click.option("--depth", type=int, help="The whole network's depth: 18, 34, 50, 101 or 152."),
+    click.option("--input-size", metavar="HxW", help="Size of an input image, such as 224x224."),
+    click.option(
+        "--pooling", type=click.Choice(["avg", "max"]), help="Global pooling of a network without a classifier."
+    ),
+)
+_CONVENTIONS = (
+    click.option("--epsilon", type=float, help="Added to every batch norm's variance."),
+    click.option("--stride-in", type=click.Choice(["1x1", "3x3"]), help="Which convolution of a bottleneck strides."),
+    click.option("--stem-padding", type=click.Choice(["zeros", "same"]), help="Around the 7x7."),
+    click.option("--pool-padding", type=click.Choice(["zeros", "same", "none"]), help="Around the stem's max pool."),
+    click.option(
+        "--preprocessing",
+        type=click.Choice(["caffe", "tf", "torch", "none"]),
+        help="Of an RGB image in 0..255 before the network.",
+    ),
+)
+
+
+def about_the_file(command: Command) -> Command:
+    """Adds the options that say what a checkpoint's file may not show; the command receives ``**said``."""
+    for option in reversed((*_ABOUT_THE_FILE, *_CONVENTIONS)):
+        command = option(command)
+    return command
 
 
 def hints_of(
-    dialect: str | None,
-    depth: int | None,
-    input_size: str | None,
-    pooling: str | None,
-    **conventions: object,
+    dialect: str | None, depth: int | None, input_size: str | None, pooling: str | None, **conventions: object
 ) -> Hints:
     """Gathers the options that were given.
 

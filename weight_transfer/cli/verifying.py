@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
-import typer
+import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.parity.report import TapRow, Verification
-from weight_transfer.parity.verify import verify
+from weight_transfer.parity.verify import Device, verify
 
 DIFFERS = 1
 
 
-def verify_command(
-    file: options.CheckpointFile,
-    converted: Annotated[
-        Path | None,
-        typer.Argument(metavar="[CONVERTED]", help="Its port; left out, the checkpoint is converted on the way."),
-    ] = None,
-    device: Annotated[
-        Literal["cpu", "cuda", "all"], typer.Option("--device", help="Where the port runs; all takes what is there.")
-    ] = "all",
-    json: options.AsJson = False,
-    dialect: options.DialectKey = None,
-    depth: options.Depth = None,
-    input_size: options.InputSize = None,
-    pooling: options.PoolingMode = None,
-    epsilon: options.Epsilon = None,
-    stride_in: options.StrideIn = None,
-    stem_padding: options.StemPadding = None,
-    pool_padding: options.PoolPadding = None,
-    preprocessing: options.PreprocessingMode = None,
-) -> None:
-    """Run Keras and the port on the same inputs and compare every block; exit 0 if equal, 1 if not."""
-    hints = options.hints_of(
-        dialect,
-        depth,
-        input_size,
-        pooling,
-        epsilon=epsilon,
-        stride_in=stride_in,
-        stem_padding=stem_padding,
-        pool_padding=pool_padding,
-        preprocessing=preprocessing,
-    )
+DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "all": ("cpu", "cuda")}
+
+
+@click.command("verify", epilog="Example: weight-transfer verify resnet50.h5 resnet50.safetensors")
+@options.checkpoint_file
+@click.argument("converted", type=options.PathOf, required=False)
+@click.option(
+    "--device",
+    type=click.Choice(list(DEVICES)),
+    default="all",
+    show_default=True,
+    help="Where the port runs; all takes what is there.",
+)
+@options.as_json
+@options.about_the_file
+def verify_command(file: Path, converted: Path | None, device: str, json: bool, **said: Any) -> None:
+    """Run Keras and the port on the same inputs and compare every block; exit 0 if equal, 1 if not.
+
+    CONVERTED is the port; left out, the checkpoint is converted on the way.
+    """
     with progress(quiet=json) as bar:
-        found = verify(file, converted, hints, ("cpu", "cuda") if device == "all" else (device,), on_progress=bar)
+        found = verify(file, converted, options.hints_of(**said), DEVICES[device], on_progress=bar)
     print_json(found.to_dict()) if json else print_verification(found)
     if not found.passed:
-        raise typer.Exit(DIFFERS)
+        sys.exit(DIFFERS)
 
 
 def print_verification(found: Verification) -> None:

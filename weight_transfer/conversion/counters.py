@@ -6,14 +6,8 @@ from collections.abc import Mapping
 
 from weight_transfer.architecture import Architecture, BlockKind
 from weight_transfer.checkpoint import Array
+from weight_transfer.checkpoint.layer_names import snake_case
 from weight_transfer.graph import keras_order, layers
-
-# Keras's to_snake_case of each class: keras/src/utils/naming.py.
-COUNTED: Mapping[str, str] = {
-    "Conv2D": "conv2d",
-    "BatchNormalization": "batch_normalization",
-    "Dense": "dense",
-}
 
 
 def counter_names(architecture: Architecture) -> dict[str, str]:
@@ -23,7 +17,7 @@ def counter_names(architecture: Architecture) -> dict[str, str]:
     for layer in keras_order(layers(architecture)):
         if not layer.weights:
             continue
-        kind = COUNTED[layer.class_name]
+        kind = snake_case(layer.class_name)
         count = seen.get(kind, 0)
         names[kind if count == 0 else f"{kind}_{count}"] = layer.name
         seen[kind] = count + 1

@@ -29,7 +29,7 @@ from keras_loading import (
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture, Head, standard_filters
 from weight_transfer.checkpoint import writing
-from weight_transfer.checkpoint.writing import snake_case, write_checkpoint
+from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.dialects import design
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError
 from weight_transfer.keras_config import keras_config
@@ -306,17 +306,3 @@ def test_a_name_longer_than_an_attribute(tmp_path):
     with pytest.raises(TransferError, match=r"a name of 70000 bytes does not fit .*Shorten the layer names"):
         write_checkpoint(tmp_path / "a.h5", architecture, random_arrays(architecture))
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("class_name", "expected"),
-    [
-        ("ReLU", "re_lu"),
-        ("Conv2D", "conv2d"),
-        ("ZeroPadding2D", "zero_padding2d"),
-        ("GlobalAveragePooling2D", "global_average_pooling2d"),
-        ("InputLayer", "input_layer"),
-    ],
-)
-def test_snake_case(class_name, expected):
-    assert snake_case(class_name) == expected
