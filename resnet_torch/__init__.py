@@ -3,6 +3,7 @@
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
 from resnet_torch.head import head
+from resnet_torch.loading import load_model
 from resnet_torch.padding import SamePad2d
 from resnet_torch.resnet import (
     ResNet,
@@ -27,6 +28,7 @@ __all__ = [
     "create_resnet",
     "head",
     "identity_block",
+    "load_model",
     "resnet18",
     "resnet34",
     "resnet50",

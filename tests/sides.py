@@ -23,7 +23,6 @@ def run_sides_here(monkeypatch: pytest.MonkeyPatch, keras_side: Callable[..., An
     def run_side(module: str, request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
         if module == "resnet_keras.recording":
             return keras_side(record, request)
-        devices = [device for device in request["devices"] if device == "cpu"]
-        return compare({**request, "devices": devices})
+        return compare(request)
 
     monkeypatch.setattr("weight_transfer.parity.verify.run_side", run_side)

@@ -138,9 +138,10 @@ KERAS_APPLICATIONS = Dialect(
     spellings=({}, {"hidden": "fc_01", "classifier": "fc_final"}),
 )
 
+# In the order in which they are tried: where two describe the same network, the first is named.
 DIALECTS: Mapping[str, Dialect] = {
     dialect.key: dialect
-    for dialect in (TUTORIAL, KERAS_2_2, KERAS_2_1, KERAS_APPLICATIONS, KERAS_RESNET, MASK_RCNN, CAFFE)
+    for dialect in (KERAS_2_2, KERAS_2_1, KERAS_APPLICATIONS, KERAS_RESNET, MASK_RCNN, CAFFE, TUTORIAL)
 }
 
 

@@ -109,7 +109,7 @@ def _part(name: str, rows: list[Layer]) -> dict[str, Any]:
 
 def print_description(found: Mapping[str, Any], identified: Identified | TransferError) -> None:
     """Prints a checkpoint's facts and its parts."""
-    writer = f"Keras {found['keras_version']}" if found["keras_version"] else "not recorded"
+    writer = f"Keras {found['keras_version']}" if found["keras_version"] else "a Keras that left no version"
     lines: dict[str, object] = {
         "file": escape(found["file"]),
         "container": f"{found['container']}, {bytes_text(found['size_bytes'])}, written by {writer}",

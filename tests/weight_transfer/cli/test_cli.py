@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import checkpoints
+import keras_resnets
 import numpy as np
 import pytest
 
@@ -221,19 +222,35 @@ def completions(words: str, position: int) -> str:
 
 
 @pytest.mark.slow
-def test_demo_then_verify_through_real_processes(tmp_path, keras_side):
-    """The whole way through the processes that people start; a planted epsilon makes `verify` exit 1."""
-    done = run("demo", "--depth", "18", "--json", "--folder", tmp_path / "demo")
+def test_verify_through_real_processes_exits_1_at_a_planted_epsilon(tmp_path, keras_side):
+    source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **checkpoints.SMALL)
+    port = tmp_path / "port.safetensors"
+    assert run("convert", source, "-o", port).returncode == 0
+    done = run("verify", source, port, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["verify"]["passed"]
-    assert found["verify"]["reference"] == "file"
-    assert found["convert"]["num_arrays"] == found["verify"]["weights_equal"]
-    source, port = tmp_path / "demo" / "resnet18.h5", tmp_path / "demo" / "resnet18.safetensors"
-    content = port.read_bytes()
+    assert found["passed"]
+    assert found["reference"] == "file"
     broken = tmp_path / "broken.safetensors"
-    broken.write_bytes(content.replace(b'\\"epsilon\\": 0.001', b'\\"epsilon\\": 1e-05'))
+    before, after = b'\\"epsilon\\": 0.001', b'\\"epsilon\\": 1e-05'
+    assert before in port.read_bytes()
+    broken.write_bytes(port.read_bytes().replace(before, after))
     done = run("verify", source, broken)
     assert done.returncode == 1
-    assert "DIFFERS" in done.stdout
-    assert "first at conv1_relu" in done.stdout
+    assert "DIFFERS, first at conv1_relu" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["keras", "torch", "skimage"])
+def test_verify_without_a_framework_says_what_to_install(missing, model):
+    code = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {missing!r} else find(name, *rest)\n"
+        f"sys.argv = ['weight-transfer', 'verify', {str(model)!r}]\n"
+        "from weight_transfer.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "pip install 'keras-resnet-to-torch[verify]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -9,9 +9,10 @@ import keras_loading
 import keras_resnets
 import numpy as np
 import pytest
+import torch
 from sides import run_sides_here
 
-from weight_transfer import Head, Hints, Verification, convert, export, read_checkpoint, verify
+from weight_transfer import Head, Hints, Verification, VerificationError, convert, export, read_checkpoint, verify
 from weight_transfer.conversion.identify import without_nesting
 from weight_transfer.parity.tolerances import TOLERANCES
 
@@ -130,6 +131,23 @@ def test_real_imagenet_stem_and_stage_2(shared_data, tmp_path):
         found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)))
         assert_equal(found)
         assert found.weights_total == 66
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_device(device, tmp_path, keras_side):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(65, 64, 3), **SMALL)
+    found = verify(source, devices=(device,))
+    assert_equal(found)
+    assert {row.device for row in found.rows} == {device}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_nothing_compared_is_no_pass(tmp_path, keras_side):
+    source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(33, 33, 3), **SMALL)
+    with pytest.raises(VerificationError, match="no device that was asked for is there"):
+        verify(source, devices=("cuda",))
 
 
 def test_an_all_zero_reference_proves_nothing():

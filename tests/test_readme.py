@@ -1,0 +1,114 @@
+"""The README is true: its commands run and print what it shows, its links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def sh(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a line of the README with this environment's commands."""
+    words = shlex.split(command, comments=True)
+    words[0] = str(BIN / Path(words[0]).name)
+    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=600)
+
+
+def test_ci_runs_the_readmes_test_command():
+    set_up_and_test = blocks("sh")[-1].strip()
+    assert set_up_and_test.endswith("&& .venv/bin/pytest")
+    assert (ROOT / ".ci" / "run").read_text().rstrip().splitlines()[-1] == set_up_and_test
+    assert set_up_and_test in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_a_running_example_stands_by_line_30():
+    lines = README.splitlines()[:30]
+    assert any("weight-transfer demo" in line for line in lines)
+    assert any(line.startswith("EQUAL: float64") for line in lines)
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_paths_that_the_pages_name_exist():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for path in re.findall(
+            r"`((?:tests|weight_transfer|resnet_\w+|examples|benchmarks)/[\w/.]+)`", page.read_text()
+        ):
+            found = ROOT / path
+            assert found.exists() or (ROOT / "weight_transfer" / path).exists(), f"{page.name}: {path}"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> tuple[Path, str]:
+    """What the first command prints and leaves behind."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = blocks("sh")[0].strip().split("&&")[-1].strip()
+    assert command == ".venv/bin/weight-transfer demo"
+    done = sh(command, folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def rows_of(text: str) -> dict[str, list[str]]:
+    """The table's rows by tap."""
+    rows = (re.split(r" {2,}", line.strip()) for line in text.splitlines())
+    return {row[0]: row[1:] for row in rows if row[-1] == "equal"}
+
+
+@pytest.mark.slow
+def test_demo_prints_the_table_that_the_readme_shows(demo):
+    printed, shown = rows_of(demo[1]), rows_of(blocks("text")[0])
+    assert len(printed) == 22
+    for tap, row in shown.items():
+        assert printed[tap][0] == row[0], tap
+    assert demo[1].rstrip().splitlines()[-1].startswith("EQUAL: float64 at most")
+
+
+@pytest.mark.slow
+def test_demo_holds_its_gates_at_every_tap(demo):
+    rows = rows_of(demo[1])
+    for tap, (_, peak, float64, float32, _, _) in rows.items():
+        assert float(peak) > 0, tap
+        assert float(float64) <= 1e-12, tap
+        assert float(float32) <= 1e-5, tap
+    _, _, _, ours, keras_own, _ = rows["fc_final"]
+    assert float(ours) <= 1.5 * float(keras_own)
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run(demo):
+    folder, _ = demo
+    shutil.copy(folder / "demo" / "resnet50.h5", folder / "resnet50.h5")
+    for command in blocks("sh")[1].strip().splitlines():
+        done = sh(command, folder)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    assert (folder / "back.keras").exists()
+
+
+@pytest.mark.slow
+def test_python_of_the_readme_runs(demo):
+    code = blocks("python")[0] + "\nprint(model.stages.stage2.a.residual.res2a_branch2a)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=demo[0], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    expected = re.search(r"# (Conv2d.*)", code)
+    assert expected is not None
+    assert done.stdout.strip() == expected[1]
