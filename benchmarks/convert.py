@@ -1,7 +1,8 @@
 """Converting the 103 MB ResNet-50 `.h5`: `weight-transfer convert` against loading it with Keras.
 
 The other side is what people write: load the model with Keras, copy each weight into a PyTorch
-state dict, `torch.save` it. Whole processes, in turn; wall seconds and peak memory.
+state dict, `torch.save` it. The same file is also converted by its own graph. Whole processes, in
+turn; wall seconds and peak memory.
 
     python benchmarks/convert.py [--runs 5]
 """
@@ -40,8 +41,8 @@ def timed(descriptor):
     fsync(descriptor)
     spent[0] += time.perf_counter() - start
 os.fsync = timed
-source, output = sys.argv[1:]
-sys.argv = ["weight-transfer", "convert", source, "-o", output]
+source, output, *options = sys.argv[1:]
+sys.argv = ["weight-transfer", "convert", source, "-o", output, *options]
 from weight_transfer.cli import main
 try:
     main()
@@ -67,12 +68,12 @@ class Run:
     fsync_s: float
 
 
-def run(code: str, source: Path, output: Path) -> Run:
+def run(code: str, source: Path, output: Path, *options: str) -> Run:
     """Runs a script in a fresh process."""
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as stderr:
-        command = [sys.executable, "-c", code, str(source), str(output)]
+        command = [sys.executable, "-c", code, str(source), str(output), *options]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment)
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = time.perf_counter() - start
@@ -94,18 +95,20 @@ def main() -> None:
         source = folder / "resnet50.h5"
         run(CHECKPOINT, source, source)
         size = source.stat().st_size
-        ours, theirs = [], []
+        ours, graphs, theirs = [], [], []
         for number in range(runs + 1):
-            pair = (
+            turn = (
                 run(OURS, source, folder / f"{number}.safetensors"),
+                run(OURS, source, folder / f"{number}.safetensors", "--as", "graph"),
                 run(WITH_KERAS, source, folder / f"{number}.pt"),
             )
-            if number:  # the first pair warms the disk's cache
-                ours.append(pair[0])
-                theirs.append(pair[1])
+            if number:  # the first turn warms the disk's cache
+                for results, result in zip((ours, graphs, theirs), turn, strict=True):
+                    results.append(result)
     print(f"resnet50.h5: {size / 1e6:.1f} MB; {runs} runs each, in turn; medians")
     print(f"{'':24}{'wall s':>9}{'peak MB':>9}{'peak - file, MB':>17}")
-    for title, results in (("weight-transfer convert", ours), ("Keras, then torch.save", theirs)):
+    titles = ("weight-transfer convert", "  --as graph", "Keras, then torch.save")
+    for title, results in zip(titles, (ours, graphs, theirs), strict=True):
         wall = statistics.median(r.wall_s for r in results)
         peak = statistics.median(r.peak_bytes for r in results)
         print(f"{title:24}{wall:9.2f}{peak / 1e6:9.0f}{(peak - size) / 1e6:17.0f}")
@@ -114,6 +117,8 @@ def main() -> None:
     fsync_s = statistics.median(r.fsync_s for r in ours)
     print(f"ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}); ", end="")
     print(f"fsync took {fsync_s:.2f} s of ours, without it {statistics.median(without):.1f}")
+    slower = statistics.median(b.wall_s / a.wall_s for a, b in zip(ours, graphs, strict=True))
+    print(f"the graph takes {slower:.2f} times as long as the names")
 
 
 if __name__ == "__main__":

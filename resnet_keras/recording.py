@@ -7,152 +7,108 @@ process of its own. It prints JSON lines: progress, then one result.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that keeps float64 batch norm in float64
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the reference is the CPU's; the GPU is the port's
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from resnet_keras.rebuilding import OUTPUT, rebuild
+from resnet_keras.reference import Reference, load_reference, reference_from_config
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.structure import can_resize, same_layers
 from weight_transfer.graph import layers, weighted
-from weight_transfer.model_config import ModelGraph, model_graph
+from weight_transfer.keras_graph import KerasGraph, keras_graph
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.model_config import model_graph
+from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict, preprocessing_of
 from weight_transfer.parity.error import tap_error
-
-SUFFIXES = {"legacy-h5": ".h5", "keras-zip": ".keras"}
-OUTPUT = "output"  # the tap of what the model returns
 
 
 def record(request: Mapping[str, Any]) -> dict[str, Any]:
     """Runs the reference in float64 and float32.
 
     Args:
-        request: ``checkpoint``, ``container``, ``reference`` (``file`` or ``twin``), ``arrays``
-            (``layer/role`` to the file's name), ``architecture``, ``inputs`` (a safetensors file
-            of images, (N, H, W, C)), ``cases`` (name to whether it is preprocessed here),
-            ``output`` (the safetensors file to write, ``case/tap`` in float64).
+        request: ``checkpoint``, ``reference`` (``file`` or ``twin``), ``arrays`` (``layer/role`` to
+            the file's name), ``network``, ``config`` (of a weights-only file's model, where the
+            network is an imported one), ``inputs`` (a safetensors file of ``case/number``),
+            ``cases`` (name to whether it is preprocessed here), ``output`` (the safetensors file to
+            write, ``case/tap`` in float64).
 
     Returns:
         ``taps`` in order, ``noise`` (float32's error by case and tap), ``loaded_by``.
     """
-    architecture = Architecture.from_dict(request["architecture"])
-    module, loaded_by, model = _reference(request, architecture)
-    graph = model_graph({"class_name": type(model).__name__, "config": model.get_config()})
-    taps = _taps(graph, architecture)
-    classifier = architecture.names.classifier if architecture.head.classes else None
+    network = network_from_dict(request["network"])
+    reference = _reference(request, network)
+    config = {"class_name": type(reference.model).__name__, "config": reference.model.get_config()}
+    graph = keras_graph(config)
+    native = isinstance(network, Architecture)
+    taps = _taps(config, graph, network)
+    classifier = network.names.classifier if native and network.head.classes else None
+    free = native and can_resize(model_graph(config))
+    rebuilt = {
+        dtype: rebuild(reference, graph, dtype, taps, classifier, free_size=free, with_output=native)
+        for dtype in ("float64", "float32")
+    }
     inputs = load_file(request["inputs"])
     recorded: dict[str, np.ndarray] = {}
     noise: dict[str, dict[str, float]] = {}
     steps = _steps(len(request["cases"]) * 2)
-    rebuilt = {dtype: _rebuild(module, model, graph, dtype, taps, classifier) for dtype in ("float64", "float32")}
     for case, raw in request["cases"].items():
-        x = _network_input(inputs[case], raw, architecture.conventions.preprocessing)
-        truth = _run(rebuilt["float64"], x)
+        names = sorted(
+            (name for name in inputs if name.startswith(f"{case}/")), key=lambda name: int(name[len(case) + 1 :])
+        )
+        arrays = [_network_input(inputs[name], raw, preprocessing_of(network)) for name in names]
+        truth = _run(rebuilt["float64"], arrays)
         next(steps)
-        rough = _run(rebuilt["float32"], x)
+        rough = _run(rebuilt["float32"], arrays)
         next(steps)
         noise[case] = {tap: tap_error(rough[tap], truth[tap]).error for tap in truth}
         recorded |= {f"{case}/{tap}": np.ascontiguousarray(value) for tap, value in truth.items()}
     save_file(recorded, request["output"])
-    return {"taps": [*taps, OUTPUT], "noise": noise, "loaded_by": loaded_by}
+    return {"taps": [*taps, OUTPUT] if native else list(taps), "noise": noise, "loaded_by": reference.loaded_by}
 
 
-def _reference(request: Mapping[str, Any], architecture: Architecture) -> tuple[Any, str, Any]:
-    """The module that built the reference, what to call it, and the model."""
+def _reference(request: Mapping[str, Any], network: Network) -> Reference:
+    """The model that Keras loads from the file, or one that takes the file's weights."""
+    path = Path(request["checkpoint"])
     if request["reference"] == "file":
-        return _load(Path(request["checkpoint"]), SUFFIXES[request["container"]])
-    model = resnet(architecture)
-    with read_checkpoint(request["checkpoint"]) as checkpoint:
-        for layer in weighted(layers(architecture)):
-            names = [request["arrays"][f"{layer.name}/{role}"] for role in layer.weights]
-            model.get_layer(layer.name).set_weights([checkpoint[name] for name in names])
-    return keras, f"our Keras twin in Keras {keras.__version__}", model
+        found = load_reference(path)
+        return Reference(found.module, found.model, f"{found.loaded_by} from the file")
+    with read_checkpoint(path) as checkpoint:
+        arrays = {name: checkpoint[source] for name, source in request["arrays"].items()}
+    if isinstance(network, Architecture):
+        model = resnet(network)
+        for layer in weighted(layers(network)):
+            model.get_layer(layer.name).set_weights([arrays[f"{layer.name}/{role}"] for role in layer.weights])
+        return Reference(keras, model, f"our Keras twin in Keras {keras.__version__}")
+    found = reference_from_config(request["config"], arrays)
+    return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
 
 
-def _load(path: Path, suffix: str) -> tuple[Any, str, Any]:
-    """Loads a full-model file by the first Keras that can.
-
-    Keras decides by the extension, so the file is shown under a name that has the right one.
-    """
-    refusals = []
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder) / f"model{suffix}"
-        link.symlink_to(path.resolve())
-        for module in _keras_modules():
-            try:
-                model = module.models.load_model(link, compile=False, safe_mode=True)
-                return module, f"{module.__name__} {module.__version__} from the file", model
-            except Exception as error:  # any refusal of this Keras; the next may load it
-                refusals.append(f"{module.__name__} {module.__version__}: {str(error).splitlines()[0][:200]}")
-    raise RuntimeError("no installed Keras loads this file. " + "; ".join(refusals))
+def _taps(config: Mapping[str, Any], graph: KerasGraph, network: Network) -> dict[str, str]:
+    """The value in the reference behind each tap of the network."""
+    backbone, imported = backbone_of(network), graph_of(network)
+    taps = {} if backbone is None else _taps_of_resnet(config, graph, backbone)
+    return taps if imported is None else taps | _taps_of_graph(graph, imported)
 
 
-def _keras_modules() -> Iterator[Any]:
-    yield keras
-    try:
-        import tf_keras
-    except ImportError:
-        return
-    yield tf_keras
+def _taps_of_resnet(config: Mapping[str, Any], graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
+    """The value in the reference behind each tap of the architecture."""
+    values = {layer.name: path for path, layer in graph.layers.items()}
+    same = same_layers(model_graph(config), architecture)
+    return {layer.name: values[same[layer.name]] for layer in layers(architecture) if layer.tap and layer.name in same}
 
 
-def _taps(graph: ModelGraph, architecture: Architecture) -> dict[str, str]:
-    """The file's layer behind each tap of the architecture."""
-    same = same_layers(graph, architecture)
-    return {layer.name: same[layer.name] for layer in layers(architecture) if layer.tap and layer.name in same}
-
-
-def _layers_by_name(model: Any) -> dict[str, Any]:
-    """All layers, nested models dissolved."""
-    found = {}
-    for layer in model.layers:
-        found |= _layers_by_name(layer) if hasattr(layer, "layers") else {layer.name: layer}
-    return found
-
-
-def _rebuild(
-    module: Any, model: Any, graph: ModelGraph, dtype: str, taps: Mapping[str, str], classifier: str | None
-) -> Any:
-    """The loaded model's own layers and weights in another dtype, flat, with every tap as an output.
-
-    The classifier gives logits; its activation, if it has one of its own, becomes a layer behind it.
-    The spatial size is left free where the layers allow it.
-    """
-    originals = _layers_by_name(model)
-    tensors: dict[str, Any] = {}
-    free = can_resize(graph)
-    for node in graph.nodes.values():
-        if node.class_name == "InputLayer":
-            shape = (
-                originals[node.name].output.shape[1:] if module is keras else originals[node.name].input_shape[0][1:]
-            )
-            shape = (None, None, shape[-1]) if free else tuple(shape)
-            inputs = tensors[node.name] = module.Input(shape, dtype=dtype, name=node.name)
-            continue
-        config = {**originals[node.name].get_config(), "dtype": dtype}
-        activation = "linear"
-        if node.name == classifier:
-            activation, config["activation"] = config["activation"], "linear"
-        layer = type(originals[node.name]).from_config(config)
-        fed = [tensors[name] for name in node.inputs]
-        tensors[node.name] = layer(fed if len(fed) > 1 else fed[0])
-        layer.set_weights(originals[node.name].get_weights())
-        if activation != "linear":
-            tensors[OUTPUT] = module.layers.Activation(activation, dtype=dtype)(tensors[node.name])
-    outputs = {tap: tensors[name] for tap, name in taps.items()}
-    outputs[OUTPUT] = tensors.get(OUTPUT, tensors[graph.outputs[0]])
-    return module.Model(inputs, outputs)
+def _taps_of_graph(graph: KerasGraph, network: LayerGraph) -> dict[str, str]:
+    """Every value that both sides name."""
+    theirs = {call.value for call in graph.calls}
+    return {call.value: call.value for call in network.calls if call.value in theirs}
 
 
 def _network_input(images: np.ndarray, raw: bool, preprocessing: str) -> np.ndarray:
@@ -162,8 +118,12 @@ def _network_input(images: np.ndarray, raw: bool, preprocessing: str) -> np.ndar
     return keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode=preprocessing)
 
 
-def _run(model: Any, x: np.ndarray) -> dict[str, np.ndarray]:
-    return {tap: np.asarray(value) for tap, value in model(x.astype(model.inputs[0].dtype), training=False).items()}
+def _run(model: Any, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    # Keras 3 has a dtype's name, tf_keras an object with one.
+    dtypes = [getattr(tensor.dtype, "name", tensor.dtype) for tensor in model.inputs]
+    inputs = [array.astype(dtype) for array, dtype in zip(arrays, dtypes, strict=True)]
+    outputs = model(inputs if len(inputs) > 1 else inputs[0], training=False)
+    return {tap: np.asarray(value) for tap, value in outputs.items()}
 
 
 def _steps(total: int) -> Iterator[None]:

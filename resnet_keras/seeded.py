@@ -10,13 +10,9 @@ Run as ``python -m resnet_keras.seeded REQUEST.json`` by ``weight-transfer demo`
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np

@@ -3,6 +3,7 @@
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
 from resnet_torch.head import head
+from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.loading import load_model
 from resnet_torch.padding import SamePad2d
 from resnet_torch.resnet import (
@@ -19,6 +20,7 @@ from resnet_torch.stem import stem
 
 __all__ = [
     "BatchNorm2d",
+    "ImportedModel",
     "ResNet",
     "ResidualBlock",
     "SamePad2d",
@@ -28,6 +30,7 @@ __all__ = [
     "create_resnet",
     "head",
     "identity_block",
+    "import_graph",
     "load_model",
     "resnet18",
     "resnet34",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from resnet_torch.imported import ImportedModel
+from resnet_torch.inference import inference
 from resnet_torch.loading import load_model
 from resnet_torch.resnet import ResNet
 from weight_transfer.graph import layers
+from weight_transfer.network import channels_last, preprocessing_of
 from weight_transfer.parity.error import TapError, tap_error
 from weight_transfer.preprocessing import preprocess
 
@@ -48,9 +51,9 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
         for device, dtype in combinations:
             model = load_model(request["converted"]).to(device, DTYPES[dtype])
             for case, raw in request["cases"].items():
-                images = preprocess(inputs[case], model.architecture.conventions.preprocessing if raw else "none")
+                arrays = [inputs[name] for name in sorted(inputs, key=_number) if name.startswith(f"{case}/")]
                 measured = _measure(
-                    model, images, lambda tap, c=case: reference.get_tensor(f"{c}/{tap}"), request["taps"]
+                    model, arrays, raw, lambda tap, c=case: reference.get_tensor(f"{c}/{tap}"), request["taps"]
                 )
                 for tap in request["taps"]:  # a tap that the port lacks is infinitely far off
                     error = measured.get(tap, TapError(float("inf"), 0.0, ()))
@@ -60,26 +63,49 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"errors": found, "torch": torch.__version__}
 
 
+def _number(name: str) -> int:
+    return int(name.rpartition("/")[2])
+
+
 def _measure(
-    model: ResNet, images: np.ndarray, expected: Callable[[str], np.ndarray], wanted: Collection[str]
+    model: ResNet | ImportedModel,
+    arrays: Sequence[np.ndarray],
+    raw: bool,
+    expected: Callable[[str], np.ndarray],
+    wanted: Collection[str],
 ) -> dict[str, TapError]:
     """Runs one batch; each tap is compared as it is computed and not kept."""
+    network, last = model.network, channels_last(model.network)
     parameter = next(model.parameters())
-    x = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(parameter.device, parameter.dtype)
+    inputs = []
+    for array in arrays:
+        array = preprocess(array, preprocessing_of(network)) if raw else array
+        array = np.moveaxis(array, -1, 1) if last else array
+        inputs.append(torch.from_numpy(np.ascontiguousarray(array)).to(parameter.device, parameter.dtype))
     errors: dict[str, TapError] = {}
 
     def note(tap: str, output: torch.Tensor) -> None:
-        errors[tap] = tap_error(_channels_last(output), expected(tap))
+        if tap in wanted:
+            value = output.detach().cpu().numpy()
+            errors[tap] = tap_error(np.moveaxis(value, 1, -1) if last else value, expected(tap))
 
-    taps = {layer.name: layer.tap for layer in layers(model.architecture) if layer.tap and layer.name in wanted}
-    with _exact_float32(), _hooks(model, taps, note):
-        note(OUTPUT, model.predict(x))
+    with _exact_float32():
+        if isinstance(model, ImportedModel):
+            model.values(*inputs, wanted=note)
+        else:
+            taps = {layer.name: layer.tap for layer in layers(model.architecture) if layer.tap}
+            with _hooks(model, taps, note):
+                if isinstance(model.head, ImportedModel):
+                    model.head.values(_features(model, *inputs), wanted=note)
+                else:
+                    note(OUTPUT, model.predict(*inputs))
     return errors
 
 
-def _channels_last(output: torch.Tensor) -> np.ndarray:
-    array = output.detach().cpu().numpy()
-    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
+def _features(model: ResNet, x: torch.Tensor) -> torch.Tensor:
+    """The feature map that a head of its own starts from."""
+    with inference(model):
+        return model.stages(model.stem(x))
 
 
 @contextmanager

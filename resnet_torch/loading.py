@@ -10,17 +10,19 @@ from typing import Any
 import torch
 
 from resnet_torch.batch_norm import MovingVariance
+from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
-from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.identify import Hints, identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import CheckpointError, listing
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.network import HeadedResNet, Network
 
 
-def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResNet:
-    """Loads a ResNet in evaluation mode, on the CPU.
+def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResNet | ImportedModel:
+    """Loads a network in evaluation mode, on the CPU.
 
     Its batch norms learn by the rule of the Keras that wrote the checkpoint.
 
@@ -30,7 +32,8 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
         hints: For a Keras checkpoint, what its file does not show.
 
     Returns:
-        The module in the file's dtype; ``model.architecture`` describes it.
+        The module in the file's dtype: a `ResNet`, described by ``model.architecture``, or an
+        `ImportedModel`, described by ``model.network``.
 
     Raises:
         TransferError: The file is neither, or its weights do not fit its architecture.
@@ -42,11 +45,11 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     if is_converted(path):
         converted = read_converted(path)
         rule = moving_variance_of(converted.origin.keras_version)
-        return _module(Path(path), converted.architecture, converted.tensors(), rule)
+        return _module(Path(path), converted.network, converted.tensors(), rule)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         rule = moving_variance_of(checkpoint.keras_version)
-        return _module(Path(path), identified.architecture, to_torch(identified, Path(path)), rule)
+        return _module(Path(path), identified.network, to_torch(identified, Path(path)), rule)
 
 
 def moving_variance_of(keras_version: str | None) -> MovingVariance:
@@ -54,16 +57,35 @@ def moving_variance_of(keras_version: str | None) -> MovingVariance:
     return "tf_keras" if (keras_version or "3").partition(".")[0] in ("0", "1", "2") else "keras3"
 
 
-def _module(path: Path, architecture: Architecture, state: Mapping[str, Any], rule: MovingVariance) -> ResNet:
-    """Builds without initialising: the file's own memory becomes the tensors."""
+def _built(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:
+    if isinstance(network, LayerGraph):
+        return import_graph(network, rule)
+    if isinstance(network, HeadedResNet):
+        return ResNet(network.backbone, rule, network.head)
+    return ResNet(network, rule)
+
+
+def _module(path: Path, network: Network, state: Mapping[str, Any], rule: MovingVariance) -> ResNet | ImportedModel:
+    """Builds without initialising, and gives every tensor memory of its own.
+
+    A copy, not the file's memory: that starts at any address, and the last bit of a product can
+    depend on it.
+    """
     with torch.device("meta"):
-        model = ResNet(architecture, moving_variance=rule)
-    tensors = {name: torch.from_numpy(array) for name, array in state.items()}
+        model = _built(network, rule)
+    if _holds_constants(model):
+        model = _built(network, rule)
+    tensors = {name: torch.from_numpy(array).clone() for name, array in state.items()}
     try:
         model.load_state_dict(tensors, strict=True, assign=True)
     except RuntimeError as error:
         raise CheckpointError(
-            f"{path}: its tensors are not those of its architecture:{listing(str(error).splitlines()[1:])}\n"
+            f"{path}: its tensors are not those of its network:{listing(str(error).splitlines()[1:])}\n"
             "Convert the checkpoint again."
         ) from error
     return model.eval()
+
+
+def _holds_constants(model: ResNet | ImportedModel) -> bool:
+    """Whether a layer keeps numbers of its settings in tensors that no state dict fills."""
+    return not {name for name, _ in model.named_buffers()} <= set(model.state_dict())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d, MovingVariance
 from resnet_torch.head import head as make_head
+from resnet_torch.imported import ImportedModel, import_graph
+from resnet_torch.inference import inference
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
@@ -21,6 +22,8 @@ from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.network import HeadedResNet, Network
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -47,9 +50,11 @@ class ResNet(
         architecture: What to build.
         moving_variance: Which Keras batch norm learns like: ``keras3`` or ``tf_keras``. Matters
             in training alone.
+        own_head: A head imported from a file's graph, in place of the architecture's.
 
     Attributes:
         architecture: What was built.
+        own_head: The head's graph, where it is an imported one.
         moving_variance: The rule of every batch norm.
 
     Raises:
@@ -62,7 +67,12 @@ class ResNet(
         torch.Size([2, 10])
     """
 
-    def __init__(self, architecture: Architecture, moving_variance: MovingVariance = "keras3") -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        moving_variance: MovingVariance = "keras3",
+        own_head: LayerGraph | None = None,
+    ) -> None:
         super().__init__()
         if moving_variance not in get_args(MovingVariance):
             raise ArchitectureError(
@@ -73,7 +83,10 @@ class ResNet(
         self.moving_variance = moving_variance
         self.stem = make_stem(a.in_shape[2], a.stem_filters, a.conventions, a.names)
         self.stages = _stages(a)
-        self.head = make_head(a.filters[-1][-1], a.head, a.names)
+        self.own_head = own_head
+        if own_head is not None:  # the mixin takes a dataclass apart in its own way
+            self._hub_mixin_config = {**(self._hub_mixin_config or {}), "own_head": own_head.to_dict()}
+        self.head = make_head(a.filters[-1][-1], a.head, a.names) if own_head is None else import_graph(own_head)
         for norm in _batch_norms(self):
             norm.moving_variance = moving_variance
 
@@ -100,9 +113,16 @@ class ResNet(
         Returns:
             As `forward`.
         """
-        with _inference(self):
+        with inference(self):
             y = self(x)
+            if isinstance(self.head, ImportedModel):
+                return self.head.finished(y)
             return y if self.architecture.head.classes is None else ACTIVATIONS[self.architecture.head.activation](y)
+
+    @property
+    def network(self) -> Network:
+        """The architecture, with the head's graph where the head is an imported one."""
+        return self.architecture if self.own_head is None else HeadedResNet(self.architecture, self.own_head)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Returns the feature maps that detectors and segmenters build on.
@@ -164,11 +184,20 @@ class ResNet(
 
     @classmethod
     def _from_pretrained(
-        cls, *, architecture: Architecture | Mapping[str, Any] | None = None, strict: bool = True, **arguments: Any
+        cls,
+        *,
+        architecture: Architecture | Mapping[str, Any] | None = None,
+        own_head: LayerGraph | Mapping[str, Any] | None = None,
+        strict: bool = True,
+        **arguments: Any,
     ) -> ResNet:
         if not isinstance(architecture, Architecture):
             architecture = Architecture.from_dict(architecture or {})
-        model: ResNet = super()._from_pretrained(architecture=architecture, strict=strict, **arguments)
+        if own_head is not None and not isinstance(own_head, LayerGraph):
+            own_head = LayerGraph.from_dict(own_head)
+        model: ResNet = super()._from_pretrained(
+            architecture=architecture, own_head=own_head, strict=strict, **arguments
+        )
         return model
 
     @classmethod
@@ -203,19 +232,6 @@ def _stages(a: Architecture) -> nn.Sequential:
 
 def _batch_norms(module: nn.Module) -> Iterator[BatchNorm2d]:
     return (m for m in module.modules() if isinstance(m, BatchNorm2d))
-
-
-@contextmanager
-def _inference(model: nn.Module) -> Iterator[None]:
-    """Inference mode without gradients; afterwards each module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def create_resnet(

@@ -7,6 +7,7 @@ runs it in a process of its own and returns its result.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,22 @@ from typing import Any
 import keras_process
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: the workers share them, their children too
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+LONG = ("test_verify", "test_imported_deep", "test_imported_zoo", "test_imported_random", "test_readme", "test_wild")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What starts Keras is slow: the fast part is what a person runs while editing.
+
+    The longest files come first, so that no worker ends up alone with one.
+    """
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+    for item in items:
+        if "keras_side" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

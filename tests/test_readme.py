@@ -31,7 +31,7 @@ def sh(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_ci_runs_the_readmes_test_command():
     set_up_and_test = blocks("sh")[-1].strip()
-    assert set_up_and_test.endswith("&& .venv/bin/pytest")
+    assert set_up_and_test.endswith("&& .venv/bin/pytest -n auto --dist loadfile")
     assert (ROOT / ".ci" / "run").read_text().rstrip().splitlines()[-1] == set_up_and_test
     assert set_up_and_test in (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -98,7 +98,7 @@ def test_demo_holds_its_gates_at_every_tap(demo):
 def test_commands_of_the_readme_run(demo):
     folder, _ = demo
     shutil.copy(folder / "demo" / "resnet50.h5", folder / "resnet50.h5")
-    for command in blocks("sh")[1].strip().splitlines():
+    for command in (blocks("sh")[1] + blocks("sh")[2]).strip().splitlines():
         done = sh(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert (folder / "back.keras").exists()

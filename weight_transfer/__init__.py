@@ -19,6 +19,8 @@ from weight_transfer.errors import (
     TransferError,
     VerificationError,
 )
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.network import Network
 from weight_transfer.parity.report import TapRow, Verification
 from weight_transfer.parity.verify import verify
 from weight_transfer.version import __version__
@@ -36,8 +38,10 @@ __all__ = [
     "Head",
     "Hints",
     "Identified",
+    "LayerGraph",
     "MappingError",
     "Names",
+    "Network",
     "TapRow",
     "TransferError",
     "Verification",

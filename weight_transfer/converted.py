@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
+from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of
 
 # Source: https://huggingface.co/docs/safetensors/metadata_parsing and safetensors' Dtype.
 SAFETENSORS_DTYPES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16"}
@@ -65,7 +65,7 @@ class Tensor:
 def write_converted(
     path: str | os.PathLike[str],
     tensors: Iterable[Tensor],
-    architecture: Architecture,
+    network: Network,
     origin: Origin,
     on_written: Callable[[int], None] | None = None,
 ) -> None:
@@ -74,7 +74,7 @@ def write_converted(
     Args:
         path: The output.
         tensors: What to write; each is read when its turn comes.
-        architecture: For the metadata.
+        network: For the metadata.
         origin: For the metadata.
         on_written: Called with each tensor's size in bytes, for a progress bar.
 
@@ -83,7 +83,7 @@ def write_converted(
     """
     # The serialiser's own order: wide types first, then by name, so that all data is aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-    header = _header(ordered, {METADATA_KEY: _metadata(architecture, origin), "format": "pt"})
+    header = _header(ordered, {METADATA_KEY: _metadata(network, origin), "format": "pt"})
     total = len(header) + sum(tensor.size_bytes for tensor in ordered)
     with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
         file.write(header)
@@ -93,12 +93,8 @@ def write_converted(
                 on_written(tensor.size_bytes)
 
 
-def _metadata(architecture: Architecture, origin: Origin) -> str:
-    values = {
-        "architecture": architecture.to_dict(),
-        "preprocessing": architecture.conventions.preprocessing,
-        **origin.__dict__,
-    }
+def _metadata(network: Network, origin: Origin) -> str:
+    values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
     return json.dumps(values, sort_keys=True)
 
 
@@ -122,7 +118,7 @@ class Converted:
     """What a converted file says of itself."""
 
     path: Path
-    architecture: Architecture
+    network: Network
     origin: Origin
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -146,7 +142,7 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
 
     Raises:
         CheckpointError: It is no safetensors file, or one that this package did not write.
-        ArchitectureError: Its architecture is not one.
+        ArchitectureError: Its network is not described as one.
     """
     path = Path(path)
     try:
@@ -161,8 +157,8 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
         )
     try:
         values = json.loads(metadata)
-        architecture = Architecture.from_dict(values["architecture"])
+        network = network_from_dict(values)
         origin = Origin(**{name: values[name] for name in Origin.__dataclass_fields__})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    return Converted(path, architecture, origin)
+    return Converted(path, network, origin)

@@ -1,20 +1,17 @@
-"""The layer graph that a full-model file carries, read from its JSON without building anything.
+"""A file's model as a ResNet's is: every layer called once, and known by its own name.
 
-Keras has written the same graph in four schemas: Keras 1 (class ``Model``, inbound triples),
-Keras 2 and tf.keras (``Functional``, inbound quadruples), Keras 3 (``__keras_tensor__`` arguments),
-and ``Sequential``, which is a chain. Nested models are dissolved into their layers. No class is
-imported and no code from the file runs.
+A view of `weight_transfer.keras_graph` for what compares a file's layers with an architecture's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from weight_transfer.errors import ArchitectureError
-
-MODEL_CLASSES = ("Model", "Functional", "Sequential")
+from weight_transfer.keras_graph import keras_graph
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class Node:
 
 @dataclass(frozen=True)
 class ModelGraph:
-    """The layers of a file's model by name, and where it ends."""
+    """The layers of a file's model by name, each after those it reads, and where it ends."""
 
     nodes: Mapping[str, Node]
     outputs: tuple[str, ...]
@@ -58,76 +55,17 @@ def model_graph(config: Mapping[str, Any]) -> ModelGraph:
 
     Raises:
         ArchitectureError: The config is malformed, or uses what a ResNet does not: a layer called
-            twice, two layers of one name, an unknown reference.
+            twice, two layers of one name.
     """
+    graph = keras_graph(config)
+    names = {call.value: graph.layers[call.layer].name for call in graph.calls}
+    for path, count in Counter(call.layer for call in graph.calls).items():
+        if count > 1:
+            raise ArchitectureError(f"layer {path!r} is called {count} times; a ResNet calls each layer once")
     nodes: dict[str, Node] = {}
-    try:
-        outputs = _dissolve(config, (), nodes)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ArchitectureError(f"the file's model config is malformed ({error!r})") from error
-    except RecursionError as error:
-        raise ArchitectureError("the file's model config is nested too deeply") from error
-    for node in nodes.values():
-        for source in node.inputs:
-            if source not in nodes:
-                raise ArchitectureError(f"layer {node.name!r} reads {source!r}, which the model config lacks")
-    return ModelGraph(nodes, outputs)
-
-
-def _dissolve(model: Mapping[str, Any], inputs: tuple[str, ...], nodes: dict[str, Node]) -> tuple[str, ...]:
-    """Adds a model's layers to ``nodes``; returns the names of its output layers.
-
-    ``inputs`` are the outer layers that feed the model; none for the outermost.
-    """
-    config = model["config"]
-    rows = config if isinstance(config, list) else config["layers"]
-    sequential = model["class_name"] == "Sequential"
-    ends: dict[str, tuple[str, ...]] = {}  # a layer's, or a nested model's, output layers
-    fed = iter(inputs)
-    previous = inputs
-    for row in rows:
-        layer = row["config"]
-        name = row.get("name") or layer["name"]
-        sources = previous if sequential else tuple(_sources(row.get("inbound_nodes", []), name))
-        resolved = tuple(end for source in sources for end in ends.get(source, (source,)))
-        if row["class_name"] in MODEL_CLASSES:
-            ends[name] = _dissolve(row, resolved, nodes)
-        elif row["class_name"] == "InputLayer" and inputs:
-            ends[name] = (next(fed),) if not sequential else inputs
-        else:
-            _put(nodes, Node(name, row["class_name"], layer, resolved))
-            ends[name] = (name,)
-        previous = ends[name]
-    if sequential:
-        return previous
-    return tuple(end for name in _references(config["output_layers"]) for end in ends[name])
-
-
-def _put(nodes: dict[str, Node], node: Node) -> None:
-    if node.name in nodes:
-        raise ArchitectureError(f"two layers of the file's model are both named {node.name!r}")
-    nodes[node.name] = node
-
-
-def _sources(inbound: Sequence[Any], name: str) -> Iterator[str]:
-    """Names of the layers that one layer reads, in any schema."""
-    if len(inbound) > 1:
-        raise ArchitectureError(f"layer {name!r} is called {len(inbound)} times; a ResNet calls each layer once")
-    for call in inbound:
-        yield from _references(call["args"] if isinstance(call, Mapping) else call)
-
-
-def _references(value: Any) -> Iterator[str]:
-    """Layer names in a nest of ``[name, node, tensor, ...]`` and of Keras 3 tensors."""
-    if isinstance(value, Mapping):
-        if value.get("class_name") == "__keras_tensor__":
-            yield value["config"]["keras_history"][0]
-            return
-        for item in value.values():
-            yield from _references(item)
-    elif isinstance(value, (list, tuple)):
-        if value and isinstance(value[0], str):
-            yield value[0]
-            return
-        for item in value:
-            yield from _references(item)
+    for call in graph.calls:
+        layer = graph.layers[call.layer]
+        if layer.name in nodes:
+            raise ArchitectureError(f"two layers of the file's model are both named {layer.name!r}")
+        nodes[layer.name] = Node(layer.name, layer.class_name, layer.config, tuple(names[v] for v in call.inputs))
+    return ModelGraph(nodes, tuple(names[value] for value in graph.outputs))

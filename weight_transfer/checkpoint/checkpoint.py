@@ -64,6 +64,7 @@ class Checkpoint:
         keras_version: What wrote it, where the file says so.
         backend: What that ran on, where the file says so.
         config: The model's config as the file holds it (``{"class_name": ..., "config": ...}``), or None.
+        training: How the model was compiled, where the file says so: loss and optimizer.
         arrays: Every array by name.
         skipped: Groups that hold no weights of the model, such as the optimizer's.
         names_are_counters: Whether layers are only counted (``conv2d_7``), because the file holds no names.
@@ -76,6 +77,7 @@ class Checkpoint:
         self.keras_version = index.keras_version
         self.backend = index.backend
         self.config = index.config
+        self.training = index.training
         self.arrays: Mapping[str, Array] = {
             name: Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
             for name, stored in index.arrays.items()

@@ -37,6 +37,7 @@ class Index:
         config: The model's config.
         keras_version: What wrote the file.
         backend: What it ran on.
+        training: How the model was compiled: loss and optimizer.
     """
 
     container: Container
@@ -46,6 +47,7 @@ class Index:
     config: dict[str, Any] | None = None
     keras_version: str | None = None
     backend: str | None = None
+    training: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def _parse_legacy(source: Source, tree: Tree, full: bool) -> Index:
         raise tree.refusal("/model_weights", "it lacks the attribute 'layer_names'")
     text = tree.text(tree.root, "model_config")
     config = None if text is None else _config(f"{source.label}:model_config", parse_json(source.label, text))
+    compiled = tree.text(tree.root, "training_config")
+    training = None if compiled is None else parse_json(f"{source.label}:training_config", compiled)
     rows, skipped = legacy_arrays(tree, group, config)
     if full:
         skipped += [name for name in tree.names(tree.root) if name != "model_weights"]
@@ -103,6 +107,7 @@ def _parse_legacy(source: Source, tree: Tree, full: bool) -> Index:
         config=config,
         keras_version=_printable(tree.text(group, "keras_version") or tree.text(tree.root, "keras_version")),
         backend=_printable(tree.text(group, "backend") or tree.text(tree.root, "backend")),
+        training=training if isinstance(training, dict) else None,
     )
 
 
@@ -114,6 +119,7 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
     label = sources[0].label
     _check_weight_map(label, nodes, outer.weight_map or {})
     rows, counted = keras3_arrays(label, nodes, outer.config)
+    training = (outer.config or {}).get("compile_config")
     return Index(
         outer.container,
         _unique(label, rows),
@@ -121,6 +127,7 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
         names_are_counters=counted,
         config=outer.config,
         keras_version=_printable(outer.keras_version),
+        training=training if isinstance(training, dict) else None,
     )
 
 

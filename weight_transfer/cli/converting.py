@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,42 +10,72 @@ import rich_click as click
 from rich.markup import escape
 
 from weight_transfer.cli import options
+from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
 from weight_transfer.cli.terminal import bytes_text, facts, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
+from weight_transfer.network import Network, backbone_of, network_to_dict, title_of
 
 
 @click.command(
     "convert",
     epilog="Examples: weight-transfer convert resnet50.h5 -o resnet50.safetensors\n\n"
-    "weight-transfer convert resnet50.safetensors -o back.keras",
+    "weight-transfer convert resnet50.safetensors -o back.keras\n\n"
+    "weight-transfer convert resnet50.h5 --to-folder resnet50",
 )
 @options.checkpoint_file
-@click.option("-o", "--output", required=True, type=options.PathOf, help="The file to write.")
+@click.option("-o", "--output", type=options.PathOf, help="The file to write.")
+@click.option(
+    "--to-folder", type=options.PathOf, help="A folder to write: the port as a Python package that needs torch alone."
+)
 @click.option("--weights-only", is_flag=True, help="Back to Keras .h5 without the model's description.")
 @options.as_json
 @options.about_the_file
-def convert_command(file: Path, output: Path, weights_only: bool, json: bool, **said: Any) -> None:
-    """Convert a Keras checkpoint to safetensors, or a converted file back to .h5, .weights.h5 or .keras."""
+def convert_command(
+    file: Path, output: Path | None, to_folder: Path | None, weights_only: bool, json: bool, **said: Any
+) -> None:
+    """Convert a Keras checkpoint to safetensors, or a converted file back to .h5, .weights.h5 or .keras.
+
+    With --to-folder, instead or as well, to a package of plain PyTorch that does not need this one.
+    """
+    check_outputs(output, to_folder)
+    report: dict[str, object] = {}
     if is_converted(file):
-        written = export(file, output, weights_only=weights_only)
-        report = {"output": str(written), "size_bytes": written.stat().st_size}
-        print_json(report) if json else out.print(f"wrote {escape(str(written))}", soft_wrap=True)
+        if output is not None:
+            report = _export(file, output, weights_only)
+        if to_folder is not None:
+            report |= write_package(file, to_folder, quiet=json)
+        print_json(report) if json else _print_written(report)
         return
-    with progress(quiet=json) as bar:
-        conversion = convert(
-            file, output, options.hints_of(**said), lambda done, total: bar("converting", done / total)
-        )
-    print_json(as_dict(conversion)) if json else print_conversion(conversion)
+    with converted_file(output, to_folder) as target:
+        with progress(quiet=json) as bar:
+            conversion = convert(
+                file, target, options.hints_of(**said), lambda done, total: bar("converting", done / total)
+            )
+        report = {**as_dict(conversion), "output": output and str(output)}
+        if to_folder is not None:
+            report |= write_package(target, to_folder, quiet=json)
+    print_json(report) if json else print_conversion(conversion, to_folder, only_package=output is None)
+
+
+def _export(file: Path, output: Path, weights_only: bool) -> dict[str, object]:
+    written = export(file, output, weights_only=weights_only)
+    return {"output": str(written), "size_bytes": written.stat().st_size}
+
+
+def _print_written(report: Mapping[str, object]) -> None:
+    for key in ("output", "folder"):
+        if key in report:
+            out.print(f"wrote {escape(str(report[key]))}", soft_wrap=True)
 
 
 def as_dict(conversion: Conversion) -> dict[str, object]:
     """Returns a conversion as JSON can hold it."""
     return {
         "output": str(conversion.output),
-        "name": f"ResNet-{conversion.architecture.depth}",
-        "architecture": conversion.architecture.to_dict(),
+        "name": title_of(conversion.network),
+        "network": network_to_dict(conversion.network),
         "origin": dict(conversion.origin.__dict__),
         "num_arrays": conversion.num_arrays,
         "num_parameters": conversion.num_parameters,
@@ -53,14 +84,19 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
     }
 
 
-def print_conversion(conversion: Conversion) -> None:
+def print_conversion(conversion: Conversion, package: Path | None = None, only_package: bool = False) -> None:
     """Prints what was converted and what was assumed."""
+    written = []
+    if not only_package:
+        written.append(f"{escape(str(conversion.output))}, {bytes_text(conversion.output.stat().st_size)}")
+    if package is not None:
+        written.append(f"{escape(str(package))}, a package that needs torch and safetensors alone")
     skipped = f"; {len(conversion.skipped)} that are no weights left out" if conversion.skipped else ""
     out.print(
         facts(
             {
-                "wrote": f"{escape(str(conversion.output))}, {bytes_text(conversion.output.stat().st_size)}",
-                "holds": f"ResNet-{conversion.architecture.depth} ({conversion.architecture.dialect}), "
+                "wrote": "; ".join(written),
+                "holds": f"{escape(title_of(conversion.network))} ({_kind(conversion.network)}), "
                 f"{conversion.num_parameters:,} parameters",
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
@@ -68,3 +104,10 @@ def print_conversion(conversion: Conversion) -> None:
             }
         )
     )
+
+
+def _kind(network: Network) -> str:
+    backbone = backbone_of(network)
+    if backbone is None:
+        return "imported graph"
+    return backbone.dialect if backbone is network else f"{backbone.dialect}, with the file's own head"

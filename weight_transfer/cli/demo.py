@@ -62,7 +62,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     with progress(quiet=json) as bar:
         conversion = convert(checkpoint, port, on_progress=lambda done, total: bar("converting", done / total))
     if not json:
-        print_conversion(conversion)
+        print_conversion(conversion, port)
     _step(json, 4, f"weight-transfer verify {checkpoint} {port}")
     with progress(quiet=json) as bar:
         found = verify(checkpoint, port, on_progress=bar)

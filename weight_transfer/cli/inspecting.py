@@ -11,7 +11,6 @@ import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import bytes_text, facts, out, print_json
@@ -19,7 +18,19 @@ from weight_transfer.conversion.identify import Hints, Identified, identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import TransferError
-from weight_transfer.graph import Layer, layers
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_support import keras_support
+from weight_transfer.layer_types import LAYER_TYPES
+from weight_transfer.network import (
+    Network,
+    backbone_of,
+    graph_of,
+    input_shapes,
+    network_to_dict,
+    preprocessing_of,
+    title_of,
+)
+from weight_transfer.overview import Part, parts_of
 
 
 @click.command(epilog="Example: weight-transfer inspect resnet50.h5")
@@ -62,48 +73,40 @@ def describe(checkpoint: Checkpoint, identified: Identified | TransferError) -> 
         "sha256": checkpoint.sha256,
         "num_arrays": len(checkpoint.arrays),
         "skipped": list(checkpoint.skipped),
+        "keras_support": keras_support(checkpoint, foreign_classes(checkpoint)),
         "arrays": {
             name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in checkpoint.arrays.items()
         },
     }
     if isinstance(identified, TransferError):
-        return {**found, "architecture": None, "why_not": str(identified)}
-    return {**found, **describe_architecture(identified.architecture), "assumed": list(identified.assumed)}
+        return {**found, "network": None, "why_not": str(identified)}
+    return {**found, **describe_network(identified.network), "assumed": list(identified.assumed)}
 
 
-def describe_architecture(architecture: Architecture) -> dict[str, Any]:
-    """Returns what follows from the architecture: depth, size, cost, the parts' shapes."""
-    rows = layers(architecture)
-    costs = [row.multiply_adds for row in rows]
+def foreign_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Classes of the file's layers that the table of layer types does not know."""
+    if checkpoint.config is None:
+        return ()
+    try:
+        found = {layer.class_name for layer in keras_graph(checkpoint.config).layers.values()}
+    except TransferError:
+        return ()
+    return tuple(sorted(name for name in found if name not in LAYER_TYPES and name != "InputLayer"))
+
+
+def describe_network(network: Network) -> dict[str, Any]:
+    """Returns what follows from the network: its name, size, cost, parts and input contract."""
+    parts = parts_of(network)
+    costs = [part.multiply_adds for part in parts]
     return {
-        "architecture": architecture.to_dict(),
-        "name": f"ResNet-{architecture.depth}",
-        "num_parameters": sum(row.num_parameters for row in rows),
+        "network": network_to_dict(network),
+        "kind": "graph" if backbone_of(network) is None else "native",
+        "name": title_of(network),
+        "inputs": {name: list(shape) for name, shape in input_shapes(network).items()},
+        "preprocessing": preprocessing_of(network),
+        "num_parameters": sum(part.num_parameters for part in parts),
         "multiply_adds": None if None in costs else sum(cost or 0 for cost in costs),
-        "parts": [_part(name, part) for name, part in parts_of(rows).items()],
-    }
-
-
-def parts_of(rows: tuple[Layer, ...]) -> dict[str, list[Layer]]:
-    """Returns the layers of the stem, each stage and the head, by name."""
-    parts: dict[str, list[Layer]] = {}
-    name = "stem"
-    for row in rows[1:]:
-        path = (row.module or row.tap or "").split(".")
-        name = path[1] if path[0] == "stages" else path[0] or name
-        parts.setdefault(name, []).append(row)
-    return parts
-
-
-def _part(name: str, rows: list[Layer]) -> dict[str, Any]:
-    costs = [row.multiply_adds for row in rows]
-    return {
-        "name": name,
-        "blocks": sum(row.class_name == "Add" for row in rows),
-        "out_shape": list(rows[-1].out_shape),
-        "arrays": sum(len(row.weights) for row in rows),
-        "num_parameters": sum(row.num_parameters for row in rows),
-        "multiply_adds": None if None in costs else sum(cost or 0 for cost in costs),
+        "parts": [dataclasses.asdict(part) for part in parts],
     }
 
 
@@ -117,37 +120,67 @@ def print_description(found: Mapping[str, Any], identified: Identified | Transfe
         "arrays": f"{found['num_arrays']}"
         + (f", and {len(found['skipped'])} that are no weights, left out" if found["skipped"] else ""),
     }
+    support = found["keras_support"]
+    lines["today's Kerases"] = "; ".join(f"{name} {verdict}" for name, verdict in support.items())
     if isinstance(identified, TransferError):
         out.print(facts(lines))
-        out.print(f"\n[yellow]architecture not told:[/] {escape(str(identified))}")
+        out.print(f"\n[yellow]not convertible:[/] {escape(str(identified))}")
         return
-    a = identified.architecture
-    cost = f", {found['multiply_adds'] / 1e9:.2f} x 10^9 multiply-adds" if found["multiply_adds"] else ""
-    lines |= {
-        "architecture": f"{found['name']}, {a.block} blocks {list(a.block_counts)}, {found['num_parameters']:,} "
-        f"parameters{cost}",
-        "names": f"{a.dialect}: {DIALECTS[a.dialect].title}" if a.dialect in DIALECTS else a.dialect,
-        "conventions": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(a.conventions).items()),
-        "not in the file": ", ".join(identified.assumed),
-    }
-    out.print(facts(lines))
-    out.print(parts_table(found["parts"]))
+    out.print(facts({**lines, **network_facts(identified.network), "not in the file": ", ".join(identified.assumed)}))
+    out.print(parts_table(parts_of(identified.network)))
 
 
-def parts_table(parts: list[Mapping[str, Any]]) -> Table:
+def network_facts(network: Network) -> dict[str, object]:
+    """What a person wants to know of a network, by heading."""
+    parts = parts_of(network)
+    costs = [part.multiply_adds for part in parts]
+    cost = "" if None in costs else f", {_cost(sum(c or 0 for c in costs))} multiply-adds"
+    size = f"{sum(part.num_parameters for part in parts):,} parameters{cost}"
+    backbone, graph = backbone_of(network), graph_of(network)
+    found: dict[str, object] = {}
+    if backbone is not None:
+        title = DIALECTS[backbone.dialect].title if backbone.dialect in DIALECTS else ""
+        found = {
+            "network": f"{title_of(network)}, {backbone.block} blocks {list(backbone.block_counts)}, {size}",
+            "names": f"{backbone.dialect}: {title}",
+            "conventions": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(backbone.conventions).items()),
+        }
+    elif graph is not None:
+        blocks = sum(part.blocks for part in parts)
+        what = f"imported graph of {len(graph.layers)} layers, {blocks} residual blocks"
+        found = {"network": f"{escape(graph.name)}: {what}, {size}"}
+    shapes = input_shapes(network).items()
+    found["input"] = ", ".join(f"{escape(name)} {_shape(shape)}" for name, shape in shapes)
+    if graph is not None:
+        found["output"] = ", ".join(f"{escape(value)} {_shape(graph.shapes[value])}" for value in graph.outputs)
+    return found
+
+
+def _cost(multiply_adds: int) -> str:
+    """``3.86 x 10^9`` and ``12.5 x 10^6``, as papers count them."""
+    exponent = 9 if multiply_adds >= 1e9 else 6
+    return f"{multiply_adds / 10**exponent:,.2f} x 10^{exponent}"
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("?" if n is None else str(n) for n in shape)
+
+
+def parts_table(parts: list[Part]) -> Table:
     """A row for the stem, each stage and the head."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("part", "blocks", "output", "arrays", "parameters", "multiply-adds"):
-        table.add_column(heading, justify="left" if heading in ("part", "output") else "right")
+    for heading in ("part", "blocks", "a block's layers", "output", "arrays", "parameters", "multiply-adds"):
+        text = heading in ("part", "output", "a block's layers")
+        table.add_column(heading, justify="left" if text else "right", no_wrap=heading != "a block's layers")
     for part in parts:
-        cost = part["multiply_adds"]
         table.add_row(
-            part["name"],
-            str(part["blocks"] or ""),
-            " x ".join("?" if n is None else str(n) for n in part["out_shape"]),
-            str(part["arrays"]),
-            f"{part['num_parameters']:,}",
-            "" if cost is None else f"{cost / 1e6:,.1f} M",
+            part.name,
+            str(part.blocks or ""),
+            part.convolutions,
+            _shape(part.out_shape),
+            str(part.num_arrays),
+            f"{part.num_parameters:,}",
+            "" if part.multiply_adds is None else _cost(part.multiply_adds),
         )
     return table
 
@@ -163,25 +196,17 @@ def _print_arrays(checkpoint: Checkpoint) -> None:
 
 def _show_converted(file: Path, json: bool) -> None:
     converted = read_converted(file)
-    found = {
-        "file": converted.path.name,
-        "container": "converted safetensors",
-        **describe_architecture(converted.architecture),
-        "origin": dict(converted.origin.__dict__),
-    }
     if json:
-        print_json(found)
+        found = {"file": converted.path.name, "container": "converted safetensors"}
+        print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
     origin = converted.origin
-    out.print(
-        facts(
-            {
-                "file": escape(converted.path.name),
-                "container": f"converted safetensors, by version {origin.tool_version}",
-                "from": f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})",
-                "architecture": f"{found['name']}, {found['num_parameters']:,} parameters",
-                "preprocessing": converted.architecture.conventions.preprocessing,
-            }
-        )
-    )
-    out.print(parts_table(found["parts"]))
+    lines: dict[str, object] = {
+        "file": escape(converted.path.name),
+        "container": f"converted safetensors, by version {origin.tool_version}",
+        "from": f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})",
+        **network_facts(converted.network),
+        "preprocessing": preprocessing_of(converted.network),
+    }
+    out.print(facts(lines))
+    out.print(parts_table(parts_of(converted.network)))

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from weight_transfer.conversion.identify import Hints
+from weight_transfer.conversion.identify import Hints, ImportAs
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
+from weight_transfer.families import FAMILIES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -21,6 +22,12 @@ as_json = click.option("--json", "json", is_flag=True, help="Print one JSON obje
 
 # What decides an architecture beyond names and shapes, in the order of the help.
 _ABOUT_THE_FILE = (
+    click.option(
+        "--as",
+        "import_as",
+        type=click.Choice(["native", "graph"]),
+        help="As a resnet_torch.ResNet, or as the file's own layer graph; by default the first that is possible.",
+    ),
     click.option(
         "--dialect",
         type=click.Choice(list(DIALECTS)),
@@ -32,6 +39,11 @@ _ABOUT_THE_FILE = (
     click.option(
         "--pooling", type=click.Choice(["avg", "max"]), help="Global pooling of a network without a classifier."
     ),
+    click.option(
+        "--family", type=click.Choice(list(FAMILIES)), metavar="NAME", help="Of a weights-only file that fits several."
+    ),
+    click.option("--config", type=PathOf, help="JSON of the model of a weights-only file: model.to_json()."),
+    click.option("--like", type=PathOf, help="A full-model file of the same model as a weights-only file."),
 )
 _CONVENTIONS = (
     click.option("--epsilon", type=float, help="Added to every batch norm's variance."),
@@ -54,7 +66,16 @@ def about_the_file(command: Command) -> Command:
 
 
 def hints_of(
-    dialect: str | None, depth: int | None, input_size: str | None, pooling: str | None, **conventions: object
+    *,
+    import_as: ImportAs | None,
+    dialect: str | None,
+    depth: int | None,
+    input_size: str | None,
+    pooling: str | None,
+    family: str | None,
+    config: Path | None,
+    like: Path | None,
+    **conventions: object,
 ) -> Hints:
     """Gathers the options that were given.
 
@@ -66,6 +87,10 @@ def hints_of(
         depth=depth,
         in_shape=_size(input_size),
         pooling=pooling,
+        import_as=import_as,
+        family=family,
+        config=config,
+        like=like,
         conventions={name: value for name, value in conventions.items() if value is not None},
     )
 

@@ -1,4 +1,4 @@
-"""Every array accounted for: what a file holds against what an architecture needs."""
+"""Every array accounted for: what a file holds against what a network needs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Array
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.errors import MappingError, listing, nearest
+from weight_transfer.network import Network
 
 
 @dataclass(frozen=True)
 class Accounting:
-    """The balance of one file against one architecture.
+    """The balance of one file against one network.
 
     Attributes:
-        rows: What the architecture needs.
+        rows: What the network needs.
         arrays: What the file holds, by ``layer/role``.
         missing: Needed and not there.
         extra: There and not needed.
@@ -32,9 +32,9 @@ class Accounting:
     misfits: tuple[str, ...]
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Array], architecture: Architecture) -> Accounting:
-        """Balances the arrays against the architecture."""
-        rows = mapping(architecture)
+    def of(cls, arrays: Mapping[str, Array], network: Network) -> Accounting:
+        """Balances the arrays against the network."""
+        rows = mapping(network)
         needed = {row.keras: row for row in rows}
         return cls(
             rows=rows,
@@ -46,12 +46,12 @@ class Accounting:
 
     @property
     def complete(self) -> bool:
-        """Whether names and shapes are exactly what the architecture needs."""
+        """Whether names and shapes are exactly what the network needs."""
         return not (self.missing or self.extra or self.misfits)
 
     @property
     def num_problems(self) -> int:
-        """How far the file is from the architecture."""
+        """How far the file is from the network."""
         return len(self.missing) + len(self.extra) + len(self.misfits)
 
     def error(self, what: str) -> MappingError:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output, refuse_same_file
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.identify import Hints, Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Origin, Tensor, write_converted
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.network import Network
 from weight_transfer.version import __version__
 
 
@@ -27,7 +27,7 @@ class Conversion:
 
     Attributes:
         output: The file written.
-        architecture: What the checkpoint holds.
+        network: What the checkpoint holds.
         origin: Where it comes from.
         num_arrays: Arrays converted: all of them.
         num_parameters: Numbers in them.
@@ -36,7 +36,7 @@ class Conversion:
     """
 
     output: Path
-    architecture: Architecture
+    network: Network
     origin: Origin
     num_arrays: int
     num_parameters: int
@@ -50,7 +50,7 @@ def convert(
     hints: Hints | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """Converts a Keras ResNet checkpoint to safetensors; loads no framework.
+    """Converts a Keras checkpoint to safetensors; loads no framework.
 
     Args:
         source: ``.h5``, ``.keras``, ``.weights.h5`` or ``.weights.json``, told by content.
@@ -60,7 +60,7 @@ def convert(
 
     Raises:
         CheckpointError: The source is no sound Keras checkpoint.
-        ArchitectureError: Its architecture cannot be told.
+        ArchitectureError: What network it holds cannot be told, or it has layers that are not supported.
         MappingError: Arrays are missing, left over, of a wrong shape, or hold NaN.
         TransferError: The output cannot be written.
 
@@ -72,7 +72,7 @@ def convert(
     refuse_same_file(output, source)
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
-        rows = mapping(identified.architecture)
+        rows = mapping(identified.network)
         bad: list[str] = []
         tensors = list(_tensors(identified, bad))
         total = sum(tensor.size_bytes for tensor in tensors)
@@ -87,10 +87,10 @@ def convert(
                 raise MappingError(f"{checkpoint.path.name}: values no trained network has:{listing(bad)}")
 
         origin = origin_of(checkpoint)
-        write_converted(output, tensors, identified.architecture, origin, on_written)
+        write_converted(output, tensors, identified.network, origin, on_written)
         return Conversion(
             output=Path(output),
-            architecture=identified.architecture,
+            network=identified.network,
             origin=origin,
             num_arrays=len(rows),
             num_parameters=sum(math.prod(row.shape) for row in rows),
@@ -125,7 +125,7 @@ def origin_of(checkpoint: Checkpoint) -> Origin:
 
 def _tensors(identified: Identified, bad: list[str]) -> Iterator[Tensor]:
     """The tensors to write; reading one notes in ``bad`` what is wrong with its values."""
-    for row in mapping(identified.architecture):
+    for row in mapping(identified.network):
         array = identified.arrays[row.keras]
         yield Tensor(row.torch, array.dtype, row.torch_shape, _Reader(row, array, bad))
 

@@ -15,20 +15,21 @@ from weight_transfer.atomic import refuse_same_file
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import read_converted
-from weight_transfer.errors import MappingError, listing, nearest
+from weight_transfer.errors import ArchitectureError, MappingError, listing, nearest
+from weight_transfer.network import Network, title_of
 
 
-def to_keras(state: Mapping[str, npt.NDArray[Any]], architecture: Architecture) -> dict[str, npt.NDArray[np.generic]]:
+def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Network) -> dict[str, npt.NDArray[np.generic]]:
     """Returns a state dict's tensors as Keras arrays by ``layer/role``.
 
     Args:
         state: NumPy tensors by state-dict key; ``num_batches_tracked``, which Keras has not, is left out.
-        architecture: Of the model the state dict belongs to.
+        network: What the state dict belongs to.
 
     Raises:
         MappingError: Tensors are missing, left over or of a wrong shape.
     """
-    rows = mapping(architecture)
+    rows = mapping(network)
     needed = {row.torch: row for row in rows}
     given = {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}
     problems = [f"missing {name}{nearest(name, list(given))}" for name in needed if name not in given]
@@ -39,7 +40,7 @@ def to_keras(state: Mapping[str, npt.NDArray[Any]], architecture: Architecture) 
         if name in given and given[name].shape != row.torch_shape
     ]
     if problems:
-        raise MappingError(f"the state dict is not that of a ResNet-{architecture.depth}:{listing(problems)}")
+        raise MappingError(f"the state dict is not that of {title_of(network)}:{listing(problems)}")
     return {row.keras: row.to_keras(given[row.torch]) for row in rows}
 
 
@@ -53,11 +54,17 @@ def export(source: str | os.PathLike[str], output: str | os.PathLike[str], *, we
 
     Raises:
         CheckpointError: The source is no converted file.
+        ArchitectureError: It holds an imported graph, which is not written back.
         MappingError: Its tensors are not those of its architecture.
         TransferError: The output cannot be written.
     """
     refuse_same_file(output, source)
     converted = read_converted(source)
-    arrays = to_keras(converted.tensors(), converted.architecture)
-    write_checkpoint(output, converted.architecture, arrays, weights_only=weights_only)
+    if not isinstance(converted.network, Architecture):
+        raise ArchitectureError(
+            f"{converted.path}: an imported graph; only ResNets are written back to Keras. "
+            "Convert the checkpoint with --as native, if it is one."
+        )
+    arrays = to_keras(converted.tensors(), converted.network)
+    write_checkpoint(output, converted.network, arrays, weights_only=weights_only)
     return Path(output)

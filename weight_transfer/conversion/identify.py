@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from weight_transfer.architecture import (
     DEPTHS,
@@ -15,17 +16,28 @@ from weight_transfer.architecture import (
     Conventions,
     Head,
     Names,
+    Preprocessing,
     standard_filters,
 )
-from weight_transfer.checkpoint import Array, Checkpoint
+from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint, read_config
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.counters import by_counters, counted_blocks
+from weight_transfer.conversion.heads import with_own_head
+from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.structure import differences, observed_conventions
 from weight_transfer.dialects import DIALECTS, TUTORIAL, Dialect, design, dialect_named
-from weight_transfer.errors import ArchitectureError, MappingError, listing
+from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
+from weight_transfer.families import FAMILIES, recognise
+from weight_transfer.families.like import like
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.layer_graph import layer_graph
 from weight_transfer.model_config import ModelGraph, model_graph
+from weight_transfer.network import Network
 
 MAX_STAGES, MAX_BLOCKS = 8, 64
+
+
+ImportAs = Literal["native", "graph"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,11 @@ class Hints:
         in_shape: (H, W) of the input.
         pooling: Global pooling of a network without a classifier.
         conventions: Fields of `Conventions` that differ from the dialect's.
+        import_as: ``native`` for a `resnet_torch.ResNet` or nothing, ``graph`` for the network as its
+            own graph has it; None takes the first that is possible.
+        family: Key of a family of weights-only files.
+        config: A JSON file with the model's description (``model.to_json()``).
+        like: Another checkpoint of the same model, one that carries its description.
     """
 
     dialect: str | None = None
@@ -45,54 +62,160 @@ class Hints:
     in_shape: tuple[int, int] | None = None
     pooling: Any = None
     conventions: Mapping[str, Any] = field(default_factory=dict)
+    import_as: ImportAs | None = None
+    family: str | None = None
+    config: Path | None = None
+    like: Path | None = None
 
     def __post_init__(self) -> None:
         if self.dialect is not None:
             dialect_named(self.dialect)
         if self.depth is not None and self.depth not in DEPTHS:
             raise ArchitectureError(f"depth must be one of {tuple(DEPTHS)}. Received: depth={self.depth}")
+        if self.family is not None and self.family not in FAMILIES:
+            raise ArchitectureError(f"family must be one of {tuple(FAMILIES)}. Received: family={self.family!r}")
 
 
 @dataclass(frozen=True)
 class Identified:
-    """A checkpoint's architecture, and its arrays under that architecture's names.
+    """A checkpoint's network, and its arrays under that network's names.
 
     Attributes:
-        architecture: What the file holds.
-        arrays: The file's arrays by ``layer/role``, nested models' names left out.
-        assumed: What the file does not show and a dialect or a person supplied, in words.
+        network: What the file holds.
+        arrays: The file's arrays by ``layer/role`` of the network.
+        assumed: What the file does not show and a dialect, a family or a person supplied, in words.
+        config: The Keras model's config, from the file or from beside it, where there is one.
     """
 
-    architecture: Architecture
+    network: Network
     arrays: Mapping[str, Array]
     assumed: tuple[str, ...]
+    config: Mapping[str, Any] | None = None
+
+
+class _Ambiguous(ArchitectureError):
+    """Several descriptions fit: a person decides, not the next attempt."""
 
 
 def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
-    """Finds the one architecture whose rendered names equal the checkpoint's.
+    """Finds what network a checkpoint holds.
+
+    First the ResNets: the one architecture whose rendered names equal the checkpoint's. Else the
+    graph in the file; else, for a weights-only file, the family whose names and shapes it has.
 
     Args:
         checkpoint: What `read_checkpoint` gave.
         hints: What the person knows.
 
     Raises:
-        ArchitectureError: No dialect fits, or several that compute different things do; the
-            message lists them and names the flag that decides.
-        MappingError: One dialect nearly fits; the message lists what is missing and left over.
+        ArchitectureError: Nothing fits, or several that compute different things do; the message
+            lists them and names the flag that decides. Or the graph has layers that are not supported.
+        MappingError: One description nearly fits; the message lists what is missing and left over.
     """
     hints = hints or Hints()
-    graph = model_graph(checkpoint.config) if checkpoint.config is not None else None
+    beside = _config_beside(hints)
+    config = checkpoint.config if beside is None else beside
+    if hints.import_as != "graph" and hints.family is None:
+        try:
+            return _native(checkpoint, hints, config)
+        except _Ambiguous:
+            raise
+        except (ArchitectureError, MappingError) as error:
+            if hints.import_as == "native" or _asks_for_native(hints):
+                raise
+            reason = error
+    else:
+        reason = ArchitectureError(f"{checkpoint.path.name}: a weights-only file of no known family carries no graph")
+    preprocessing = hints.conventions.get("preprocessing", "none")
+    if config is not None:
+        names = None if beside is None else like(checkpoint, beside)
+        network, arrays = imported(checkpoint, config, names, preprocessing)
+        return Identified(network, arrays, (_said(hints, "preprocessing", preprocessing, "not known"),), config)
+    return _of_a_family(checkpoint, hints, preprocessing, reason)
+
+
+def _asks_for_native(hints: Hints) -> bool:
+    """Whether the person named what only a ResNet has: then its errors are the ones to hear."""
+    return hints.dialect is not None or hints.depth is not None
+
+
+def _of_a_family(
+    checkpoint: Checkpoint, hints: Hints, preprocessing: Preprocessing, reason: TransferError
+) -> Identified:
+    """The family of a weights-only file; ``reason`` is why it is no ResNet of a known dialect."""
+    found = [one for one in recognise(checkpoint) if hints.family in (None, one.family)]
+    if not found:
+        raise reason
+    if len(found) > 1:
+        lines = [f"--family {one.family}: {one.title}" for one in found]
+        raise ArchitectureError(
+            f"{checkpoint.path.name}: {len(found)} families fit its names and shapes. "
+            f"Decide with one of:{listing(lines)}"
+        )
+    one = found[0]
+    network, arrays = imported(checkpoint, one.config, one.names, preprocessing)
+    assumed = (
+        f"{one.title}: {FAMILIES[one.family].assumptions}",
+        _said(hints, "preprocessing", preprocessing, "not known"),
+    )
+    return Identified(network, arrays, assumed, one.config)
+
+
+def _config_beside(hints: Hints) -> Mapping[str, Any] | None:
+    """The model's description from another file, where the person names one."""
+    if hints.config is not None:
+        return read_config(hints.config)
+    if hints.like is None:
+        return None
+    with read_checkpoint(hints.like) as other:
+        if other.config is None:
+            raise ArchitectureError(
+                f"{hints.like}: holds no description of its model. Expected a full-model file for --like."
+            )
+        return other.config
+
+
+def _native(checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None) -> Identified:
+    """The one ResNet whose rendered names equal the checkpoint's."""
+    graph = model_graph(config) if config is not None else None
     candidates = list(_candidates(checkpoint, hints, graph))
     exact = [candidate for candidate in candidates if candidate.accounting.complete]
     if not exact:
+        headed = (
+            None if graph is None or config is None else _with_own_head(checkpoint, hints, candidates, config, graph)
+        )
+        if headed is not None:
+            return headed
         raise _nothing_fits(checkpoint, candidates)
-    if graph is not None:
+    if graph is not None and config is not None:
+        layer_graph(keras_graph(config))  # refuses what a layer has beyond what the comparison looks at
         exact = _same_structure(checkpoint, exact, graph)
     distinct = {_computation(candidate.architecture): candidate for candidate in reversed(exact)}
     if len(distinct) > 1:
         raise _several_fit(checkpoint, list(reversed(distinct.values())))
     chosen = exact[0]
-    return Identified(chosen.architecture, chosen.accounting.arrays, _assumed(chosen.architecture, graph, hints))
+    assumed = _assumed(chosen.architecture, graph, hints)
+    return Identified(chosen.architecture, chosen.accounting.arrays, assumed, config)
+
+
+def _with_own_head(
+    checkpoint: Checkpoint,
+    hints: Hints,
+    candidates: Sequence[_Candidate],
+    config: Mapping[str, Any],
+    graph: ModelGraph,
+) -> Identified | None:
+    """A known ResNet up to its last stage, and behind it whatever the file's graph has."""
+    for candidate in candidates:
+        found = with_own_head(checkpoint, candidate.architecture, candidate.accounting.arrays, config, graph)
+        if found is not None:
+            network, arrays = found
+            return Identified(network, arrays, _assumed(network.backbone, graph, hints), config)
+    return None
+
+
+def _said(hints: Hints, name: str, value: Any, otherwise: str) -> str:
+    return f"{name} {value} ({'you said so' if name in hints.conventions else otherwise})"
 
 
 @dataclass(frozen=True)
@@ -283,15 +406,11 @@ def _computation(architecture: Architecture) -> object:
 
 def _assumed(architecture: Architecture, graph: ModelGraph | None, hints: Hints) -> tuple[str, ...]:
     """What neither names nor a graph show, with its value and who says so."""
-    shown = ["preprocessing"] if graph is not None else [*_DECIDING, "in_shape"]
-    lines = []
-    for name in shown:
-        if name == "in_shape":
-            value: Any = "x".join(str(n) for n in architecture.in_shape)
-            told = hints.in_shape is not None
-        else:
-            value, told = getattr(architecture.conventions, name), name in hints.conventions
-        lines.append(f"{name} {value} ({'you said so' if told else architecture.dialect})")
+    shown = ["preprocessing"] if graph is not None else list(_DECIDING)
+    lines = [_said(hints, name, getattr(architecture.conventions, name), architecture.dialect) for name in shown]
+    if graph is None:
+        size = "x".join(str(n) for n in architecture.in_shape)
+        lines.append(f"in_shape {size} ({'you said so' if hints.in_shape else architecture.dialect})")
     return tuple(lines)
 
 
@@ -305,7 +424,7 @@ _DECIDING: Mapping[str, str] = {
 }
 
 
-def _several_fit(checkpoint: Checkpoint, candidates: Sequence[_Candidate]) -> ArchitectureError:
+def _several_fit(checkpoint: Checkpoint, candidates: Sequence[_Candidate]) -> _Ambiguous:
     fields = [f.name for f in dataclasses.fields(Conventions) if f.name in _DECIDING]
     differing = [name for name in fields if len({getattr(c.architecture.conventions, name) for c in candidates}) > 1]
     lines = [
@@ -314,7 +433,7 @@ def _several_fit(checkpoint: Checkpoint, candidates: Sequence[_Candidate]) -> Ar
         + f"  ({c.dialect.title})"
         for c in candidates
     ]
-    return ArchitectureError(
+    return _Ambiguous(
         f"{checkpoint.path.name}: {len(candidates)} descriptions fit its names and shapes, and a weights file "
         f"does not show which is meant. Decide with one of:{listing(lines)}"
     )

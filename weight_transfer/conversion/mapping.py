@@ -1,4 +1,4 @@
-"""The map between Keras arrays and PyTorch tensors: two small tables and one loop.
+"""The map between Keras arrays and PyTorch tensors: small tables and one loop.
 
 The same rows read forwards convert a checkpoint and read backwards write one.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.graph import layers
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.layer_types import Weight
+from weight_transfer.network import Network, backbone_of, graph_of
 
 # What PyTorch calls each Keras array.
 TORCH_NAMES: Mapping[str, str] = {
@@ -31,6 +34,9 @@ TORCH_AXES: Mapping[tuple[str, str], tuple[int, ...]] = {
 }
 
 
+HEAD = "head."  # where a ResNet holds the graph of its own head
+
+
 @dataclass(frozen=True)
 class Row:
     """One array on both sides.
@@ -38,38 +44,56 @@ class Row:
     Attributes:
         keras: ``layer/role``.
         torch: State-dict key.
-        shape: In Keras's layout.
-        axes: Keras axes in PyTorch's order.
+        weight: Its shape, and how it is laid out in PyTorch.
     """
 
     keras: str
     torch: str
-    shape: tuple[int, ...]
-    axes: tuple[int, ...]
+    weight: Weight
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in Keras's layout."""
+        return self.weight.shape
 
     @property
     def torch_shape(self) -> tuple[int, ...]:
         """Shape in PyTorch's layout."""
-        return tuple(self.shape[axis] for axis in self.axes)
+        if self.weight.torch_shape is not None:
+            return self.weight.torch_shape
+        return tuple(self.shape[axis] for axis in self.weight.axes or range(len(self.shape)))
 
-    def to_torch(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def to_torch(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Returns the array in PyTorch's layout, contiguous."""
-        return np.ascontiguousarray(array.transpose(self.axes))
+        return self.weight.to_torch(array)
 
-    def to_keras(self, tensor: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def to_keras(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Returns the tensor in Keras's layout, contiguous: the inverse of `to_torch`."""
-        return np.ascontiguousarray(tensor.transpose(np.argsort(self.axes)))
+        return self.weight.to_keras(tensor)
 
 
-def mapping(architecture: Architecture) -> tuple[Row, ...]:
-    """Returns a row for every array of the architecture, in the network's order."""
+def mapping(network: Network) -> tuple[Row, ...]:
+    """Returns a row for every array of the network, in the network's order."""
+    backbone, graph = backbone_of(network), graph_of(network)
+    rows = () if backbone is None else _of_architecture(backbone)
+    return (*rows, *(_of_graph(graph, "" if backbone is None else HEAD) if graph is not None else ()))
+
+
+def _of_architecture(architecture: Architecture) -> tuple[Row, ...]:
     return tuple(
         Row(
-            keras=f"{layer.name}/{role}",
-            torch=f"{layer.module}.{TORCH_NAMES[role]}",
-            shape=shape,
-            axes=TORCH_AXES.get((layer.class_name, role), tuple(range(len(shape)))),
+            f"{layer.name}/{role}",
+            f"{layer.module}.{TORCH_NAMES[role]}",
+            Weight(shape, TORCH_NAMES[role], TORCH_AXES.get((layer.class_name, role))),
         )
         for layer in layers(architecture)
         for role, shape in layer.weights.items()
+    )
+
+
+def _of_graph(graph: LayerGraph, prefix: str) -> tuple[Row, ...]:
+    return tuple(
+        Row(f"{layer.path}/{role}", f"{prefix}{layer.module}.{weight.torch}", weight)
+        for layer in graph.layers.values()
+        for role, weight in layer.weights.items()
     )

@@ -19,6 +19,8 @@ IDENTITY_CLASSES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDro
 ACTIVATION_CLASSES = ("Activation", "Softmax", "ReLU")
 OUTPUT_ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "linear")
 
+OUTPUT = "output"  # beside the layers: where the graph ends
+
 Key = object  # a nest of tuples that is equal for layers that compute the same
 
 
@@ -124,8 +126,10 @@ def architecture_graph(architecture: Architecture) -> ModelGraph:
     return ModelGraph(nodes, (rows[-1].name,))
 
 
-def differences(graph: ModelGraph, architecture: Architecture) -> list[str]:
+def differences(graph: ModelGraph, architecture: Architecture, *, outputs: bool = True) -> list[str]:
     """Returns a line for every layer with weights that the two graphs compute or feed differently.
+
+    With ``outputs``, also one if the two end differently.
 
     Layers without weights have no names that count: they are compared as part of what feeds the
     layers with weights.
@@ -135,7 +139,7 @@ def differences(graph: ModelGraph, architecture: Architecture) -> list[str]:
     return [
         f"{name}: {_first_difference(expected[name], actual.get(name))}"
         for name in expected
-        if expected[name] != actual.get(name)
+        if expected[name] != actual.get(name) and (outputs or name != OUTPUT)
     ]
 
 
@@ -166,7 +170,7 @@ class _Canonical:
 
     def described(self) -> dict[str, Mapping[str, Key]]:
         found = {name: self._layer(node) for name, node in self.graph.nodes.items() if node.class_name in ROLES}
-        found["output"] = {"layer": tuple(self.key(name) for name in self.graph.outputs)}
+        found[OUTPUT] = {"layer": tuple(self.key(name) for name in self.graph.outputs)}
         return found
 
     def _layer(self, node: Node) -> Mapping[str, Key]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,13 @@ from weight_transfer.errors import VerificationError
 
 LAST_LINES = 5
 NEEDS: Mapping[str, tuple[str, ...]] = {"resnet_keras": ("keras", "tensorflow"), "resnet_torch": ("torch",)}
+
+
+# Before anything imports Keras: TensorFlow is the backend that keeps float64 batch norm in float64,
+# and the reference is the CPU's, since the GPU is the port's.
+ENVIRONMENT: Mapping[str, Mapping[str, str]] = {
+    "resnet_keras": {"KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+}
 
 
 def check_installed(package: str) -> None:
@@ -48,7 +56,10 @@ def run_side(module: str, request: Mapping[str, Any], on_progress: Callable[[flo
         file.write_text(json.dumps(request))
         with (Path(folder) / "stderr").open("w+") as stderr:
             command = [sys.executable, "-m", module, str(file)]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+            environment = {**os.environ, **ENVIRONMENT.get(module.split(".")[0], {})}
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
+            ) as process:
                 result = _follow(process, on_progress)
             if process.returncode or result is None:
                 stderr.seek(0)

@@ -19,7 +19,9 @@ from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.structure import can_resize
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import VerificationError
+from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.model_config import model_graph
+from weight_transfer.network import network_to_dict
 from weight_transfer.parity.inputs import Case, arrays_of, cases
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.parity.report import TapRow, Verification
@@ -39,11 +41,12 @@ def verify(
     num_photographs: int = 2,
     on_progress: Progress = lambda stage, share: None,
 ) -> Verification:
-    """Compares a Keras checkpoint with its port at the stem, every block, the logits and the output.
+    """Compares a Keras checkpoint with its port: a ResNet at the stem, every block, the logits and the
+    output, an imported graph at every layer.
 
     For a file that carries its model the reference is the model that Keras loads from it; for a
-    weights-only file it is `resnet_keras` with the file's weights. Keras and PyTorch run in two
-    processes of their own.
+    weights-only file it is `resnet_keras`, or the family's network in Keras, with the file's
+    weights. Keras and PyTorch run in two processes of their own.
 
     Args:
         source: The Keras checkpoint.
@@ -62,15 +65,16 @@ def verify(
     with tempfile.TemporaryDirectory() as name, read_checkpoint(source) as checkpoint:
         folder = Path(name)
         identified = identify(checkpoint, hints)
+        _check_runnable(checkpoint, identified)
         if converted is None:
             converted = folder / "converted.safetensors"
             convert(source, converted, hints)
         port = read_converted(converted)
-        shown = cases(identified.architecture.in_shape, any_size=_any_size(checkpoint), num_photographs=num_photographs)
+        shown = cases(identified.network, any_size=_any_size(identified), num_photographs=num_photographs)
         save_file(dict(arrays_of(shown)), folder / "inputs.safetensors")
         reference, errors = _run(checkpoint, identified, port, shown, folder, devices, on_progress)
         differing = _differing(checkpoint, identified, port)
-    total = len(mapping(identified.architecture))
+    total = len(mapping(identified.network))
     return Verification(
         source=checkpoint.path.name,
         reference=_kind(checkpoint),
@@ -90,8 +94,21 @@ def _kind(checkpoint: Checkpoint) -> str:
     return "twin" if checkpoint.config is None else "file"
 
 
-def _any_size(checkpoint: Checkpoint) -> bool:
-    return checkpoint.config is None or can_resize(model_graph(checkpoint.config))
+def _check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
+    """Raises VerificationError for a network that the reference cannot run."""
+    network = identified.network
+    if isinstance(network, LayerGraph) and network.data_format == "channels_first":
+        raise VerificationError(
+            f"{checkpoint.path.name}: a channels_first network, whose convolutions TensorFlow has for GPUs only, "
+            "so that there is no reference on the CPU to compare with. The conversion itself does not depend on it."
+        )
+
+
+def _any_size(identified: Identified) -> bool:
+    """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
+    if not isinstance(identified.network, Architecture):
+        return False
+    return identified.config is None or can_resize(model_graph(identified.config))
 
 
 def _run(
@@ -115,7 +132,8 @@ def _run(
         "container": checkpoint.container,
         "reference": _kind(checkpoint),
         "arrays": {name: array.name for name, array in identified.arrays.items()},
-        "architecture": identified.architecture.to_dict(),
+        "network": network_to_dict(identified.network),
+        "config": None if checkpoint.config is not None else identified.config,
         "output": recording,
     }
     reference = run_side("resnet_keras.recording", request, lambda share: on_progress("Keras", share * REFERENCE_SHARE))
@@ -175,16 +193,11 @@ def _limits(noise: float, *, gated: bool) -> dict[str, float]:
 def _differing(checkpoint: Checkpoint, identified: Identified, port: Converted) -> list[str]:
     """Arrays that are not bit for bit the same on both sides."""
     tensors = port.tensors()
-    rows = mapping(identified.architecture)
-    targets = _keras_names(port.architecture)
+    targets = {row.keras: row.torch for row in mapping(port.network)}
     differing = []
-    for row in rows:
+    for row in mapping(identified.network):
         tensor = tensors.get(targets.get(row.keras, ""))
         ours = row.to_torch(identified.arrays[row.keras].read())
         if tensor is None or tensor.dtype != ours.dtype or not np.array_equal(tensor, ours):
             differing.append(row.keras)
     return differing
-
-
-def _keras_names(architecture: Architecture) -> dict[str, str]:
-    return {row.keras: row.torch for row in mapping(architecture)}

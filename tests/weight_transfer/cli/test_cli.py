@@ -50,6 +50,7 @@ def test_help_inspect_and_convert_load_no_framework(model, tmp_path):
     assert loaded_frameworks("inspect", model) == []
     assert loaded_frameworks("convert", model, "-o", tmp_path / "m.safetensors") == []
     assert loaded_frameworks("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras") == []
+    assert loaded_frameworks("convert", model, "-o", tmp_path / "g.safetensors", "--as", "graph") == []
     assert loaded_frameworks("verify", "--help") == []
 
 
@@ -76,8 +77,8 @@ def test_inspect_json_holds_the_same(model):
     assert found["name"] == "ResNet-11"
     assert found["num_arrays"] == len(found["arrays"]) == 76
     assert found["arrays"]["conv/kernel"] == {"shape": [7, 7, 3, 4], "dtype": "float32"}
-    assert found["architecture"]["block_counts"] == [2, 1]
-    assert sum(part["arrays"] for part in found["parts"]) == 76
+    assert found["network"]["architecture"]["block_counts"] == [2, 1]
+    assert sum(part["num_arrays"] for part in found["parts"]) == 76
 
 
 def test_inspect_lists_arrays_when_asked(model):
@@ -89,8 +90,8 @@ def test_inspect_shows_a_sound_file_of_unknown_architecture(tmp_path):
     path = checkpoints.legacy_weights(tmp_path / "w.h5", {"conv2d_1/kernel": np.ones((3, 3, 3, 4), np.float32)})
     done = run("inspect", path)
     assert done.returncode == 0
-    assert "architecture not told" in done.stdout
-    assert json.loads(run("inspect", path, "--json").stdout)["architecture"] is None
+    assert "not convertible" in done.stdout
+    assert json.loads(run("inspect", path, "--json").stdout)["network"] is None
 
 
 def test_convert_and_back(model, tmp_path):
@@ -109,7 +110,7 @@ def test_flags_reach_the_conversion(tmp_path):
     options = ["--dialect", "keras-2.1", "--epsilon", "0.002", "--stride-in", "3x3", "--stem-padding", "same"]
     options += ["--pool-padding", "same", "--preprocessing", "tf", "--input-size", "65x33", "--pooling", "max"]
     done = run("convert", weights, "-o", tmp_path / "w.safetensors", "--json", *options)
-    found = json.loads(done.stdout)["architecture"]
+    found = json.loads(done.stdout)["network"]["architecture"]
     assert found["in_shape"] == [65, 33, 3]
     assert found["conventions"]["epsilon"] == 0.002
     assert found["conventions"]["stride_in"] == "3x3"

@@ -87,8 +87,8 @@ def test_metadata_says_where_the_file_comes_from(tmp_path):
     source = checkpoints.checkpoint(tmp_path / "m.h5", architecture)
     conversion = convert(source, tmp_path / "m.safetensors", Hints(conventions={"preprocessing": "tf"}))
     converted = read_converted(conversion.output)
-    assert converted.architecture == conversion.architecture
-    assert converted.architecture.conventions.preprocessing == "tf"
+    assert converted.network == conversion.network
+    assert converted.network.conventions.preprocessing == "tf"
     assert converted.origin.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
     assert converted.origin.source == "m.h5"
     assert converted.origin.tool_version

@@ -131,7 +131,7 @@ def test_planted_mistake_is_seen(name, good, tmp_path, monkeypatch, keras_side):
 def write_broken(port: Path, broken: Path, plant: Callable[[State, Architecture], Architecture]) -> Path:
     converted = read_converted(port)
     state = converted.tensors()
-    architecture = plant(state, converted.architecture)
+    architecture = plant(state, converted.network)
     wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
     write_converted(broken, wanted, architecture, converted.origin)
     return broken

@@ -67,7 +67,7 @@ def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_p
     found = verify(source, port, hints)
     assert_equal(found)
     assert found.reference == "file"
-    num_blocks = sum(conversion.architecture.block_counts)
+    num_blocks = sum(conversion.network.block_counts)
     assert len(found.rows) >= 2 + num_blocks + 1  # stem, pool, every block, the output
     assert_keras_loads_it_back(source, port, tmp_path, keras_side)
 

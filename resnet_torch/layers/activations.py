@@ -1,0 +1,167 @@
+"""Activations of `weight_transfer.layer_types.activations`, each by the formula of Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from weight_transfer.layer_types.activations import rounded
+from weight_transfer.layer_types.layer_type import Settings, Shape
+
+
+def activation_module(settings: Settings) -> nn.Module:
+    """Builds an activation.
+
+    Args:
+        settings: Its ``name`` and what that needs; an ``axis`` is PyTorch's, the batch's being 0.
+    """
+    arguments = {key: value for key, value in settings.items() if key != "name"}
+    return _MODULES[settings["name"]](**arguments)
+
+
+class Formula(nn.Module):
+    """An activation for which `torch.nn` has no module.
+
+    Args:
+        name: Key of `FORMULAS`.
+        arguments: Constants of the formula.
+    """
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        super().__init__()
+        self.name = name
+        self.arguments = arguments
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Applies the formula element by element, or along its axis."""
+        return applied(x, self.name, self.arguments)
+
+    def extra_repr(self) -> str:
+        """Shows the formula's name and constants in the printed module."""
+        return ", ".join([self.name, *(f"{key}={value}" for key, value in self.arguments.items())])
+
+
+def clipped_relu(x: Tensor, max_value: float | None, negative_slope: float, threshold: float) -> Tensor:
+    """Zero up to the threshold (or a slope), x above it, at most max_value.
+
+    Source: keras/src/activations/activations.py, ReLU.static_call. With a threshold below zero and a
+    max_value, the clipping cuts what is negative, as in Keras.
+    """
+    above = torch.where(x > threshold, x, 0.0) if threshold else F.relu(x)
+    if max_value is not None:
+        above = above.clamp(0.0, max_value)
+    return above - negative_slope * F.relu(threshold - x) if negative_slope else above
+
+
+@torch.fx.wrap  # one node of a traced graph: what happens inside may depend on precision or rank
+def applied(x: Tensor, name: str, arguments: Mapping[str, Any]) -> Tensor:
+    """Applies one of `FORMULAS`."""
+    return FORMULAS[name](x, **arguments)
+
+
+def gelu(x: Tensor, approximate: bool) -> Tensor:
+    """PyTorch's gelu; in float64 with the constants that TensorFlow rounds to float32 in any precision.
+
+    Source: tensorflow/python/ops/nn_ops.py, gelu.
+    """
+    if x.dtype != torch.float64:
+        return F.gelu(x, approximate="tanh" if approximate else "none")
+    if approximate:
+        return 0.5 * x * (1 + torch.tanh(0.7978845608028654 * (x + rounded(0.044715) * x**3)))
+    return 0.5 * x * torch.erfc(-x * rounded(0.7071067811865476))
+
+
+def hard_sigmoid(x: Tensor, slope: float) -> Tensor:
+    """A line through (0, 0.5), clipped to [0, 1]; its slope is 1/6 in Keras 3, was 0.2 before."""
+    return (x * slope + 0.5).clamp(0.0, 1.0)
+
+
+def squareplus(x: Tensor, b: float) -> Tensor:
+    """A smooth relu: half of x + sqrt(x² + b)."""
+    return (x + torch.sqrt(x * x + b)) / 2
+
+
+def sparse_plus(x: Tensor) -> Tensor:
+    """Zero up to -1, x from 1 on, a parabola in between."""
+    return torch.where(x <= -1, 0.0, torch.where(x < 1, (x + 1) ** 2 / 4, x))
+
+
+def sparse_sigmoid(x: Tensor) -> Tensor:
+    """Zero up to -1, one from 1 on, a line in between."""
+    return ((x + 1) * 0.5).clamp(0.0, 1.0)
+
+
+def sparsemax(x: Tensor, axis: int) -> Tensor:
+    """Keras's sparsemax, which adds up all running sums of the support where the paper takes the last.
+
+    Source: keras/src/backend/tensorflow/nn.py, sparsemax.
+    """
+    ordered = x.sort(dim=axis, descending=True).values
+    total = ordered.cumsum(dim=axis)
+    last_shape = [1] * x.dim()
+    last_shape[axis] = -1
+    rank = torch.arange(1, x.shape[axis] + 1, dtype=x.dtype, device=x.device).reshape(last_shape)
+    support = ordered - (total - 1) / rank > 0
+    count = support.to(x.dtype).sum(dim=axis, keepdim=True)
+    tau = (torch.where(support, total, 0.0).sum(dim=axis, keepdim=True) - 1) / count
+    return F.relu(x - tau)
+
+
+FORMULAS: Mapping[str, Callable[..., Tensor]] = {
+    "clipped_relu": clipped_relu,
+    "exponential": torch.exp,
+    "gelu": gelu,
+    "hard_sigmoid": hard_sigmoid,
+    "sparse_plus": sparse_plus,
+    "sparse_sigmoid": sparse_sigmoid,
+    "sparsemax": sparsemax,
+    "squareplus": squareplus,
+}
+
+_MODULES: Mapping[str, Callable[..., nn.Module]] = {
+    "linear": nn.Identity,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "celu": nn.CELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "softmax": lambda axis: nn.Softmax(axis),
+    "log_softmax": lambda axis: nn.LogSoftmax(axis),
+    # From 20 on, PyTorch's default, log(1 + exp(x)) differs from x by 2e-9.
+    "softplus": lambda: nn.Softplus(threshold=40),
+    "softsign": nn.Softsign,
+    "sigmoid": nn.Sigmoid,
+    "hard_silu": nn.Hardswish,
+    "tanh": nn.Tanh,
+    "hard_tanh": nn.Hardtanh,
+    "log_sigmoid": nn.LogSigmoid,
+    "tanh_shrink": nn.Tanhshrink,
+    "soft_shrink": lambda threshold: nn.Softshrink(threshold),
+    "hard_shrink": lambda threshold: nn.Hardshrink(threshold),
+    **{name: (lambda name=name, **arguments: Formula(name, **arguments)) for name in FORMULAS},
+}
+
+
+def _activation(
+    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
+) -> nn.Module:
+    return activation_module(settings["activation"] or {"name": "linear"})
+
+
+def _activation_layer(
+    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
+) -> nn.Module:
+    return activation_module(settings)
+
+
+ACTIVATION_BUILDERS = {
+    "Activation": _activation,
+    **dict.fromkeys(("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"), _activation_layer),
+}

@@ -1,0 +1,205 @@
+"""Convolutions: PyTorch's own where their padding is fixed, else with one that depends on the input's size."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_torch.padding import same_padding
+from weight_transfer.layer_types import Settings, Shape
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@torch.fx.wrap  # one node of a traced graph: what happens inside depends on the size
+def same_pad(x: Tensor, window: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """Pads the spatial axes of (N, C, ...) with zeros by TensorFlow's rule for 'same'.
+
+    Args:
+        x: Input.
+        window: How far the kernel reaches along each spatial axis, dilation included.
+        strides: Of the window.
+
+    Returns:
+        (N, C, ...), from which the window takes ceil(size / strides) steps.
+    """
+    per_axis = [same_padding(*sizes) for sizes in zip(x.shape[2:], window, strides, strict=True)]
+    return F.pad(x, [amount for pair in reversed(per_axis) for amount in pair])  # F.pad begins at the last axis
+
+
+class _Same:
+    """Makes a convolution without padding one whose output has ceil(size / stride) places."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        window = _windows(self.kernel_size, self.dilation)
+        return self._conv_forward(same_pad(x, window, self.stride), self.weight, self.bias)
+
+
+class SameConv1d(_Same, nn.Conv1d):
+    """`torch.nn.Conv1d` with TensorFlow's padding 'same'."""
+
+
+class SameConv2d(_Same, nn.Conv2d):
+    """`torch.nn.Conv2d` with TensorFlow's padding 'same'."""
+
+
+class SameConv3d(_Same, nn.Conv3d):
+    """`torch.nn.Conv3d` with TensorFlow's padding 'same'."""
+
+
+class CausalConv1d(nn.Conv1d):
+    """`torch.nn.Conv1d` that pads in front alone: no output sees a later input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolves (N, C, L) to (N, C_out, ceil(L / stride))."""
+        window = _windows(self.kernel_size, self.dilation)[0]
+        return self._conv_forward(F.pad(x, (window - 1, 0)), self.weight, self.bias)
+
+
+class _Trimmed:
+    """Makes a transposed convolution drop ``trim`` places at the end of each spatial axis.
+
+    PyTorch's ``padding`` takes as much from either end, TensorFlow's 'same' may take one more behind.
+    """
+
+    def __init__(self: Any, *args: Any, trim: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.trim = tuple(trim)
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return F.pad(super().forward(x), [amount for trim in reversed(self.trim) for amount in (0, -trim)])
+
+    def extra_repr(self: Any) -> str:
+        return f"{super().extra_repr()}, trim={self.trim}"
+
+
+class TrimmedConvTranspose1d(_Trimmed, nn.ConvTranspose1d):
+    """`torch.nn.ConvTranspose1d` without the last places of its output."""
+
+
+class TrimmedConvTranspose2d(_Trimmed, nn.ConvTranspose2d):
+    """`torch.nn.ConvTranspose2d` without the last places of its output."""
+
+
+class TrimmedConvTranspose3d(_Trimmed, nn.ConvTranspose3d):
+    """`torch.nn.ConvTranspose3d` without the last places of its output."""
+
+
+# By rank.
+CONVS: Mapping[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+SAME_CONVS: Mapping[int, type[nn.Module]] = {1: SameConv1d, 2: SameConv2d, 3: SameConv3d}
+TRANSPOSED: Mapping[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+TRIMMED: Mapping[int, type[nn.Module]] = {
+    1: TrimmedConvTranspose1d, 2: TrimmedConvTranspose2d, 3: TrimmedConvTranspose3d
+}  # fmt: skip
+
+
+def build_convolution(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+    """Builds ``ConvND``."""
+    return _convolution(settings, torch_shapes["weight"], settings["groups"], settings["use_bias"])
+
+
+def build_depthwise(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+    """Builds ``DepthwiseConvND``: as many groups as input channels."""
+    weight = torch_shapes["weight"]
+    return _convolution(settings, weight, weight[0] // settings["depth_multiplier"], settings["use_bias"])
+
+
+def build_separable(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+    """Builds ``SeparableConvND``: a depthwise convolution, then one of kernel size 1."""
+    weight, pointwise = torch_shapes["depthwise.weight"], torch_shapes["pointwise.weight"]
+    depthwise = _convolution(settings, weight, weight[0] // settings["depth_multiplier"], use_bias=False)
+    conv = CONVS[len(settings["strides"])]
+    mix = conv(pointwise[1], pointwise[0], kernel_size=1, bias=settings["use_bias"])
+    return nn.Sequential(OrderedDict(depthwise=depthwise, pointwise=mix))
+
+
+def _convolution(settings: Settings, weight: tuple[int, ...], groups: int, use_bias: bool) -> nn.Module:
+    out_channels, channels, *kernel_size = weight
+    arguments: dict[str, Any] = {
+        "in_channels": channels * groups,
+        "out_channels": out_channels,
+        "kernel_size": tuple(kernel_size),
+        "stride": tuple(settings["strides"]),
+        "dilation": tuple(settings["dilation_rate"]),
+        "groups": groups,
+        "bias": use_bias,
+    }
+    if settings["padding"] == "causal":
+        return CausalConv1d(**arguments)
+    padding = _fixed_padding(settings, kernel_size)
+    if padding is None:
+        return SAME_CONVS[len(kernel_size)](**arguments)
+    return CONVS[len(kernel_size)](**arguments, padding=padding)
+
+
+def _fixed_padding(settings: Settings, kernel_size: Sequence[int]) -> tuple[int, ...] | None:
+    """PyTorch's ``padding``, or None where it depends on the input's size or is uneven."""
+    windows = _windows(kernel_size, settings["dilation_rate"])
+    if settings["padding"] == "valid":
+        return (0,) * len(windows)
+    even = [
+        window == 1 or (window % 2 and step == 1) for window, step in zip(windows, settings["strides"], strict=True)
+    ]
+    return tuple(window // 2 for window in windows) if all(even) else None
+
+
+def build_transposed(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+    """Builds ``ConvNDTranspose``."""
+    channels, filters, *kernel_size = torch_shapes["weight"]
+    edges = [
+        _edges(settings, axis, window) for axis, window in enumerate(_windows(kernel_size, settings["dilation_rate"]))
+    ]
+    paddings, output_paddings, trims = zip(*edges, strict=True)
+    arguments: dict[str, Any] = {
+        "in_channels": channels,
+        "out_channels": filters,
+        "kernel_size": tuple(kernel_size),
+        "stride": tuple(settings["strides"]),
+        "dilation": tuple(settings["dilation_rate"]),
+        "padding": paddings,
+        "output_padding": output_paddings,
+        "bias": settings["use_bias"],
+    }
+    if any(trims):
+        return TRIMMED[len(kernel_size)](**arguments, trim=trims)
+    return TRANSPOSED[len(kernel_size)](**arguments)
+
+
+def _edges(settings: Settings, axis: int, window: int) -> tuple[int, int, int]:
+    """Returns PyTorch's ``padding`` and ``output_padding`` along an axis, and how much to trim behind.
+
+    Without either, PyTorch gives ``(size - 1) * strides + window`` places. TensorFlow gives more
+    (zeros, and the bias, behind) or fewer: it halves what is too much, the odd one going behind.
+
+    Source: tensorflow/core/kernels/conv_grad_shape_utils.cc, ConvBackpropExtractAndVerifyDimension.
+    """
+    strides = settings["strides"][axis]
+    extra = None if settings["output_padding"] is None else settings["output_padding"][axis]
+    if settings["padding"] == "valid":
+        missing = max(strides - window, 0) if extra is None else extra
+    else:
+        missing = (strides if extra is None else window % 2 + extra) - window
+    if missing >= 0:
+        return 0, missing, 0
+    return -missing // 2, 0, -missing % 2
+
+
+def _windows(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
+    return [(size - 1) * rate + 1 for size, rate in zip(kernel_size, dilation, strict=True)]
+
+
+# Class names without their rank, Keras 1's last; what builds them; their ranks.
+_KINDS = (
+    (("Conv{}D", "Convolution{}D"), build_convolution, (1, 2, 3)),
+    (("DepthwiseConv{}D",), build_depthwise, (1, 2)),
+    (("SeparableConv{}D", "SeparableConvolution{}D"), build_separable, (1, 2)),
+    (("Conv{}DTranspose",), build_transposed, (1, 2, 3)),
+)
+
+CONVOLUTION_BUILDERS = {name.format(rank): build for names, build, ranks in _KINDS for name in names for rank in ranks}

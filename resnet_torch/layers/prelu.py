@@ -1,0 +1,42 @@
+"""PReLU: `torch.nn.PReLU`, also with a slope for every place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from weight_transfer.layer_types import Settings, Shape
+
+
+class PlacewisePReLU(nn.Module):
+    """A leaky relu whose slope differs from place to place.
+
+    Args:
+        shape: Of the slopes, (C, ...), 1 along axes that share one.
+    """
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.weight = nn.Parameter(torch.full(tuple(shape), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the like of ``x``, (N, C, ...), its negative values times the slopes."""
+        return x.clamp(min=0) + self.weight * x.clamp(max=0)
+
+    def extra_repr(self) -> str:
+        """Shows the shape in the printed module."""
+        return f"{tuple(self.weight.shape)}"
+
+
+def build_prelu(
+    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
+) -> nn.Module:
+    """Builds ``PReLU``."""
+    shape = torch_shapes["weight"]
+    return nn.PReLU(shape[0]) if len(shape) == 1 else PlacewisePReLU(shape)
+
+
+PRELU_BUILDERS = {"PReLU": build_prelu}

@@ -1,0 +1,429 @@
+"""`write_standalone`: a package without this project computes, trains and reads as the port it was made from."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import checkpoints
+import keras_headed
+import keras_zoo
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+import resnet_torch.layers
+from resnet_torch import load_model
+from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.layers.convolutions import SameConv2d, TrimmedConvTranspose2d
+from resnet_torch.layers.normalizations import GroupNorm
+from resnet_torch.padding import SamePad2d
+from resnet_torch.standalone import package, write_standalone
+from resnet_torch.standalone.constructors import _KEPT_OTHERWISE, _parameters, constructor, literal, statement
+from resnet_torch.standalone.forward import identifier, plain
+from resnet_torch.standalone.model_source import attribute
+from resnet_torch.standalone.own_source import OwnSource, collect
+from resnet_torch.standalone.readme import plain_text
+from weight_transfer import CheckpointError, Hints, TransferError, convert
+from weight_transfer.architecture import Head
+from weight_transfer.preprocessing import preprocess
+
+OTHERS = ("weight_transfer", "resnet_torch", "resnet_keras", "h5py", "keras", "tensorflow", "rich")
+
+# What a reader of the package runs, who has nothing of this project: outputs, then a training step.
+READER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from safetensors.torch import load_file, save_file
+from port import load
+import port
+model = load()
+assert not model.training
+given = load_file(sys.argv[1] + "/given.safetensors")
+inputs = [given[f"input{i}"] for i in range(len(given))]
+flat = lambda y: list(y.values()) if isinstance(y, dict) else [y] if isinstance(y, torch.Tensor) else list(y)
+found = {f"predict{i}": y for i, y in enumerate(flat(model.predict(*inputs)))}
+with torch.no_grad():
+    found |= {f"forward{i}": y for i, y in enumerate(flat(model(*inputs)))}
+assert not model.training
+weights = load_file(sys.argv[1] + "/port/weights.safetensors")
+assert set(model.state_dict()) == set(weights), set(model.state_dict()) ^ set(weights)
+assert all(torch.equal(model.state_dict()[name], weights[name]) for name in weights)
+model.train()
+torch.manual_seed(0)
+sum(y.square().mean() for y in flat(model(*inputs))).backward()
+found |= {f"gradient/{name}": p.grad for name, p in model.named_parameters()}
+found |= {f"after/{name}": b for name, b in model.state_dict().items() if "running" in name}
+if hasattr(port, "preprocess"):
+    found["image"] = port.preprocess(torch.arange(2 * 5 * 4 * 3, dtype=torch.uint8).reshape(2, 5, 4, 3) * 2)
+loaded = [name for name in OTHERS if name in sys.modules]
+assert not loaded, loaded
+save_file({name: y.contiguous().clone() for name, y in found.items()}, sys.argv[1] + "/found.safetensors")
+"""
+
+
+def flat(outputs: Any) -> list[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
+
+
+def is_the_port(source: Path, folder: Path, hints: Hints | None = None) -> Path:
+    """Converts, writes the package, and compares it in a process without this project with the port in this one."""
+    converted = convert(source, folder / "converted.safetensors", hints).output
+    write_standalone(converted, folder / "port")
+    model = package.aligned(load_model(converted))
+    generator = torch.Generator().manual_seed(1)
+    dtype = next(model.parameters()).dtype
+    shapes = package.in_shapes(package.read_converted(converted).network, model).values()
+    inputs = [torch.randn(3, *shape, generator=generator).to(dtype) for shape in shapes]
+    safetensors.torch.save_file({f"input{i}": x for i, x in enumerate(inputs)}, folder / "given.safetensors")
+    code = f"OTHERS = {OTHERS!r}\n{READER}"
+    command = [sys.executable, "-I", "-c", code, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    expected = {f"predict{i}": y for i, y in enumerate(flat(model.predict(*inputs)))}
+    with torch.no_grad():
+        expected |= {f"forward{i}": y for i, y in enumerate(flat(model(*inputs)))}
+    model.train()
+    torch.manual_seed(0)
+    sum(y.square().mean() for y in flat(model(*inputs))).backward()
+    expected |= {f"gradient/{name}": p.grad for name, p in model.named_parameters()}
+    expected |= {f"after/{name}": b for name, b in model.state_dict().items() if "running" in name}
+    found = safetensors.torch.load_file(folder / "found.safetensors")
+    found.pop("image", None)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name].numpy(), value.numpy(), err_msg=name)
+    assert (folder / "port" / "weights.safetensors").read_bytes() == converted.read_bytes()
+    return folder / "port"
+
+
+def well_formed(port: Path) -> None:
+    """As ruff has it; names of folders and of Keras layers are not ours to choose."""
+    for words in (["check", "--isolated", "--ignore", "N"], ["format", "--isolated", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--line-length", "120", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+NATIVE = {
+    "tutorial": checkpoints.small(),
+    "same stem": checkpoints.small("keras-2.2", stem_padding="same", pool_padding="same", preprocessing="tf"),
+    "old pool": checkpoints.small("keras-2.1"),
+    "sigmoid, hidden, dropout": checkpoints.small(
+        head=Head(pooling="max", hidden_units=7, classes=3, dropout=0.25, activation="sigmoid"), preprocessing="torch"
+    ),
+    "numbered blocks": checkpoints.small("keras-applications"),
+    "no head": checkpoints.small(head=Head(pooling=None, classes=None)),
+    "basic blocks, no bias": checkpoints.small(
+        block="basic", filters=((4, 4), (6, 6)), conv_bias=False, preprocessing="none"
+    ),
+}
+WILD = (
+    "mlcommons__tiny__pretrainedResnet.h5",
+    "MohandHAMADOUCHE__Student_project_ResNet_vs_LSTM__resnet_model.keras",
+    "jayanthkmr__Thesis-work__cifar10_ResNet8v1_model.001.h5",
+    "Zeta36__connect4-alpha-zero__model_best_weight.h5",
+    "MohamedElhadidy0019__stm32ai-modelzoo__miniresnetv2_1stacks_64x50_tl.h5",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_resnet(name, tmp_path):
+    port = is_the_port(checkpoints.checkpoint(tmp_path / "m.h5", NATIVE[name]), tmp_path)
+    well_formed(port)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tutorial", "same stem", "no head"])
+def test_the_same_files_as_graphs(name, tmp_path):
+    source = checkpoints.checkpoint(tmp_path / "m.h5", NATIVE[name])
+    port = is_the_port(source, tmp_path, Hints(import_as="graph"))
+    well_formed(port)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WILD)
+def test_files_from_the_wild(name, shared_data, tmp_path):
+    well_formed(is_the_port(shared_data / "wild" / name, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["outputs in a dict", "separable", "other norms", "decoder", "fused activations"])
+def test_networks_of_other_layers(name, keras_side, tmp_path):
+    well_formed(is_the_port(keras_side(keras_zoo.save, tmp_path / "m.keras", "keras", name), tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["flatten, two outputs", "own names"])
+def test_a_resnet_under_a_head_of_its_own(head, keras_side, tmp_path):
+    port = is_the_port(keras_side(keras_headed.headed, tmp_path / "m.keras", head), tmp_path)
+    well_formed(port)
+    assert 'self.stages.stage2["1"].residual.conv2_block1_1_conv = nn.Conv2d' in (port / "model.py").read_text()
+
+
+@pytest.mark.slow
+def test_float64(tmp_path):
+    architecture = checkpoints.small()
+    arrays = checkpoints.arrays_of(architecture, "float64")
+    is_the_port(checkpoints.legacy_weights(tmp_path / "w.h5", arrays), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tutorial")
+    source = checkpoints.checkpoint(folder / "m.h5", checkpoints.small())
+    write_standalone(convert(source, folder / "m.safetensors").output, folder / "port")
+    return folder / "port"
+
+
+def imported(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("written_model", folder / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_source_names_no_module_of_this_project(port):
+    tree = ast.parse((port / "model.py").read_text())
+    modules = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    outside = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    assert outside == {"torch", "safetensors"}
+
+
+def test_the_source_reads_as_a_person_writes_it(port):
+    text = (port / "model.py").read_text()
+    for line in (
+        "self.stem.conv = nn.Conv2d(3, 4, kernel_size=(7, 7), stride=(2, 2))",
+        'self.stem.bn_conv1 = BatchNorm2d(4, momentum=1 - 0.99, moving_variance="tf_keras")',
+        "def forward(self, images: Tensor) -> Tensor:",
+        "pool1 = self.stem.pool1(x)",
+        "x = bn2a_branch2c + x",
+        "res2a_relu = self.stages.stage2.a.relu(x)",
+        "return self(images).softmax(dim=1)",
+    ):
+        assert line in text
+    assert "getattr" not in text
+    assert "= None" not in text.partition("class Model")[2]
+
+
+def test_the_readme_states_the_contract(port):
+    text = (port / "README.md").read_text()
+    for words in (
+        "from port import load, preprocess",
+        "| `images` | (N, 3, 33, 33) | torch.float32 |",
+        "`caffe` in keras.applications",
+        "RGB to BGR",
+        "x[..., ::-1] - [103.939, 116.779, 123.68]",
+        "Channels come first, where the Keras model took them last",
+        "| `output` | (N, 10) | softmax of `forward`'s logits |",
+        "`m.h5` (legacy-h5)",
+        "SHA-256",
+        "| written by Keras | 2.21.0 |",
+        "keras-resnet-to-torch",
+    ):
+        assert words in text
+
+
+def test_the_readme_of_several_outputs_and_of_no_known_preprocessing(shared_data, tmp_path):
+    source = shared_data / "wild" / "Zeta36__connect4-alpha-zero__model_best_weight.h5"
+    write_standalone(convert(source, tmp_path / "m.safetensors").output, tmp_path / "connect-4")
+    text = (tmp_path / "connect-4" / "README.md").read_text()
+    for words in (
+        'port = import_module("connect-4")',
+        "Channels come first, as in the Keras model.",
+        "Preprocessing: none is known.",
+        "| `policy_out` | (N, 7) | softmax of `forward`'s logits |",
+        "| `value_out` | (N, 1) | as `forward` |",
+        "Both methods return a tuple in this order.",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+def test_preprocessing_gives_the_same_numbers(mode, tmp_path):
+    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small(preprocessing=mode))
+    hints = Hints(conventions={"preprocessing": mode})
+    write_standalone(convert(source, tmp_path / "m.safetensors", hints).output, tmp_path / "port")
+    images = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
+    expected = np.moveaxis(preprocess(images, mode), -1, 1)
+    module = imported(tmp_path / "port")
+    for given in (images, torch.from_numpy(images)):
+        actual = module.preprocess(given)
+        assert actual.is_contiguous()
+        np.testing.assert_array_equal(actual.numpy(), expected)
+
+
+def test_a_folder_in_use_is_refused(port, tmp_path):
+    (tmp_path / "mine").touch()
+    with pytest.raises(TransferError, match="is not empty"):
+        write_standalone(port / "weights.safetensors", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_packages_own_weights_make_the_same_package(port, tmp_path):
+    write_standalone(port / "weights.safetensors", tmp_path / "port")
+    for file in port.iterdir():
+        if file.is_file():
+            assert (tmp_path / "port" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_keras_file_is_refused(tmp_path):
+    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small())
+    with pytest.raises(CheckpointError, match="not a converted file"):
+        write_standalone(source, tmp_path / "port")
+    assert not (tmp_path / "port").exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("pool1 = self.stem.pool1(x)", "pool1 = self.stem.pool1(-x)", "the outputs of forward on random inputs"),
+        (
+            "momentum=1 - 0.99",
+            "momentum=0.02",
+            r"layer stages\.stage2\.a\.residual\.bn2a_branch2a: .*momentum=0.02.* instead of .*momentum=0.01",
+        ),
+        ("self.stem.conv = ", "self.stem.conv_2 = self.stem.conv = ", "tensor stem.conv_2.weight in one of them"),
+    ],
+)
+def test_a_package_that_is_not_the_port_is_not_written(right, wrong, message, port, tmp_path, monkeypatch):
+    write = package.model_source
+
+    def mistaken(*arguments: Any) -> str:
+        source = write(*arguments).replace(right, wrong)
+        return source.replace("load_file(path)", "load_file(path), strict=False")
+
+    monkeypatch.setattr(package, "model_source", mistaken)
+    with pytest.raises(TransferError, match=message):
+        write_standalone(port / "weights.safetensors", tmp_path / "port")
+    assert list(tmp_path.iterdir()) == []
+
+
+def own_classes() -> list[type[nn.Module]]:
+    found = {BatchNorm2d}
+    for info in pkgutil.iter_modules(resnet_torch.layers.__path__):
+        module = importlib.import_module(f"resnet_torch.layers.{info.name}")
+        found |= {
+            one
+            for _, one in inspect.getmembers(module, inspect.isclass)
+            if issubclass(one, nn.Module) and one.__module__ == module.__name__ and not one.__name__.startswith("_")
+        }
+    return sorted(found, key=lambda one: one.__name__)
+
+
+@pytest.mark.parametrize("cls", own_classes(), ids=lambda cls: cls.__name__)
+def test_every_layer_keeps_what_it_was_built_with(cls):
+    """Else a network with it could be imported but not written."""
+    source = "".join(inspect.getsource(one) for one in cls.__mro__ if one.__module__.partition(".")[0] != "builtins")
+    for parameter in _parameters(cls.__new__(cls))[0]:
+        keys = {(cls.__name__, parameter.name), ("", parameter.name)}
+        assert keys & set(_KEPT_OTHERWISE) or f"self.{parameter.name}" in source, parameter
+
+
+def test_all_layers_fit_into_one_file():
+    found = collect(own_classes())
+    compile("\n\n".join(found.definitions.values()), "all", "exec")
+    assert {one.module.partition(".")[0] for one in found.imports} - sys.stdlib_module_names == {"torch"}
+
+
+def test_two_definitions_of_one_name_are_refused():
+    with pytest.raises(TransferError, match="two definitions are both named 'same_pad'"):
+        collect([SamePad2d, SameConv2d])
+
+
+def test_a_source_that_is_not_there_is_told():
+    with pytest.raises(TransferError, match="the source of no_such_module is not there"):
+        OwnSource().add("no_such_module", "Layer")
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        (
+            nn.Conv2d(3, 8, (3, 5), (2, 1), bias=False),
+            "nn.Conv2d(3, 8, kernel_size=(3, 5), stride=(2, 1), bias=False)",
+        ),
+        (nn.ConvTranspose1d(2, 4, 3, dilation=2), "nn.ConvTranspose1d(2, 4, kernel_size=(3,), dilation=(2,))"),
+        (nn.AvgPool2d(2), "nn.AvgPool2d(kernel_size=2, stride=2)"),
+        (nn.Linear(3, 4), "nn.Linear(3, 4)"),
+        (nn.ReLU(), "nn.ReLU()"),
+        (nn.LeakyReLU(0.3), "nn.LeakyReLU(negative_slope=0.3)"),
+        (nn.GELU("tanh"), 'nn.GELU(approximate="tanh")'),
+        (nn.Softplus(threshold=40), "nn.Softplus(threshold=40)"),
+        (nn.Upsample(scale_factor=(2.0, 2.0), mode="nearest"), "nn.Upsample(scale_factor=(2.0, 2.0))"),
+        (
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+            "nn.Sequential(nn.AdaptiveAvgPool2d(output_size=1), nn.Flatten())",
+        ),
+        (GroupNorm(2, 8), "GroupNorm(num_groups=2, num_features=8)"),
+        (
+            TrimmedConvTranspose2d(8, 4, 3, stride=2, trim=(1, 0)),
+            "TrimmedConvTranspose2d(8, 4, kernel_size=(3, 3), stride=(2, 2), trim=(1, 0))",
+        ),
+        (BatchNorm2d(4, 1e-5, 0.1), "BatchNorm2d(4, eps=1e-05, momentum=0.1)"),
+    ],
+)
+def test_constructors(module, text):
+    function, arguments = constructor(module)
+    assert f"{function}({', '.join(arguments)})" == text
+    assert repr(eval(text, {"nn": nn, **{one.__name__: one for one in own_classes()}})) == repr(module)
+
+
+def test_what_cannot_be_written_is_told():
+    class Forgetful(nn.Module):
+        def __init__(self, what: int) -> None:
+            super().__init__()
+
+    with pytest.raises(TransferError, match="Forgetful does not keep its argument 'what'"):
+        constructor(Forgetful(1))
+    with pytest.raises(TransferError, match="a Tensor cannot be written as Python source"):
+        literal(torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "value", [1 - 0.99, 1 - 0.999, 0.1 + 0.2, float("inf"), "a'b", 'a"b', "a\\", (1,), [1, (2.5, None)], {"a": True}]
+)
+def test_literals_are_the_value(value):
+    assert eval(literal(value)) == value
+
+
+def test_names_that_python_does_not_take():
+    assert [identifier(name) for name in ("conv-1", "1x1", "in", "_x", "größe")] == [
+        "conv_1", "layer_1x1", "in_", "x", "gr__e"
+    ]  # fmt: skip
+    assert [plain(name) for name in ("b_1", "in", "1", "b-c", "__b", "é")] == [True, *[False] * 5]
+    assert attribute("stages.stage2.1.in.conv") == 'self.stages.stage2["1"]["in"].conv'
+    assert attribute("1x1") == 'self.get_submodule("1x1")'
+
+
+def test_text_of_a_file_cannot_leave_its_docstring():
+    assert plain_text('a"""\nimport os\\`|b') == "a____import os___b"
+    assert plain_text("") == "_"
+
+
+def test_long_calls_are_broken_as_formatters_do():
+    arguments = [f"argument_{i}=1000000" for i in range(5)]
+    assert statement("x = ", "f", arguments[:2]) == ["        x = f(argument_0=1000000, argument_1=1000000)"]
+    assert len(statement("x = ", "f" * 20, arguments)) == 3
+    assert statement("x = ", "f", arguments * 2)[1] == "            argument_0=1000000,"
+
+
+def test_a_second_use_of_a_definition_adds_nothing():
+    found = OwnSource()
+    found.add("resnet_torch.padding", "SamePad2d")
+    before = list(found.definitions)
+    found.add("resnet_torch.padding", "same_pad")
+    assert list(found.definitions) == before == ["same_padding", "same_pad", "SamePad2d"]

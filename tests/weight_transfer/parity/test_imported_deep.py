@@ -1,0 +1,17 @@
+"""The deep networks of the zoo, in a file of their own so that two workers share them."""
+
+from __future__ import annotations
+
+import pytest
+from sides import run_sides_here
+from zoo import DEEP, check, parameters
+
+
+@pytest.fixture(autouse=True)
+def _sides(monkeypatch, keras_side):
+    run_sides_here(monkeypatch, keras_side)
+
+
+@pytest.mark.parametrize(("name", "family", "suffix"), parameters(DEEP))
+def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side):
+    check(name, family, suffix, tmp_path, keras_side)

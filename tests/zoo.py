@@ -1,0 +1,67 @@
+"""Checking one network of `keras_zoo` layer by layer: what the files of networks share."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras_zoo
+import pytest
+
+from weight_transfer import Hints, Verification, convert, verify
+from weight_transfer.parity.tolerances import TOLERANCES
+
+GRAPH = Hints(import_as="graph")
+BOTH_KERASES = {
+    "sequential",
+    "cifar v1 20",
+    "cifar v2 20",
+    "ResNet50V2",
+    "frozen backbone, new head",
+    "shared backbone, two inputs",
+    "preprocessing inside, caffe",
+    "preprocessing inside, tf",
+    "1-D",
+    "pre-activation",
+    "outputs in a list",
+    "squeeze excite",
+    "separable",
+    "fused activations",
+    "other norms",
+    "decoder",
+}
+DEEP = tuple(name for name in keras_zoo.NETWORKS if name.startswith(("cifar", "ResNet")))
+
+
+def parameters(names: Iterable[str]) -> list:
+    """Each network by Keras 3, and the simpler ones by tf_keras too; either Keras writes either container."""
+    suffixes = itertools.cycle((".h5", ".keras", ".keras", ".h5"))
+    cases = [(name, family) for name in names for family in ("keras", "tf_keras")]
+    cases = [(name, family) for name, family in cases if family == "keras" or name in BOTH_KERASES]
+    return [
+        pytest.param(name, family, suffix, id=f"{name}-{family}-{suffix[1:]}")
+        for (name, family), suffix in zip(cases, suffixes, strict=False)
+    ]
+
+
+def assert_equal(found: Verification) -> None:
+    """In float64: networks this deep with weights that nobody trained amplify float32's rounding on either side."""
+    wrong = [row for row in found.rows if not row.errors["float64"] <= TOLERANCES["float64"].error]
+    assert not wrong, wrong[0]
+    assert all(row.peak > 0 for row in found.rows)
+    assert found.weights_equal == found.weights_total > 0
+
+
+def check(name: str, family: str, suffix: str, folder: Path, keras_side) -> None:
+    """Real Keras saves the network; every layer of the port must compute what Keras computes."""
+    if "preprocessing" in name:  # neither Keras can write an operation into its other container and read it again
+        suffix = ".keras" if family == "keras" else ".h5"
+    source = keras_side(keras_zoo.save, folder / f"model{suffix}", family, name)
+    port = folder / "port.safetensors"
+    network = convert(source, port, GRAPH).network
+    found = verify(source, port, GRAPH, devices=("cpu",), num_photographs=1)
+    assert_equal(found)
+    assert {row.tap for row in found.rows} == {call.value for call in network.calls}
+    assert found.reference == "file"
+    assert found.loaded_by.startswith(family)

@@ -1,0 +1,59 @@
+"""A network from a Keras model's own graph, and the checkpoint's arrays under its names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from weight_transfer.architecture import Preprocessing
+from weight_transfer.checkpoint import Array, Checkpoint
+from weight_transfer.conversion.accounting import Accounting
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.layer_types import ROLE_ALIASES
+
+
+def imported(
+    checkpoint: Checkpoint,
+    config: Mapping[str, Any],
+    names: Mapping[str, str] | None = None,
+    preprocessing: Preprocessing = "none",
+) -> tuple[LayerGraph, Mapping[str, Array]]:
+    """Imports a model's graph and finds every array of it in the checkpoint.
+
+    Args:
+        checkpoint: The arrays.
+        config: The model's config, the checkpoint's own or another's.
+        names: ``layer/role`` of the config to the file's array name, where the file has other names.
+        preprocessing: Of an RGB image before the network.
+
+    Raises:
+        ArchitectureError: The graph is malformed, or has layers that cannot be imported.
+        MappingError: Arrays are missing, left over or of a wrong shape.
+    """
+    network = layer_graph(keras_graph(config), preprocessing, checkpoint.keras_version)
+    if names is None:
+        arrays = by_role(network, checkpoint.arrays)
+    else:
+        arrays = {name: checkpoint.arrays[source] for name, source in names.items()}
+    accounting = Accounting.of(arrays, network)
+    if not accounting.complete:
+        raise accounting.error(f"{checkpoint.path.name}: its arrays are not those of its model {network.name!r}")
+    return network, arrays
+
+
+def by_role(network: LayerGraph, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns a file's arrays under the table's roles: from other Kerases' names, and from Keras 3's numbers."""
+    found = {}
+    for name, array in arrays.items():
+        path, _, role = name.rpartition("/")
+        layer = network.layers.get(path)
+        if layer is not None:
+            roles = list(layer.weights)
+            number = role.removeprefix("vars_")
+            if role not in roles and number.isdigit() and int(number) < len(roles):
+                role = roles[int(number)]
+            elif role not in roles:
+                role = ROLE_ALIASES.get(role, role)
+        found[f"{path}/{role}"] = array
+    return found

@@ -1,0 +1,300 @@
+"""A network imported from a Keras model's own graph: its layers in plain settings, and who reads whom.
+
+It is to an imported network what `Architecture` is to a ResNet: framework-free, plain JSON in a
+converted file, and the one source of shapes, array names and modules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import keyword
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from weight_transfer.architecture import Preprocessing
+from weight_transfer.errors import ArchitectureError, listing
+from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
+from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
+
+REGULARIZERS = (
+    "kernel_regularizer",
+    "bias_regularizer",
+    "activity_regularizer",
+    "gamma_regularizer",
+    "beta_regularizer",
+)
+# What a torch module's attributes are called already; a layer of such a name gets an underscore behind it.
+TAKEN_NAMES = frozenset(
+    {
+        "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
+        "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
+        "eval", "extra_repr", "finished", "float", "forward", "get_buffer", "get_extra_state", "get_parameter",
+        "get_submodule", "graph", "half", "ipu", "load_state_dict", "meta", "modules", "mtia", "named_buffers",
+        "named_children", "named_modules", "named_parameters", "network", "parameters", "predict", "print_readable",
+        "recompile", "register_backward_hook", "register_buffer", "register_forward_hook",
+        "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module",
+        "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_",
+        "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "to_folder", "train",
+        "training", "type", "values", "xpu", "zero_grad",
+    }
+)  # fmt: skip
+FINAL_ACTIVATIONS = ("softmax", "sigmoid")  # what `predict` applies and `forward` does not
+
+
+@dataclass(frozen=True)
+class GraphLayer:
+    """One layer of an imported network.
+
+    Attributes:
+        path: Keras path, nested models first: ``resnet50/conv1``.
+        class_name: Keras class, a row of `LAYER_TYPES`.
+        settings: What it computes.
+        in_shapes: Of its first call's inputs, in Keras's layout without the batch axis.
+        out_shape: Of its first call's output.
+        regularizers: From the config, kept for training.
+    """
+
+    path: str
+    class_name: str
+    settings: Settings
+    in_shapes: tuple[Shape, ...]
+    out_shape: Shape
+    regularizers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def module(self) -> str:
+        """Path of the PyTorch module: its names without dots, which would split them, and none that torch has."""
+        names = (name.replace(".", "_") for name in self.path.split("/"))
+        return ".".join(f"{name}_" if _is_taken(name) else name for name in names)
+
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """Its arrays by role, in Keras's order."""
+        return LAYER_TYPES[self.class_name].weights(self.settings, self.in_shapes)
+
+    @property
+    def fused_activation(self) -> Mapping[str, Any] | None:
+        """What the layer applies to its output, where it does more than that."""
+        if self.class_name == "Activation":
+            return None
+        activation: Mapping[str, Any] | None = self.settings.get("activation")
+        return activation
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers in all arrays."""
+        return sum(math.prod(weight.shape) for weight in self.weights.values())
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """Multiply-adds of one image's kernels, or None where the size is free."""
+        kernels = [weight.shape for role, weight in self.weights.items() if role.endswith("kernel")]
+        if not kernels:
+            return 0
+        positions = self.out_shape[:-1]
+        if None in positions:
+            return None
+        return sum(map(math.prod, kernels)) * math.prod(n for n in positions if n is not None)
+
+
+def _is_taken(name: str) -> bool:
+    return name in TAKEN_NAMES or name.startswith("_") or keyword.iskeyword(name)
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """A whole imported network.
+
+    Attributes:
+        name: Of the Keras model.
+        layers: By path, without the inputs.
+        calls: Each after the calls whose values it reads, without the inputs.
+        inputs: Shape of each input by value, in the model's order.
+        outputs: Values of the outputs, in the model's order.
+        output_names: Keys of the outputs where the model returns a dict.
+        data_format: Of every layer that has one.
+        preprocessing: What was done to an RGB image in 0..255 before the network.
+    """
+
+    name: str
+    layers: Mapping[str, GraphLayer]
+    calls: tuple[Call, ...]
+    inputs: Mapping[str, Shape]
+    outputs: tuple[str, ...]
+    output_names: tuple[str, ...] | None = None
+    data_format: DataFormat = "channels_last"
+    preprocessing: Preprocessing = "none"
+
+    @property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every value, in Keras's layout without the batch axis."""
+        shapes = dict(self.inputs)
+        for call in self.calls:
+            layer = self.layers[call.layer]
+            shapes[call.value] = LAYER_TYPES[layer.class_name].out_shape(
+                layer.settings, [shapes[name] for name in call.inputs]
+            )
+        return shapes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the network as JSON can hold it."""
+        return {
+            "name": self.name,
+            "layers": [
+                {
+                    "path": layer.path,
+                    "class_name": layer.class_name,
+                    "settings": layer.settings,
+                    "in_shapes": [list(shape) for shape in layer.in_shapes],
+                    "out_shape": list(layer.out_shape),
+                    "regularizers": dict(layer.regularizers),
+                }
+                for layer in self.layers.values()
+            ],
+            "calls": [[call.value, call.layer, list(call.inputs)] for call in self.calls],
+            "inputs": [[value, list(shape)] for value, shape in self.inputs.items()],
+            "outputs": list(self.outputs),
+            "output_names": None if self.output_names is None else list(self.output_names),
+            "data_format": self.data_format,
+            "preprocessing": self.preprocessing,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LayerGraph:
+        """Builds a network from what `to_dict` gave.
+
+        Raises:
+            ArchitectureError: A field is missing or has an impossible value.
+        """
+        try:
+            layers = {
+                row["path"]: GraphLayer(
+                    path=row["path"],
+                    class_name=row["class_name"],
+                    settings=row["settings"],
+                    in_shapes=tuple(map(tuple, row["in_shapes"])),
+                    out_shape=tuple(row["out_shape"]),
+                    regularizers=row["regularizers"],
+                )
+                for row in values["layers"]
+            }
+            graph = cls(
+                name=values["name"],
+                layers=layers,
+                calls=tuple(Call(value, layer, tuple(inputs)) for value, layer, inputs in values["calls"]),
+                inputs={value: tuple(shape) for value, shape in values["inputs"]},
+                outputs=tuple(values["outputs"]),
+                output_names=None if values["output_names"] is None else tuple(values["output_names"]),
+                data_format=values["data_format"],
+                preprocessing=values["preprocessing"],
+            )
+            unknown = {layer.class_name for layer in layers.values()} - set(LAYER_TYPES)
+            known = set(graph.inputs)
+            for call in graph.calls:
+                if call.layer not in layers or not known.issuperset(call.inputs):
+                    raise KeyError(call.value)
+                known.add(call.value)
+            if unknown or not known.issuperset(graph.outputs):
+                raise KeyError(str(unknown or graph.outputs))
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise ArchitectureError(f"not the description of an imported network ({error}).") from error
+        return graph
+
+
+def layer_graph(
+    keras: KerasGraph, preprocessing: Preprocessing = "none", keras_version: str | None = None
+) -> LayerGraph:
+    """Reads every layer of a Keras graph by the table of layer types.
+
+    Args:
+        keras: The graph.
+        preprocessing: Of an RGB image before the network.
+        keras_version: What wrote it: some layers compute otherwise in another Keras.
+
+    Raises:
+        ArchitectureError: Layers whose class or arguments are not in the table; the message lists
+            each with its path and class.
+    """
+    data_format = _data_format(keras)
+    refused: list[str] = []
+    layers: dict[str, GraphLayer] = {}
+    shapes: dict[str, Shape] = {}
+    for call in keras.calls:
+        layer = keras.layers[call.layer]
+        if layer.class_name == "InputLayer" and not call.inputs:
+            shapes[call.value] = _input_shape(layer)
+            continue
+        in_shapes = [shapes[name] for name in call.inputs if name in shapes]
+        try:
+            if layer.class_name not in LAYER_TYPES:
+                raise ArchitectureError(f"layer {layer.path!r} ({layer.class_name}): this class is not supported.")
+            if len(in_shapes) != len(call.inputs):
+                continue  # what feeds it was refused
+            read = _read(layer, call, in_shapes, data_format, keras_version)
+            layers.setdefault(layer.path, read)
+            shapes[call.value] = read.out_shape
+        except ArchitectureError as error:
+            refused.append(str(error))
+    if refused:
+        raise ArchitectureError(f"{len(refused)} layers cannot be imported:{listing(dict.fromkeys(refused))}")
+    return LayerGraph(
+        name=keras.name,
+        layers=layers,
+        calls=tuple(dataclasses.replace(call, arguments={}) for call in keras.calls if call.value not in keras.inputs),
+        inputs={value: shapes[value] for value in keras.inputs},
+        outputs=keras.outputs,
+        output_names=keras.output_names,
+        data_format=data_format,
+        preprocessing=preprocessing,
+    )
+
+
+def _read(
+    layer: KerasLayer, call: Call, in_shapes: Sequence[Shape], data_format: DataFormat, keras_version: str | None
+) -> GraphLayer:
+    """One layer's settings, shapes and regularizers."""
+    row = LAYER_TYPES[layer.class_name]
+    config = {**layer.config, "keras_version": keras_version}
+    if call.arguments:
+        config["arguments"] = dict(call.arguments)
+    options = Options(layer.path, layer.class_name, config, in_shapes, data_format)
+    try:
+        settings = row.settings(options)
+        options.finish()
+        out_shape = row.out_shape(settings, in_shapes)
+        row.weights(settings, in_shapes)
+    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+        if isinstance(error, ArchitectureError):
+            raise
+        raise options.refusal(f"its arguments are malformed ({error!r})") from error
+    if any(n is not None and n < 1 for n in out_shape):
+        raise options.refusal(f"nothing is left of its input {list(in_shapes)}")
+    kept = {name: layer.config[name] for name in REGULARIZERS if layer.config.get(name)}
+    return GraphLayer(layer.path, layer.class_name, settings, tuple(in_shapes), out_shape, kept)
+
+
+def _data_format(keras: KerasGraph) -> DataFormat:
+    """The one data format of all layers that have one."""
+    found: dict[str, str] = {}
+    for layer in keras.layers.values():
+        if layer.class_name == "Flatten":
+            continue  # Keras writes channels_last there whatever the model has
+        value = layer.config.get("data_format", {"th": "channels_first"}.get(str(layer.config.get("dim_ordering"))))
+        if value in ("channels_last", "channels_first"):
+            found.setdefault(value, layer.path)
+    if len(found) > 1:
+        where = " and ".join(f"{name} at {path!r}" for name, path in found.items())
+        raise ArchitectureError(f"the model mixes data formats ({where}). Expected one.")
+    return "channels_first" if "channels_first" in found else "channels_last"
+
+
+def _input_shape(layer: KerasLayer) -> Shape:
+    shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
+    if isinstance(shape, (list, tuple)) and len(shape) == 1 and isinstance(shape[0], (list, tuple)):
+        shape = shape[0]
+    if not isinstance(shape, (list, tuple)) or any(not isinstance(n, int) for n in shape if n is not None):
+        raise ArchitectureError(f"input {layer.path!r} has no shape. Received: {shape!r}")
+    return tuple(shape[1:])

@@ -1,0 +1,117 @@
+"""Normalizations: by batch, by layer, by group, and by the statistics of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from weight_transfer.layer_types.axes import axes_of, known_size, same_shape, weight_along
+from weight_transfer.layer_types.layer_type import LayerType, Options, Settings, Shape, Weight
+
+
+def _batch_settings(options: Options) -> Settings:
+    options.must_be("mode", 0)  # Keras 1: other modes normalize each example, or never by moving statistics
+    options.take("synchronized")  # across devices in training, nothing on one
+    options.must_be("renorm", False)
+    options.take("renorm_clipping")  # these two act with renorm alone
+    options.take("renorm_momentum")
+    return {
+        "axis": _one_axis(options),
+        "momentum": float(options.take("momentum", 0.99)),
+        **_affine(options),
+    }
+
+
+def _layer_settings(options: Options) -> Settings:
+    options.must_be("rms_scaling", False)
+    return {"axis": axes_of(options, _axes(options)), **_affine(options)}
+
+
+def _group_settings(options: Options) -> Settings:
+    axis = _one_axis(options)
+    channels = known_size(options, _axes(options)[0])
+    groups = options.take("groups", 32)
+    groups = channels if groups == -1 else groups  # Keras, too, writes the number once the layer is built
+    if not isinstance(groups, int) or groups < 1 or channels % groups:
+        raise options.refusal(f"groups={groups!r} does not divide {channels} channels")
+    return {"axis": axis, "groups": groups, **_affine(options)}
+
+
+def _affine(options: Options) -> Settings:
+    return {
+        "epsilon": float(options.take("epsilon", 1e-3)),
+        "center": bool(options.take("center", True)),
+        "scale": bool(options.take("scale", True)),
+        "data_format": options.data_format,
+    }
+
+
+def _axes(options: Options) -> list[int]:
+    axis = options.take("axis", -1)
+    return list(axis) if isinstance(axis, list | tuple) else [axis]
+
+
+def _one_axis(options: Options) -> int:
+    axes = axes_of(options, _axes(options))
+    if len(axes) != 1:
+        raise options.refusal(f"axis={_axes(options)} is not supported. Expected one axis")
+    return axes[0]
+
+
+def _affine_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, Weight]:
+    named = {"gamma": ("scale", "weight"), "beta": ("center", "bias")}
+    return {role: weight_along(settings, in_shapes[0], name) for role, (key, name) in named.items() if settings[key]}
+
+
+def _batch_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, Weight]:
+    return {
+        **_affine_weights(settings, in_shapes),
+        "moving_mean": weight_along(settings, in_shapes[0], "running_mean"),
+        "moving_variance": weight_along(settings, in_shapes[0], "running_var"),
+    }
+
+
+def _data_settings(options: Options) -> Settings:
+    """Reads `Normalization`; statistics in the config come in PyTorch's order, one for each place.
+
+    They are rounded to float32: the numbers with which a float32 model computes, and Keras 3 any model.
+    """
+    options.must_be("invert", False)
+    settings: Settings = {"axis": axes_of(options, _axes(options)), "data_format": options.data_format}
+    return {**settings, **{key: _statistic(options, settings, key) for key in ("mean", "variance")}}
+
+
+def _statistic(options: Options, settings: Settings, key: str) -> Any:
+    value = options.take(key)
+    if value is None:
+        return None
+    weight = weight_along(settings, options.in_shapes[0], key)
+    try:
+        array = np.asarray(value, np.float32)
+        array = array.reshape(array.shape[max(array.ndim - len(weight.shape), 0) :])
+        return weight.to_torch(np.broadcast_to(array, weight.shape)).reshape(-1).tolist()
+    except (TypeError, ValueError):
+        raise options.refusal(f"{key}={value!r} does not fit {weight.shape}") from None
+
+
+def _data_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, Weight]:
+    if settings["mean"] is not None:
+        return {}
+    along = {key: weight_along(settings, in_shapes[0], key) for key in ("mean", "variance")}
+    return {**along, "count": Weight((), "count")}
+
+
+# TensorFlow 1.13 and 1.14 wrote the names with a version.
+_BATCH_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
+
+NORMALIZATION_TYPES: Mapping[str, LayerType] = {
+    row.class_name: row
+    for row in (
+        *(LayerType(name, _batch_settings, same_shape, _batch_weights) for name in _BATCH_NORMALIZATIONS),
+        LayerType("LayerNormalization", _layer_settings, same_shape, _affine_weights),
+        LayerType("GroupNormalization", _group_settings, same_shape, _affine_weights),
+        LayerType("Normalization", _data_settings, same_shape, _data_weights),
+    )
+}

@@ -1,0 +1,107 @@
+"""The ways to describe a network: a ResNet by its architecture, anything else by its layer graph, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from weight_transfer.architecture import Architecture, Preprocessing
+from weight_transfer.layer_graph import LayerGraph
+
+
+@dataclass(frozen=True)
+class HeadedResNet:
+    """A ResNet whose head is somebody's own: the backbone by its architecture, what follows by its graph.
+
+    Attributes:
+        backbone: Without a head: it ends with the feature map.
+        head: With one input, the backbone's feature map.
+    """
+
+    backbone: Architecture
+    head: LayerGraph
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the network as JSON can hold it."""
+        return {"backbone": self.backbone.to_dict(), "head": self.head.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HeadedResNet:
+        """Builds a network from what `to_dict` gave.
+
+        Raises:
+            ArchitectureError: It is the description of none.
+        """
+        return cls(Architecture.from_dict(values["backbone"]), LayerGraph.from_dict(values["head"]))
+
+
+Network: TypeAlias = Architecture | HeadedResNet | LayerGraph
+
+KINDS: Mapping[str, type[Architecture] | type[HeadedResNet] | type[LayerGraph]] = {
+    "architecture": Architecture,
+    "headed": HeadedResNet,
+    "graph": LayerGraph,
+}
+
+
+def network_to_dict(network: Network) -> dict[str, Any]:
+    """Returns ``{"architecture": ...}``, ``{"headed": ...}`` or ``{"graph": ...}``, as JSON can hold it."""
+    kind = next(kind for kind, cls in KINDS.items() if isinstance(network, cls))
+    return {kind: network.to_dict()}
+
+
+def network_from_dict(values: Mapping[str, Any]) -> Network:
+    """Builds a network from what `network_to_dict` gave.
+
+    Raises:
+        KeyError: There is none.
+        ArchitectureError: The description is none.
+    """
+    kind = next((kind for kind in KINDS if kind in values), "architecture")
+    return KINDS[kind].from_dict(values[kind])
+
+
+def backbone_of(network: Network) -> Architecture | None:
+    """The ResNet in a network, if it is one that is known as such."""
+    if isinstance(network, HeadedResNet):
+        return network.backbone
+    return network if isinstance(network, Architecture) else None
+
+
+def graph_of(network: Network) -> LayerGraph | None:
+    """What of a network is described by its graph: all of it, its head, or nothing."""
+    if isinstance(network, HeadedResNet):
+        return network.head
+    return network if isinstance(network, LayerGraph) else None
+
+
+def input_shapes(network: Network) -> dict[str, tuple[int | None, ...]]:
+    """Shape of each input by name, in Keras's layout without the batch axis."""
+    backbone = backbone_of(network)
+    if backbone is not None:
+        return {"input": backbone.in_shape}
+    graph = graph_of(network)
+    return {} if graph is None else dict(graph.inputs)
+
+
+def channels_last(network: Network) -> bool:
+    """Whether the Keras model's channels come last."""
+    graph = graph_of(network)
+    return graph is None or graph.data_format == "channels_last"
+
+
+def preprocessing_of(network: Network) -> Preprocessing:
+    """What was done to an RGB image in 0..255 before the network."""
+    backbone, graph = backbone_of(network), graph_of(network)
+    if backbone is not None:
+        return backbone.conventions.preprocessing
+    return "none" if graph is None else graph.preprocessing
+
+
+def title_of(network: Network) -> str:
+    """What a person calls it: ``ResNet-50``, or the Keras model's name."""
+    backbone, graph = backbone_of(network), graph_of(network)
+    if backbone is not None:
+        return f"ResNet-{backbone.depth}"
+    return "" if graph is None else graph.name
