@@ -1,10 +1,9 @@
 """The model of a full-model file, loaded by whichever installed Keras can: what a port is measured against.
 
-The first that works counts: Keras 3 and then Keras 2 (tf_keras), the other way round where Keras 2
-wrote the file, on the file as it is; each of them on a copy whose
-config is mended (`REPAIRS`); each of them on the mended config alone, with the weights set from what
-`weight_transfer` read. Training is of no interest: models are never compiled, so an optimizer's ``lr``, a loss's
-``reduction=auto`` and a custom metric stop nothing.
+The first that works counts: Keras 3 and then Keras 2 (tf_keras), the other way round where Keras 2 wrote the file, on
+the file as it is; each of them on a copy whose config is mended (`REPAIRS`); each of them on the mended config alone,
+with the weights set from what `weight_transfer` read. Training is of no interest: models are never compiled, so an
+optimizer's ``lr``, a loss's ``reduction=auto`` and a custom metric stop nothing.
 
 Keras runs code that a config names, so every class in it is looked up in a table of what is known to be harmless first.
 """
@@ -14,7 +13,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -22,9 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-os.environ["KERAS_BACKEND"] = "tensorflow"  # the backend that keeps float64 batch norm in float64
-os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the reference is the CPU's; the GPU is the port's
 
 import h5py
 import keras
