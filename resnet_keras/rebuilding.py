@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
 from resnet_keras.reference import Reference
 from weight_transfer.keras_graph import Call, KerasGraph
+from weight_transfer.layer_types.operations import FLOATS
 
 OUTPUT = "output"  # the tap of what the model returns
+# Functions of one list of tensors, as Keras 3 and TensorFlow name them; other functions take each by itself.
+JOINING = frozenset({"Concatenate", "Stack", "concat", "stack"})
+CASTS = frozenset({"Cast", "cast"})
 
 
 def rebuild(
@@ -36,27 +43,30 @@ def rebuild(
     Returns:
         A model from the inputs in order to a dict by tap.
     """
-    module, originals = reference.module, layer_objects(reference.model)
+    module, originals = reference.module, _layer_objects(reference.model)
     built: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
     finished: dict[str, Any] = {}  # the classifier's value with its activation
+    names: set[str] = set()  # of the layers built; two nested models may have layers of the same name
     for call in graph.calls:
         layer = graph.layers[call.layer]
         if layer.class_name == "InputLayer" and not call.inputs:
             given = reference.model.inputs[graph.inputs.index(call.value)]  # a Sequential lists no InputLayer
-            tensors[call.value] = _input(module, given.shape, layer.name, dtype, free_size)
+            tensors[call.value] = _input(module, given.shape, _unused(layer.name, names), dtype, free_size)
             continue
         original, activation = originals[layer.path], "linear"
         first = layer.path not in built
         if first:
-            built[layer.path], activation = _copy(original, dtype, layer.name == classifier)
-        tensors[call.value] = _called(module, built[layer.path], call, tensors)
+            name = _unused(layer.name, names)
+            built[layer.path], activation = _copy(original, name, dtype, layer.name == classifier)
+        tensors[call.value] = _called(module, built[layer.path], call, tensors, dtype)
         if first and hasattr(original, "get_weights"):
             built[layer.path].set_weights(original.get_weights())  # a layer has weights once it was called
             if hasattr(built[layer.path], "finalize_state"):
                 built[layer.path].finalize_state()  # Normalization goes on with its old statistics otherwise
         if activation != "linear":
-            finished[call.value] = module.layers.Activation(activation, dtype=dtype)(tensors[call.value])
+            ending = module.layers.Activation(activation, name=_unused(f"{layer.name}_ending", names), dtype=dtype)
+            finished[call.value] = ending(tensors[call.value])
     outputs = {tap: tensors[value] for tap, value in taps.items()}
     if with_output:
         outputs[OUTPUT] = finished.get(graph.outputs[0], tensors[graph.outputs[0]])
@@ -64,13 +74,13 @@ def rebuild(
     return module.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
 
 
-def layer_objects(model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+def _layer_objects(model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
     """Every layer, and every operation that is none, by path."""
     found: dict[str, Any] = {}
     for layer in getattr(model, "operations", None) or model.layers:
         here = (*path, layer.name)
         if hasattr(layer, "layers"):
-            found |= layer_objects(layer, here)
+            found |= _layer_objects(layer, here)
         else:
             found["/".join(here)] = layer
     return found
@@ -82,27 +92,59 @@ def _input(module: Any, shape: Any, name: str, dtype: str, free_size: bool) -> A
     return module.Input(shape, dtype=dtype, name=name)
 
 
-def _copy(original: Any, dtype: str, gives_logits: bool) -> tuple[Any, Any]:
-    """The layer in another dtype; and the activation that was taken off it."""
-    if not hasattr(original, "get_weights"):
-        return original, "linear"  # a Keras 3 operation has neither weights nor a dtype
-    config = {**original.get_config(), "dtype": dtype}
+def _unused(name: str, names: set[str]) -> str:
+    """The name, or the first like it that no layer has; it is one of the names from then on."""
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
+
+
+def _copy(original: Any, name: str, dtype: str, gives_logits: bool) -> tuple[Any, Any]:
+    """The layer by another name, in another dtype; and the activation that was taken off it."""
+    config = {**_in_dtype(original.get_config(), dtype), "name": name}
+    # A Keras 3 operation has no weights; a dtype only if it is a cast.
+    if hasattr(original, "get_weights") or (_function(original) in CASTS and original.dtype in FLOATS):
+        config["dtype"] = dtype
     activation = "linear"
     if gives_logits:
         activation, config["activation"] = config["activation"], "linear"
     return type(original).from_config(config), activation
 
 
-def _called(module: Any, layer: Any, call: Call, tensors: Mapping[str, Any]) -> Any:
+def _in_dtype(value: Any, dtype: str) -> Any:
+    """A layer's config with the layers that it holds, such as an activation, in another dtype too."""
+    if isinstance(value, list):
+        return [_in_dtype(item, dtype) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    changed = {key: _in_dtype(item, dtype) for key, item in value.items()}
+    if changed.get("class_name") in LAYERS and isinstance(changed.get("config"), Mapping):
+        changed["config"] = {**changed["config"], "dtype": dtype}
+    return changed
+
+
+def _called(module: Any, layer: Any, call: Call, tensors: Mapping[str, Any], dtype: str) -> Any:
     fed = [tensors[name] for name in call.inputs]
-    if not call.arguments:
-        return layer(fed if len(fed) > 1 else fed[0])
+    function = _function(layer)
+    if function in JOINING or (function is None and len(fed) > 1):
+        fed = [fed]
     arguments = {name: _constant(module, value) for name, value in call.arguments.items()}
-    positional = {int(name): value for name, value in arguments.items() if name.isdigit()}
+    if function in CASTS and arguments.get("dtype") in FLOATS:
+        arguments["dtype"] = dtype
     named = {name: value for name, value in arguments.items() if not name.isdigit()}
-    for position, value in sorted(positional.items()):
-        fed.insert(position, value)
+    for position in sorted(int(name) for name in arguments.keys() - named.keys()):
+        value = arguments[str(position)]
+        # Keras 2 makes a float32 tensor of a number in front, unless it has a dtype already.
+        fed.insert(position, value if module.__name__ == "keras" else np.asarray(value, dtype))
     return layer(*fed, **named)
+
+
+def _function(layer: Any) -> str | None:
+    """The name of what a layer of TensorFlow's or a Keras 3 operation computes; None for any other layer."""
+    if type(layer).__name__ in TENSORFLOW_LAYERS:
+        return layer.get_config()["function"]
+    return None if hasattr(layer, "get_weights") else type(layer).__name__
 
 
 def _constant(module: Any, value: Any) -> Any:

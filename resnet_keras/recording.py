@@ -45,12 +45,11 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     network = network_from_dict(request["network"])
     reference = _reference(request, network)
-    config = {"class_name": type(reference.model).__name__, "config": reference.model.get_config()}
-    graph = keras_graph(config)
+    graph = keras_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
     native = isinstance(network, Architecture)
-    taps = _taps(config, graph, network)
+    taps = _taps(graph, network)
     classifier = network.names.classifier if native and network.head.classes else None
-    free = native and can_resize(model_graph(config))
+    free = native and can_resize(model_graph(graph))
     rebuilt = {
         dtype: rebuild(reference, graph, dtype, taps, classifier, free_size=free, with_output=native)
         for dtype in ("float64", "float32")
@@ -91,17 +90,17 @@ def _reference(request: Mapping[str, Any], network: Network) -> Reference:
     return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
 
 
-def _taps(config: Mapping[str, Any], graph: KerasGraph, network: Network) -> dict[str, str]:
+def _taps(graph: KerasGraph, network: Network) -> dict[str, str]:
     """The value in the reference behind each tap of the network."""
     backbone, imported = backbone_of(network), graph_of(network)
-    taps = {} if backbone is None else _taps_of_resnet(config, graph, backbone)
+    taps = {} if backbone is None else _taps_of_resnet(graph, backbone)
     return taps if imported is None else taps | _taps_of_graph(graph, imported)
 
 
-def _taps_of_resnet(config: Mapping[str, Any], graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
+def _taps_of_resnet(graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
     """The value in the reference behind each tap of the architecture."""
     values = {layer.name: path for path, layer in graph.layers.items()}
-    same = same_layers(model_graph(config), architecture)
+    same = same_layers(model_graph(graph), architecture)
     return {layer.name: values[same[layer.name]] for layer in layers(architecture) if layer.tap and layer.name in same}
 
 

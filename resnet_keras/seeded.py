@@ -19,6 +19,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from resnet_keras.resnet import create_resnet
+from weight_transfer.keras_graph import keras_graph
 from weight_transfer.model_config import model_graph
 
 
@@ -61,7 +62,7 @@ def _ending_a_residual(model: keras.Model) -> set[str]:
     """Names of the batch norms that end F(x): they feed an addition, and their convolution reads a
     layer that nothing else reads. A projection shortcut reads the block's input, which others read too.
     """
-    graph = model_graph({"class_name": type(model).__name__, "config": model.get_config()})
+    graph = model_graph(keras_graph({"class_name": type(model).__name__, "config": model.get_config()}))
     found = set()
     for add in graph.of_class("Add"):
         for norm in (graph.nodes[name] for name in add.inputs):

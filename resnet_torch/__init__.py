@@ -2,6 +2,7 @@
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
+from resnet_torch.folding import fold_preprocessing
 from resnet_torch.head import head
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.loading import load_model
@@ -28,6 +29,7 @@ __all__ = [
     "basic_identity_block",
     "conv_block",
     "create_resnet",
+    "fold_preprocessing",
     "head",
     "identity_block",
     "import_graph",

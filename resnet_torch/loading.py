@@ -14,7 +14,8 @@ from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
-from weight_transfer.conversion.identify import Hints, identify
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.layer_graph import LayerGraph

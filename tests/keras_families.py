@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras_scale import scale_class
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,29 @@ def saved(folder: Path, library: str, network: str, offset: int, images: tuple[i
     return Original(files, values, _predict(model, values) if images else [])
 
 
+def saved_whole(path: Path, library: str, network: str, **arguments: Any) -> Path:
+    """Builds, fills and saves a network together with its config; the path's ending decides the container."""
+    keras = _library(library)
+    keras.backend.clear_session()
+    model = NETWORKS[network](keras, **arguments)
+    _fill(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
+    return path
+
+
 def rebuilt(
     library: str, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], images: np.ndarray
 ) -> list[np.ndarray]:
     """Builds a model from a config, sets every array by ``layer/role``, and predicts."""
     keras = _library(library)
     keras.backend.clear_session()
-    model = keras.Model.from_config(config["config"])
+    model = keras.Model.from_config(config["config"], custom_objects={"Scale": scale_class(keras)})
     unused = set(arrays)
     for layer in model.layers:
         for weight in layer.weights:
-            name = f"{layer.name}/{weight.name.split('/')[-1].split(':')[0]}"
+            name = f"{layer.name}/{_role(layer, weight)}"
             weight.assign(arrays[name])
             unused.remove(name)
     if unused:
@@ -77,13 +90,11 @@ def config_of(network: str, *arguments: Any, **options: Any) -> dict[str, Any]:
     return NETWORKS[network](keras, *arguments, **options).get_config()
 
 
-def application_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Shape of every array of a network of keras.applications, by ``layer/role``."""
-    import keras
-
-    model = getattr(keras.applications, name)(weights=None)
+def shapes(network: str, *arguments: Any, **options: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of every array of a network in Keras 3, by ``layer/role``."""
+    model = NETWORKS[network](_library("keras"), *arguments, **options)
     return {
-        f"{layer.name}/{weight.path.split('/')[-1]}": tuple(weight.shape)
+        f"{layer.name}/{_role(layer, weight)}": tuple(weight.shape)
         for layer in model.layers
         for weight in layer.weights
     }
@@ -104,7 +115,7 @@ def _fill(model: Any) -> None:
     generator = np.random.default_rng(0)
     for layer in model.layers:
         for weight in layer.weights:
-            shape, role = tuple(weight.shape), weight.name.split("/")[-1].split(":")[0]
+            shape, role = tuple(weight.shape), _role(layer, weight)
             if role == "kernel":
                 value = generator.normal(0.0, np.sqrt(1.5 / np.prod(shape[:-1])), shape)
             elif role in ("gamma", "moving_variance"):
@@ -112,6 +123,11 @@ def _fill(model: Any) -> None:
             else:
                 value = generator.normal(0.0, 0.2, shape)
             weight.assign(value.astype("float32"))
+
+
+def _role(layer: Any, weight: Any) -> str:
+    """``kernel`` of ``kernel``, ``conv1/kernel:0`` and ``conv1/conv1_kernel:0``."""
+    return weight.name.split("/")[-1].split(":")[0].removeprefix(f"{layer.name}_")
 
 
 def _predict(model: Any, images: np.ndarray) -> list[np.ndarray]:
@@ -333,6 +349,45 @@ def _qubvel(
     return keras.Model(inputs, x)
 
 
+def _cnn_finetune(
+    keras: Any, counts: tuple[int, ...] = (2, 1, 1, 1), width: int = 4, classes: int | None = 5, top: str = "fc1000"
+) -> Any:
+    """flyyufelix/cnn_finetune's ResNet-101 and -152; without a top adamcasson/resnet152's."""
+    layers = keras.layers
+
+    def conv(x: Any, filters: int, kernel: int, strides: int, branch: str) -> Any:
+        x = layers.Conv2D(filters, kernel, strides=strides, use_bias=False, name=f"res{branch}")(x)
+        return norm_scale(x, branch)
+
+    def norm_scale(x: Any, branch: str) -> Any:
+        x = layers.BatchNormalization(epsilon=1.1e-5, axis=3, name=f"bn{branch}")(x)
+        return scale_class(keras)(axis=3, name=f"scale{branch}")(x)
+
+    def relu(x: Any, name: str) -> Any:
+        return layers.Activation("relu", name=f"{name}_relu")(x)
+
+    inputs = layers.Input((224, 224, 3) if classes else (None, None, 3), name="data")
+    x = layers.ZeroPadding2D(3, name="conv1_zeropadding")(inputs)
+    x = layers.Conv2D(width, 7, strides=2, use_bias=False, name="conv1")(x)
+    x = relu(norm_scale(x, "_conv1"), "conv1")
+    x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
+    for stage, count in enumerate(counts, start=2):
+        filters = width * 2 ** (stage - 2)
+        for block in range(count):
+            label = f"{stage}{'a' if block == 0 else f'b{block}' if stage in (3, 4) else 'abc'[block]}"
+            strides = 2 if block == 0 and stage > 2 else 1
+            y = relu(conv(x, filters, 1, strides, f"{label}_branch2a"), f"res{label}_branch2a")
+            y = layers.ZeroPadding2D(1, name=f"res{label}_branch2b_zeropadding")(y)
+            y = relu(conv(y, filters, 3, 1, f"{label}_branch2b"), f"res{label}_branch2b")
+            y = conv(y, 4 * filters, 1, 1, f"{label}_branch2c")
+            shortcut = conv(x, 4 * filters, 1, strides, f"{label}_branch1") if block == 0 else x
+            x = relu(layers.add([y, shortcut], name=f"res{label}"), f"res{label}")
+    x = layers.AveragePooling2D(7, name="avg_pool")(x)
+    if classes:
+        x = layers.Dense(classes, activation="softmax", name=top)(layers.Flatten()(x))
+    return keras.Model(inputs, x)
+
+
 def _alpha_zero(keras: Any, board: tuple[int, int] = (6, 7), num_blocks: int = 2, filters: int = 8) -> Any:
     """Zeta36/connect4-alpha-zero."""
     layers = keras.layers
@@ -362,6 +417,7 @@ NETWORKS: Mapping[str, Callable[..., Any]] = {
     "small-v2": _small_application_v2,
     "keras-hub": _keras_hub,
     "qubvel": _qubvel,
+    "cnn-finetune": _cnn_finetune,
     "alpha-zero": _alpha_zero,
     "plain": _plain,
     "normed-projection": _normed_projection,

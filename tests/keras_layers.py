@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import random
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from keras_scale import scale_class
 
 from weight_transfer.layer_types import LAYER_TYPES, ROLE_ALIASES, Options, Settings, Weight
 
@@ -68,7 +70,9 @@ def _run(library: str, case: Case, seed: int) -> Report:
 
 def _model(library: str, case: Case, dtype: str) -> tuple[Any, Any]:
     keras = __import__(library)
-    layer = getattr(keras.layers, case.class_name)(dtype=dtype, **case.arguments)
+    layer_class = scale_class(keras) if case.class_name == "Scale" else getattr(keras.layers, case.class_name)
+    # A copy: tf_keras wraps lists in place, and unpickling the wrappers imports TensorFlow into pytest's process.
+    layer = layer_class(dtype=dtype, **copy.deepcopy(case.arguments))
     image = keras.Input(case.in_shape, dtype=dtype)
     return keras.Model(image, layer(image)), layer
 
@@ -78,7 +82,8 @@ def _config(layer: Any) -> dict[str, Any]:
 
 
 def _arrays(layer: Any) -> dict[str, np.ndarray]:
-    return {_name(variable): array for variable, array in zip(layer.weights, layer.get_weights(), strict=True)}
+    names = (_name(variable).removeprefix(f"{layer.name}_") for variable in layer.weights)  # Scale's own way
+    return dict(zip(names, layer.get_weights(), strict=True))
 
 
 def _name(variable: Any) -> str:
@@ -163,6 +168,9 @@ def _normalizations() -> list[Case]:
         "axis": [2, 3],
     }
     cases += [Case("Normalization", (5, 2, 3), grid)]
+    cases += [Case("Scale", shape) for shape in shapes]
+    cases += [Case("Scale", (3, 4, 6), {"axis": axis, "momentum": 0.5}) for axis in (1, 2, 3, -2)]
+    cases += [Case("Scale", shape, {"axis": 1}, "channels_first") for shape in ((6, 5), (6, 3, 4), (6, 2, 3, 4))]
     cases += [Case("PReLU", shape) for shape in shapes]
     cases += [Case("PReLU", (3, 4, 6), {"shared_axes": axes}) for axes in ([1, 2], [1], [1, 2, 3], [3], [-1])]
     cases += [Case("PReLU", (5, 6), {"shared_axes": [1]})]

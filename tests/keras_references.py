@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import keras_checkpoints
 import numpy as np
 
 BOTH = ("keras", "tf_keras")
 SUFFIXES = {"legacy-h5": ".h5", "keras-zip": ".keras"}
+TOLERANCE = 1e-5  # of the peak; two Kerases differ by at most 8.1e-7 on the real files
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Loaded:
 class Written:
     """Attributes:
     files: Path by container.
-    inputs: Seeded, (2, 8, 8, 3).
+    inputs: Seeded, two examples.
     outputs: What the model gave for them before it was saved.
     """
 
@@ -48,21 +53,140 @@ class Written:
     outputs: np.ndarray
 
 
-def load(path: Path, inputs: np.ndarray, families: Sequence[str] = BOTH) -> Loaded:
-    """Calls `load_reference` as if only these Kerases were installed."""
-    from resnet_keras import reference
+@dataclass(frozen=True)
+class Rebuilt:
+    """Attributes:
+    loaded: What the loaded model gives for the inputs, in float32.
+    outputs: What the rebuilt one gives, by tap.
+    in_shape: Of the rebuilt one's input.
+    """
 
+    loaded: np.ndarray
+    outputs: dict[str, np.ndarray]
+    in_shape: tuple[int | None, ...]
+
+
+def edited(path: Path, target: Path, change: Callable[[dict[str, Any]], None], attribute: str = "model_config") -> Path:
+    """Copies a full-model file with its config (or another JSON attribute of an .h5) changed in place."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as original, zipfile.ZipFile(target, "w") as copied:
+            for name in original.namelist():
+                content = original.read(name)
+                if name == "config.json":
+                    config = json.loads(content)
+                    change(config)
+                    content = json.dumps(config).encode()
+                copied.writestr(name, content)
+        return target
+    shutil.copyfile(path, target)
+    with h5py.File(target, "r+") as file:
+        config = json.loads(file.attrs[attribute])
+        change(config)
+        file.attrs[attribute] = json.dumps(config)
+    return target
+
+
+def layers_of(config: dict[str, Any], *class_names: str) -> Iterator[dict[str, Any]]:
+    """The layers of these classes in a model's config; what is changed in them is changed there."""
+    return (layer for layer in config["config"]["layers"] if layer["class_name"] in class_names)
+
+
+def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
+    """Within float32's rounding, as two Kerases or two precisions may differ."""
+    assert actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= TOLERANCE * np.abs(expected).max()
+
+
+def load(path: Path, inputs: np.ndarray, families: Sequence[str] = BOTH, without: str = "") -> Loaded:
+    """Calls `load_reference` as if only these Kerases were installed, and there were no repair ``without``."""
+    from resnet_keras import reference, repairs
+
+    rows = tuple(row for row in repairs.REPAIRS if row.name != without)
     modules = [keras_checkpoints._family(family) for family in families]
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(tempfile, "tempdir", folder),
         mock.patch.object(reference, "_keras_modules", return_value=modules),
+        mock.patch.object(repairs, "REPAIRS", rows),
         _silent(),
     ):
         loaded = reference.load_reference(path)
         leftovers = [item.name for item in Path(folder).iterdir()]
     outputs = np.asarray(loaded.model(inputs, training=False))
     return Loaded(loaded.loaded_by, outputs, leftovers)
+
+
+def built(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], inputs: np.ndarray) -> Loaded:
+    """Calls `reference_from_config`."""
+    from resnet_keras import reference
+
+    with _silent():
+        found = reference.reference_from_config(config, arrays)
+    return Loaded(found.loaded_by, np.asarray(found.model(inputs, training=False)), [])
+
+
+def rebuilt(path: Path, inputs: np.ndarray, dtype: str = "float64", **options: Any) -> Rebuilt:
+    """Loads a model, rebuilds it with its first output as the tap ``tap``, and runs both."""
+    from resnet_keras import rebuilding, reference
+    from weight_transfer.keras_graph import keras_graph
+
+    with _silent():
+        loaded = reference.load_reference(path)
+    graph = keras_graph({"class_name": type(loaded.model).__name__, "config": loaded.model.get_config()})
+    model = rebuilding.rebuild(loaded, graph, dtype, {"tap": graph.outputs[0]}, **options)
+    outputs = {tap: np.asarray(value) for tap, value in model(inputs.astype(dtype), training=False).items()}
+    return Rebuilt(np.asarray(loaded.model(inputs, training=False)), outputs, tuple(model.inputs[0].shape))
+
+
+def constants(values: Sequence[Any], tensors: Sequence[np.ndarray]) -> list[Any]:
+    """What `rebuilding` makes of the constants of a call as real Keras 3 writes them; of a tensor, its array."""
+    import keras
+
+    from resnet_keras import rebuilding
+
+    given = [*values, *map(keras.ops.convert_to_tensor, tensors)]
+    texts = [json.dumps(keras.saving.serialize_keras_object(value)) for value in given]
+    found = [rebuilding._constant(keras, json.loads(text)) for text in texts]
+    assert all(keras.ops.is_tensor(value) for value in found[len(values) :])
+    return [np.asarray(value) if keras.ops.is_tensor(value) else value for value in found]
+
+
+def check_classes(config: dict[str, Any]) -> None:
+    """Calls `check_classes`."""
+    from resnet_keras import allowed
+
+    allowed.check_classes(Path("model.keras"), config)
+
+
+def tables() -> dict[str, frozenset[str]]:
+    """The tables of what a config may name, by their names."""
+    from resnet_keras import allowed
+
+    return {name: value for name, value in vars(allowed).items() if isinstance(value, frozenset)}
+
+
+def newer() -> dict[str, Any]:
+    """The arguments that only newer Kerases know, at the value that changes nothing."""
+    from resnet_keras import repairs
+
+    return dict(repairs.NEWER)
+
+
+def repair_names() -> list[str]:
+    """The name of every repair."""
+    from resnet_keras import repairs
+
+    return [row.name for row in repairs.REPAIRS]
+
+
+def repaired(config: dict[str, Any], family: str) -> tuple[dict[str, Any], str]:
+    """Calls `repaired`, and sees that it leaves the config as it was."""
+    from resnet_keras import repairs
+
+    before = json.dumps(config)
+    found = repairs.repaired(config, family)
+    assert json.dumps(config) == before
+    return found
 
 
 def load_on_another_backend(path: Path) -> None:
@@ -85,12 +209,23 @@ def keras_refuses(path: Path, family: str, compiled: bool) -> bool:
     return False
 
 
+def needs(path: Path, inputs: np.ndarray, families: Sequence[str], repair: str) -> bool:
+    """Whether none of these Kerases loads the file without this repair; our reader may still set the weights."""
+    from weight_transfer.errors import VerificationError
+
+    try:
+        loaded = load(path, inputs, families, without=repair)
+    except VerificationError:
+        return True
+    return "this project's reader" in loaded.loaded_by
+
+
 def written(folder: Path, family: str, model_name: str) -> Written:
-    """Saves one of `keras_checkpoints.MODELS` with the real Keras, in both containers that hold a model."""
+    """Saves one of `keras_checkpoints.MODELS`, or ``chain``, by the real Keras in both containers that hold a model."""
     keras = keras_checkpoints._family(family)
     keras.backend.clear_session()
     with _silent():
-        model = keras_checkpoints.build(keras, model_name)
+        model = _chain(keras) if model_name == "chain" else keras_checkpoints.build(keras, model_name)
         keras_checkpoints.randomize(model)
         files = {
             "legacy-h5": folder / f"{family}_{model_name}.h5",
@@ -100,6 +235,40 @@ def written(folder: Path, family: str, model_name: str) -> Written:
             model.save(file)
     inputs = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
     return Written(files, inputs, np.asarray(model(inputs, training=False)))
+
+
+def _chain(keras: Any) -> Any:
+    """A Sequential whose first layer says what it is called on."""
+    layers = keras.layers
+    first = layers.Conv2D(4, 3, input_shape=(8, 8, 3))
+    return keras.Sequential([first, layers.GlobalAveragePooling2D(), layers.Dense(2)])
+
+
+def written_with_renorm(folder: Path) -> Written:
+    """Saves a model whose batch norm renormalizes in training, which the newest Keras can."""
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    norm = keras.layers.BatchNormalization(renorm=True, renorm_clipping={"rmax": 3.0}, name="renormalized")
+    model = keras.Model(image, norm(keras.layers.Conv2D(4, 3)(image)))
+    keras_checkpoints.randomize(model)
+    file = folder / "model.keras"
+    with _silent():
+        model.save(file)
+    inputs = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
+    return Written({"keras-zip": file}, inputs, np.asarray(model(inputs, training=False)))
+
+
+def written_with_activation(folder: Path, activation: str) -> Path:
+    """Saves a model of Keras 3 with this activation."""
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, activation=activation)(image))
+    keras_checkpoints.randomize(model)
+    with _silent():
+        model.save(folder / "model.keras")
+    return folder / "model.keras"
 
 
 def written_with_lambda(file: Path, family: str, proof: Path, nested: bool) -> bool:
@@ -134,20 +303,6 @@ def written_with_custom_layer(file: Path) -> None:
     with _silent():
         keras.Model(image, keras.layers.Conv2D(2, 1)(Twice(name="doubling")(image))).save(file)
     keras.saving.get_custom_objects().clear()
-
-
-def written_with_tensorflow_functions(file: Path) -> Written:
-    """Saves a model whose additions are TensorFlow's, which tf_keras writes as TFOpLambda."""
-    import tensorflow as tf
-    import tf_keras
-
-    image = tf_keras.Input((8, 8, 3))
-    model = tf_keras.Model(image, tf.nn.relu(tf_keras.layers.Conv2D(3, 1)(image) + image))
-    keras_checkpoints.randomize(model)
-    with _silent():
-        model.save(file)
-    inputs = np.random.default_rng(1).uniform(-1, 1, (2, 8, 8, 3)).astype("float32")
-    return Written({"legacy-h5": file}, inputs, np.asarray(model(inputs, training=False)))
 
 
 def _leaving(name: str) -> Any:

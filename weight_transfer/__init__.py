@@ -10,11 +10,13 @@ from weight_transfer.architecture import Architecture, Conventions, Head, Names
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
-from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.dialects import DIALECTS, Dialect, design
 from weight_transfer.errors import (
     ArchitectureError,
     CheckpointError,
+    ImageError,
     MappingError,
     TransferError,
     VerificationError,
@@ -38,6 +40,7 @@ __all__ = [
     "Head",
     "Hints",
     "Identified",
+    "ImageError",
     "LayerGraph",
     "MappingError",
     "Names",

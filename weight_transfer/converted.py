@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
+from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of
 
 # Source: https://huggingface.co/docs/safetensors/metadata_parsing and safetensors' Dtype.
@@ -68,6 +69,7 @@ def write_converted(
     network: Network,
     origin: Origin,
     on_written: Callable[[int], None] | None = None,
+    image_loading: ImageLoading | None = None,
 ) -> None:
     """Writes a converted file atomically.
 
@@ -77,13 +79,14 @@ def write_converted(
         network: For the metadata.
         origin: For the metadata.
         on_written: Called with each tensor's size in bytes, for a progress bar.
+        image_loading: For the metadata: how the network's images were loaded, where that is known.
 
     Raises:
         TransferError: The output cannot be written.
     """
     # The serialiser's own order: wide types first, then by name, so that all data is aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-    header = _header(ordered, {METADATA_KEY: _metadata(network, origin), "format": "pt"})
+    header = _header(ordered, {METADATA_KEY: _metadata(network, origin, image_loading), "format": "pt"})
     total = len(header) + sum(tensor.size_bytes for tensor in ordered)
     with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
         file.write(header)
@@ -93,8 +96,10 @@ def write_converted(
                 on_written(tensor.size_bytes)
 
 
-def _metadata(network: Network, origin: Origin) -> str:
+def _metadata(network: Network, origin: Origin, image_loading: ImageLoading | None) -> str:
     values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
+    if image_loading is not None:
+        values["image_loading"] = image_loading
     return json.dumps(values, sort_keys=True)
 
 
@@ -115,11 +120,19 @@ def _header(tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> bytes:
 
 @dataclass(frozen=True)
 class Converted:
-    """What a converted file says of itself."""
+    """What a converted file says of itself.
+
+    Attributes:
+        path: The file.
+        network: What it holds.
+        origin: Where it comes from.
+        image_loading: How the network's images were loaded; None is not known.
+    """
 
     path: Path
     network: Network
     origin: Origin
+    image_loading: ImageLoading | None = None
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Reads all tensors, by state-dict key."""
@@ -159,6 +172,9 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
         values = json.loads(metadata)
         network = network_from_dict(values)
         origin = Origin(**{name: values[name] for name in Origin.__dataclass_fields__})
+        image_loading = values.get("image_loading")
+        if image_loading not in (None, *WAYS):
+            raise ValueError(f"image_loading {image_loading!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    return Converted(path, network, origin)
+    return Converted(path, network, origin, image_loading)

@@ -28,6 +28,10 @@ class MappingError(TransferError):
     """A checkpoint's arrays and an architecture's layers do not match one to one."""
 
 
+class ImageError(TransferError):
+    """An image file cannot be read, or not in the way that was asked for."""
+
+
 class VerificationError(TransferError):
     """The two models could not be compared (not: they were compared and differ)."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_graph import KerasGraph
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,23 @@ class ModelGraph:
         return tuple(node for node in self.nodes.values() if name in node.inputs)
 
 
-def model_graph(config: Mapping[str, Any]) -> ModelGraph:
-    """Reads the graph of a model config.
+def model_graph(keras: KerasGraph) -> ModelGraph:
+    """Returns a Keras graph as a ResNet's.
 
     Args:
-        config: ``{"class_name": ..., "config": ...}`` as `Checkpoint.config` holds it.
+        keras: The graph.
 
     Raises:
-        ArchitectureError: The config is malformed, or uses what a ResNet does not: a layer called
-            twice, two layers of one name.
+        ArchitectureError: It has what a ResNet has not: a layer called twice, two layers of one name.
     """
-    graph = keras_graph(config)
-    names = {call.value: graph.layers[call.layer].name for call in graph.calls}
-    for path, count in Counter(call.layer for call in graph.calls).items():
+    names = {call.value: keras.layers[call.layer].name for call in keras.calls}
+    for path, count in Counter(call.layer for call in keras.calls).items():
         if count > 1:
             raise ArchitectureError(f"layer {path!r} is called {count} times; a ResNet calls each layer once")
     nodes: dict[str, Node] = {}
-    for call in graph.calls:
-        layer = graph.layers[call.layer]
+    for call in keras.calls:
+        layer = keras.layers[call.layer]
         if layer.name in nodes:
             raise ArchitectureError(f"two layers of the file's model are both named {layer.name!r}")
         nodes[layer.name] = Node(layer.name, layer.class_name, layer.config, tuple(names[v] for v in call.inputs))
-    return ModelGraph(nodes, tuple(names[value] for value in graph.outputs))
+    return ModelGraph(nodes, tuple(names[value] for value in keras.outputs))

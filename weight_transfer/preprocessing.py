@@ -1,7 +1,7 @@
 """What happens to an image before the network, in NumPy: keras.applications' three modes.
 
 Source: keras/src/applications/imagenet_utils.py, _preprocess_numpy_input, operation for operation
-in float32, so that the results are equal bit for bit.
+in the images' own float dtype, so that the results are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Image = npt.NDArray[Any]
 
 
 def preprocess(images: Image, mode: Preprocessing) -> Image:
-    """Returns network inputs, float32, of RGB images in 0..255.
+    """Returns network inputs of RGB images in 0..255: float32, or the dtype of images that are floats already.
 
     Args:
         images: (..., H, W, C), channels last. The colour modes apply to three channels; other
@@ -36,7 +36,7 @@ def preprocess(images: Image, mode: Preprocessing) -> Image:
     """
     if mode not in MODES:
         raise TransferError(f"preprocessing must be one of {tuple(MODES)}. Received: {mode!r}")
-    x = images.astype(np.float32)
+    x = images.astype(images.dtype if np.issubdtype(images.dtype, np.floating) else np.float32)
     return MODES[mode](x) if x.shape[-1] == 3 or mode == "tf" else x
 
 

@@ -1,4 +1,4 @@
-"""Normalizations along any axis, with or without gamma and beta."""
+"""Normalizations along any axis, with or without gamma and beta; and gamma and beta alone."""
 
 from __future__ import annotations
 
@@ -188,6 +188,33 @@ class DataNorm(nn.Module):
         return f"{self.shape}"
 
 
+class Scale(nn.Module):
+    """Caffe's scale layer, as flyyufelix/cnn_finetune has it in Keras: x * weight + bias.
+
+    Args:
+        num_features: Size of the axis.
+        axis: Whose places have a weight and a bias each.
+        rank: Axes of the input, the batch's included.
+    """
+
+    def __init__(self, num_features: int, axis: int = 1, rank: int = 4) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.axis = axis
+        self.rank = rank
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the like of ``x``, (N, C, ...)."""
+        shape = (-1, *(1,) * (self.rank - 1 - self.axis))
+        return x * self.weight.reshape(shape) + self.bias.reshape(shape)
+
+    def extra_repr(self) -> str:
+        """Shows the axis in the printed module."""
+        return f"{self.num_features}, axis={self.axis}"
+
+
 def build_batch_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``BatchNormalization``."""
     rank, axis = len(in_shapes[0]), settings["axis"]
@@ -227,6 +254,11 @@ def build_data_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequenc
     return DataNorm(shape, stored, settings["mean"], settings["variance"])
 
 
+def build_scale(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+    """Builds ``Scale``."""
+    return Scale(torch_shapes["weight"][0], settings["axis"], rank=len(in_shapes[0]) + 1)
+
+
 def _sizes(settings: Settings, in_shape: Shape) -> Shape:
     """The input's sizes in PyTorch's order, without the batch's."""
     return in_shape if settings["data_format"] == "channels_first" else (*in_shape[-1:], *in_shape[:-1])
@@ -239,4 +271,5 @@ NORMALIZATION_BUILDERS = {
     "LayerNormalization": build_layer_norm,
     "GroupNormalization": build_group_norm,
     "Normalization": build_data_norm,
+    "Scale": build_scale,
 }

@@ -12,6 +12,7 @@ from resnet_torch.standalone.model_source import MODES_IN_WORDS, tails_of
 from weight_transfer.architecture import Architecture
 from weight_transfer.converted import Converted, Origin
 from weight_transfer.graph import layers
+from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, channels_last, graph_of, preprocessing_of, title_of
 
 TOOL = "keras-resnet-to-torch"
@@ -57,7 +58,7 @@ def readme(
             "its weights. It needs torch and safetensors, nothing else.",
             "",
             *_loading(package, mode, dtype, in_shapes),
-            *_inputs(converted.network, mode, dtype, in_shapes),
+            *_inputs(converted, mode, dtype, in_shapes),
             *_outputs(converted.network, model),
             *_origin(converted),
         ]
@@ -104,7 +105,8 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(['N', *('any' if n is None else str(n) for n in shape)])})"
 
 
-def _inputs(network: Network, mode: str | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape]) -> list[str]:
+def _inputs(converted: Converted, mode: str | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape]) -> list[str]:
+    network = converted.network
     rows = [f"| `{name}` | {shape_text(shape)} | {dtype} |" for name, shape in in_shapes.items()]
     return [
         "## Inputs",
@@ -117,7 +119,20 @@ def _inputs(network: Network, mode: str | None, dtype: torch.dtype, in_shapes: M
         "",
         _preprocessing(network, mode),
         "",
+        *_image_loading(converted.image_loading, in_shapes),
     ]
+
+
+def _image_loading(image_loading: ImageLoading | None, in_shapes: Mapping[str, Shape]) -> list[str]:
+    """How files become the images, for a network that takes one."""
+    shapes = list(in_shapes.values())
+    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][0] not in (1, 3, 4):
+        return []
+    if image_loading is None:
+        known = "; ".join(f"`{way.title}` ({way.words})" for way in WAYS.values())
+        return [f"Image loading: not known. Ways that Keras code has, with different pixels: {known}.", ""]
+    way = WAYS[image_loading]
+    return [f"Image loading (`{image_loading}`): {way.title}; {way.words}.", ""]
 
 
 def _order(network: Network) -> str:

@@ -230,6 +230,7 @@ def test_the_readme_states_the_contract(port):
         "Channels come first, where the Keras model took them last",
         "| `output` | (N, 10) | softmax of `forward`'s logits |",
         "`m.h5` (legacy-h5)",
+        "Image loading: not known. Ways that Keras code has, with different pixels: `keras.utils.load_img`",
         "SHA-256",
         "| written by Keras | 2.21.0 |",
         "keras-resnet-to-torch",
@@ -250,6 +251,14 @@ def test_the_readme_of_several_outputs_and_of_no_known_preprocessing(shared_data
         "Both methods return a tuple in this order.",
     ):
         assert words in text
+    assert "Image loading" not in text
+
+
+def test_the_readme_tells_how_images_were_loaded_where_that_was_said(tmp_path):
+    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small())
+    converted = convert(source, tmp_path / "m.safetensors", Hints(image_loading="opencv"))
+    write_standalone(converted.output, tmp_path / "port")
+    assert "Image loading (`opencv`): cv2.imread, cv2.cvtColor to RGB" in (tmp_path / "port" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])

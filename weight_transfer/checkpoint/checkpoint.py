@@ -66,6 +66,9 @@ class Checkpoint:
         config: The model's config as the file holds it (``{"class_name": ..., "config": ...}``), or None.
         training: How the model was compiled, where the file says so: loss and optimizer.
         arrays: Every array by name.
+        layer_names: Every layer of the outermost model that the weights mention, those without arrays
+            too. Keras 1 and 2 list all of ``model.layers`` in order, by name; Keras 3 counts them by
+            class (``re_lu_7``), in no order.
         skipped: Groups that hold no weights of the model, such as the optimizer's.
         names_are_counters: Whether layers are only counted (``conv2d_7``), because the file holds no names.
         size_bytes: Of the file, or of index and shards.
@@ -82,6 +85,7 @@ class Checkpoint:
             name: Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
             for name, stored in index.arrays.items()
         }
+        self.layer_names = index.layer_names
         self.skipped = index.skipped
         self.names_are_counters = index.names_are_counters
         self.size_bytes = sum(file.size_bytes for file in files)

@@ -20,6 +20,7 @@ from weight_transfer.graph import ROLES
 # The attribute of a model that lists its layers; the second in Keras 2.12 and 2.13.
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 VARIABLES = "vars"
+LAYERS = ("layers",)  # where a group stands for each layer of the model, activations too
 
 # What Keras saves along with a model and a prediction never reads.
 NOT_WEIGHTS = (
@@ -55,9 +56,16 @@ class Node:
 
 @dataclass
 class Nodes:
-    """All groups of one file, or of several shards, that hold variables; and what was passed over."""
+    """All groups of one file, or of several shards, that hold variables; and what was passed over.
+
+    Attributes:
+        by_path: Every group with variables, or with a layer's name.
+        layer_names: Every group of the outermost model's layers, with variables or without.
+        skipped: Paths of what is no weight.
+    """
 
     by_path: dict[Path, Node] = field(default_factory=dict)
+    layer_names: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -74,7 +82,10 @@ def _collect(tree: Tree, group: h5py.Group, path: Path, nodes: Nodes) -> None:
         elif name == VARIABLES:
             _add(tree, tree.group(group, name), nodes.by_path.setdefault(path, Node()))
         else:
-            _collect(tree, tree.group(group, name), here, nodes)
+            inside = tree.group(group, name)
+            if here == LAYERS:
+                nodes.layer_names += tree.names(inside)
+            _collect(tree, inside, here, nodes)
 
 
 def _add(tree: Tree, variables: h5py.Group, node: Node) -> None:

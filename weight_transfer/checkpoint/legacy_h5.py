@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import h5py
 
@@ -32,15 +32,17 @@ KERAS_1_NAME = re.compile(rf"(?P<layer>.+)_(?P<suffix>{'|'.join(KERAS_1_ROLES)})
 COUNTED_ROLE = re.compile(r"(kernel|bias|gamma|beta|moving_mean|moving_variance)_\d+")
 
 
-def legacy_arrays(tree: Tree, group: h5py.Group, config: Config | None) -> tuple[list[tuple[str, Stored]], list[str]]:
+def legacy_arrays(
+    tree: Tree, group: h5py.Group, layer_names: Sequence[str], config: Config | None
+) -> tuple[list[tuple[str, Stored]], list[str]]:
     """Lists the arrays by canonical name, and the groups that belong to no layer.
 
     Args:
         tree: The file.
         group: What carries the attribute ``layer_names``.
+        layer_names: That attribute.
         config: The model's, where the file has one.
     """
-    layer_names = tree.texts(group, "layer_names") or []
     models = {layer_name(row): row for row in members(config or {})}
     arrays = []
     for name in [*layer_names, *([MODEL_LEVEL] if tree.has(group, MODEL_LEVEL) else [])]:
@@ -77,8 +79,9 @@ def _split(weight_name: str) -> tuple[tuple[str, ...], str]:
     """Splits a weight's name into what stands before the role, and the role."""
     *parents, last = re.sub(r":\d+$", "", weight_name).split("/")
     keras_1 = KERAS_1_NAME.fullmatch(last)
-    if keras_1 and not parents:
-        return (keras_1["layer"],), KERAS_1_ROLES[keras_1["suffix"]]
+    # Layers that Keras 1's users wrote go on so, in Keras 2 below a scope of the layer's name.
+    if keras_1 and (not parents or _stem(parents[-1]) == _stem(keras_1["layer"])):
+        return tuple(parents) or (keras_1["layer"],), KERAS_1_ROLES[keras_1["suffix"]]
     counted = COUNTED_ROLE.fullmatch(last)
     return tuple(parents), counted[1] if counted else last
 

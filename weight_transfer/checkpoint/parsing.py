@@ -32,6 +32,7 @@ class Index:
     Attributes:
         container: Which layout.
         arrays: By canonical name, in order.
+        layer_names: Of every layer that the file mentions, with arrays or without.
         skipped: Groups passed over, such as the optimizer's.
         names_are_counters: Whether layer names are counters of their class.
         config: The model's config.
@@ -42,6 +43,7 @@ class Index:
 
     container: Container
     arrays: Mapping[str, Stored]
+    layer_names: tuple[str, ...]
     skipped: tuple[str, ...] = ()
     names_are_counters: bool = False
     config: dict[str, Any] | None = None
@@ -91,18 +93,20 @@ def parse(sources: Sequence[Source], outer: Outer | None = None) -> Index:
 
 def _parse_legacy(source: Source, tree: Tree, full: bool) -> Index:
     group = tree.group(tree.root, "model_weights") if full else tree.root
-    if tree.texts(group, "layer_names") is None:
+    layer_names = tree.texts(group, "layer_names")
+    if layer_names is None:
         raise tree.refusal("/model_weights", "it lacks the attribute 'layer_names'")
     text = tree.text(tree.root, "model_config")
     config = None if text is None else _config(f"{source.label}:model_config", parse_json(source.label, text))
     compiled = tree.text(tree.root, "training_config")
     training = None if compiled is None else parse_json(f"{source.label}:training_config", compiled)
-    rows, skipped = legacy_arrays(tree, group, config)
+    rows, skipped = legacy_arrays(tree, group, layer_names, config)
     if full:
         skipped += [name for name in tree.names(tree.root) if name != "model_weights"]
     return Index(
         "legacy-h5" if full else "legacy-h5-weights",
         _unique(source.label, rows),
+        _printable_all(layer_names),
         _printable_all(skipped),
         config=config,
         keras_version=_printable(tree.text(group, "keras_version") or tree.text(tree.root, "keras_version")),
@@ -123,6 +127,7 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
     return Index(
         outer.container,
         _unique(label, rows),
+        _printable_all(dict.fromkeys(nodes.layer_names)),
         _printable_all(dict.fromkeys(nodes.skipped)),
         names_are_counters=counted,
         config=outer.config,

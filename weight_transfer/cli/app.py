@@ -9,6 +9,7 @@ import rich_click as click
 from weight_transfer.cli.converting import convert_command
 from weight_transfer.cli.demo import demo
 from weight_transfer.cli.inspecting import inspect
+from weight_transfer.cli.predicting import predict_command
 from weight_transfer.cli.verifying import verify_command
 from weight_transfer.errors import TransferError
 from weight_transfer.version import __version__
@@ -27,7 +28,7 @@ def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
 
 
-for command in (inspect, convert_command, verify_command, demo):
+for command in (inspect, convert_command, verify_command, predict_command, demo):
     app.add_command(command)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from weight_transfer.cli import options
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
-from weight_transfer.cli.terminal import bytes_text, facts, out, print_json, progress
+from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
@@ -31,6 +31,7 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
 )
 @click.option("--weights-only", is_flag=True, help="Back to Keras .h5 without the model's description.")
 @options.as_json
+@options.image_loading
 @options.about_the_file
 def convert_command(
     file: Path, output: Path | None, to_folder: Path | None, weights_only: bool, json: bool, **said: Any
@@ -81,6 +82,7 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "num_parameters": conversion.num_parameters,
         "assumed": list(conversion.assumed),
         "skipped": list(conversion.skipped),
+        "image_loading": conversion.image_loading,
     }
 
 
@@ -101,6 +103,11 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
                 "not in the file": ", ".join(conversion.assumed),
+                **(
+                    {}
+                    if conversion.image_loading is None
+                    else {"image loading": loading_text(conversion.image_loading)}
+                ),
             }
         )
     )

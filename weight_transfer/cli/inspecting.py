@@ -13,8 +13,9 @@ from rich.table import Table
 
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.cli import options
-from weight_transfer.cli.terminal import bytes_text, facts, out, print_json
-from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import TransferError
@@ -197,7 +198,8 @@ def _print_arrays(checkpoint: Checkpoint) -> None:
 def _show_converted(file: Path, json: bool) -> None:
     converted = read_converted(file)
     if json:
-        found = {"file": converted.path.name, "container": "converted safetensors"}
+        found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
+        found["image_loading"] = converted.image_loading
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
     origin = converted.origin
@@ -207,6 +209,7 @@ def _show_converted(file: Path, json: bool) -> None:
         "from": f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})",
         **network_facts(converted.network),
         "preprocessing": preprocessing_of(converted.network),
+        "image loading": loading_text(converted.image_loading),
     }
     out.print(facts(lines))
     out.print(parts_table(parts_of(converted.network)))

@@ -9,16 +9,24 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from weight_transfer.conversion.identify import Hints, ImportAs
+from weight_transfer.conversion.hints import Hints, ImportAs
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
+from weight_transfer.images import WAYS, ImageLoading
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PathOf = click.Path(path_type=Path)
 checkpoint_file = click.argument("file", type=PathOf)
 as_json = click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
+image_loading = click.option(
+    "--image-loading",
+    type=click.Choice(list(WAYS)),
+    help="How pixels are made of image files: "
+    + "; ".join(f"{name} as {way.title}" for name, way in WAYS.items())
+    + ".",
+)
 
 # What decides an architecture beyond names and shapes, in the order of the help.
 _ABOUT_THE_FILE = (
@@ -75,6 +83,7 @@ def hints_of(
     family: str | None,
     config: Path | None,
     like: Path | None,
+    image_loading: ImageLoading | None = None,
     **conventions: object,
 ) -> Hints:
     """Gathers the options that were given.
@@ -91,6 +100,7 @@ def hints_of(
         family=family,
         config=config,
         like=like,
+        image_loading=image_loading,
         conventions={name: value for name, value in conventions.items() if value is not None},
     )
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from weight_transfer.images import WAYS, ImageLoading
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -38,6 +40,14 @@ def facts(rows: Mapping[str, object]) -> Table:
     for name, value in rows.items():
         table.add_row(name, str(value))
     return table
+
+
+def loading_text(image_loading: ImageLoading | None) -> str:
+    """``keras: keras.utils.load_img, read by Pillow, ...``."""
+    if image_loading is None:
+        return "not known"
+    way = WAYS[image_loading]
+    return f"{image_loading}: {way.title}; {way.words}"
 
 
 def bytes_text(size_bytes: int) -> str:

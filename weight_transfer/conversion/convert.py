@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 from weight_transfer.atomic import check_output, refuse_same_file
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
-from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Origin, Tensor, write_converted
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.images import ImageLoading
 from weight_transfer.network import Network
 from weight_transfer.version import __version__
 
@@ -33,6 +35,7 @@ class Conversion:
         num_parameters: Numbers in them.
         assumed: What the file does not show, and where it was taken from.
         skipped: What the file holds beside weights (optimizer state, seeds), left out.
+        image_loading: How the network's images were loaded, where a person said so.
     """
 
     output: Path
@@ -42,6 +45,7 @@ class Conversion:
     num_parameters: int
     assumed: tuple[str, ...]
     skipped: tuple[str, ...]
+    image_loading: ImageLoading | None = None
 
 
 def convert(
@@ -87,7 +91,8 @@ def convert(
                 raise MappingError(f"{checkpoint.path.name}: values no trained network has:{listing(bad)}")
 
         origin = origin_of(checkpoint)
-        write_converted(output, tensors, identified.network, origin, on_written)
+        image_loading = None if hints is None else hints.image_loading
+        write_converted(output, tensors, identified.network, origin, on_written, image_loading)
         return Conversion(
             output=Path(output),
             network=identified.network,
@@ -96,6 +101,7 @@ def convert(
             num_parameters=sum(math.prod(row.shape) for row in rows),
             assumed=identified.assumed,
             skipped=checkpoint.skipped,
+            image_loading=image_loading,
         )
 
 

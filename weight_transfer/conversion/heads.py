@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 from weight_transfer.architecture import Architecture, Head
 from weight_transfer.checkpoint import Array, Checkpoint
@@ -13,7 +12,7 @@ from weight_transfer.conversion.importing import by_role
 from weight_transfer.conversion.structure import differences, same_layers
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
-from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer, keras_graph
+from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_graph import layer_graph
 from weight_transfer.model_config import ModelGraph
 from weight_transfer.network import HeadedResNet
@@ -25,7 +24,7 @@ def with_own_head(
     checkpoint: Checkpoint,
     architecture: Architecture,
     arrays: Mapping[str, Array],
-    config: Mapping[str, Any],
+    keras: KerasGraph,
     graph: ModelGraph,
 ) -> tuple[HeadedResNet, Mapping[str, Array]] | None:
     """Splits a model into a ResNet's stages and the head behind them.
@@ -34,8 +33,8 @@ def with_own_head(
         checkpoint: The file.
         architecture: What its names and shapes show.
         arrays: Its arrays by ``layer/role``, nested models' names left out.
-        config: Its model's config.
-        graph: The same, as `model_graph` reads it.
+        keras: Its model's graph.
+        graph: The same, as `model_graph` gives it.
 
     Returns:
         The network and its arrays, or None where the backbone is no ResNet of these names, or where
@@ -51,7 +50,6 @@ def with_own_head(
         return None
     last = layers(backbone)[-1]
     end = same_layers(graph, backbone).get(last.name)
-    keras = keras_graph(config)
     value = next((call.value for call in keras.calls if keras.layers[call.layer].name == end), None)
     cut = None if value is None else _behind(keras, value, last.out_shape)
     if cut is None:

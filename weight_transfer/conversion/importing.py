@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from weight_transfer.architecture import Preprocessing
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.conversion.accounting import Accounting
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_graph import KerasGraph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_types import ROLE_ALIASES
 
 
 def imported(
     checkpoint: Checkpoint,
-    config: Mapping[str, Any],
+    keras: KerasGraph,
     names: Mapping[str, str] | None = None,
     preprocessing: Preprocessing = "none",
 ) -> tuple[LayerGraph, Mapping[str, Array]]:
@@ -23,15 +22,15 @@ def imported(
 
     Args:
         checkpoint: The arrays.
-        config: The model's config, the checkpoint's own or another's.
-        names: ``layer/role`` of the config to the file's array name, where the file has other names.
+        keras: The model's graph, from the checkpoint's own config or another's.
+        names: ``layer/role`` of the graph to the file's array name, where the file has other names.
         preprocessing: Of an RGB image before the network.
 
     Raises:
-        ArchitectureError: The graph is malformed, or has layers that cannot be imported.
+        ArchitectureError: The graph has layers that cannot be imported.
         MappingError: Arrays are missing, left over or of a wrong shape.
     """
-    network = layer_graph(keras_graph(config), preprocessing, checkpoint.keras_version)
+    network = layer_graph(keras, preprocessing, checkpoint.keras_version)
     if names is None:
         arrays = by_role(network, checkpoint.arrays)
     else:

@@ -6,12 +6,11 @@ version, resnet/builder.py at commit 2eb29dc with blocks.py at fb58317, builds t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from weight_transfer.families.builder import Builder, Config
-from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
-from weight_transfer.families.staged import Conv, Staged, StagedNames, staged_networks
+from weight_transfer.families.family import Family
+from weight_transfer.families.staged import Conv, Staged, StagedNames, projection, staged_candidates
 
 EPSILON = 2e-5
 
@@ -42,7 +41,7 @@ def _block(net: Builder, x: str, convs: Sequence[Conv], project: bool, name: str
     for number, (filters, kernel_size, strides) in enumerate(convs, start=1):
         x = net.relu(_norm(net, x, f"{name}bn{number}"), f"{name}relu{number}")
         if project and number == 1:
-            shortcut = _conv(net, x, convs[-1][0], 1, max(conv[2] for conv in convs), f"{name}sc")
+            shortcut = _conv(net, x, *projection(convs), f"{name}sc")
         if kernel_size == 3:
             x = net.zero_pad(x, 1)
         x = _conv(net, x, filters, kernel_size, strides, f"{name}conv{number}")
@@ -57,11 +56,6 @@ def _norm(net: Builder, x: str, name: str, *, scale: bool = True) -> str:
     return net.norm(x, epsilon=EPSILON, axis=3, scale=scale, name=name)
 
 
-def _candidates(arrays: Arrays) -> Iterator[Candidate]:
-    for network in staged_networks(arrays, NAMES):
-        yield network.describe("classification_models ResNet{depth}"), resnet(network)
-
-
 CLASSIFICATION_MODELS = Family(
     key="classification-models",
     title="qubvel's classification_models, ResNet-18 to -152",
@@ -70,5 +64,5 @@ CLASSIFICATION_MODELS = Family(
         "images of 224 x 224 with the top, of any size without it; batch normalization epsilon 2e-05; strides 2 in "
         "the first block of every stage but the first, on its 3x3; zero padding; softmax at the end"
     ),
-    candidates=_candidates,
+    candidates=staged_candidates(NAMES, "classification_models ResNet{depth}", resnet),
 )

@@ -6,12 +6,11 @@ the classifier: keras_hub/src/models/image_classifier.py, KerasHub 0.32.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from weight_transfer.families.builder import Builder, Config
-from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
-from weight_transfer.families.staged import Conv, Staged, StagedNames, staged_networks
+from weight_transfer.families.family import Family
+from weight_transfer.families.staged import Conv, Staged, StagedNames, projection, staged_candidates
 
 EPSILON, MOMENTUM = 1e-5, 0.9
 
@@ -44,8 +43,7 @@ def resnet(network: Staged) -> Config:
 def _block(net: Builder, x: str, convs: Sequence[Conv], project: bool, name: str) -> str:
     shortcut = x
     if project:
-        strides = max(conv[2] for conv in convs)
-        shortcut = net.conv(x, convs[-1][0], 1, strides, padding="valid", use_bias=False, name=f"{name}_0_conv")
+        shortcut = net.conv(x, *projection(convs), padding="valid", use_bias=False, name=f"{name}_0_conv")
         shortcut = _norm(net, shortcut, f"{name}_0_bn")
     for number, (filters, kernel_size, strides) in enumerate(convs, start=1):
         padding = "same" if kernel_size == 3 else "valid"
@@ -62,11 +60,6 @@ def _norm(net: Builder, x: str, name: str) -> str:
     return net.norm(x, epsilon=EPSILON, momentum=MOMENTUM, name=name)
 
 
-def _candidates(arrays: Arrays) -> Iterator[Candidate]:
-    for network in staged_networks(arrays, NAMES):
-        yield network.describe("KerasHub ResNet{depth}"), resnet(network)
-
-
 KERAS_HUB = Family(
     key="keras-hub",
     title="KerasHub ResNetBackbone, v1",
@@ -75,5 +68,5 @@ KERAS_HUB = Family(
         "images of any size; batch normalization epsilon 1e-05; strides 2 in the first block of every stack "
         "but the first, on its 3x3; zero padding; the classifier pools the average and returns logits"
     ),
-    candidates=_candidates,
+    candidates=staged_candidates(NAMES, "KerasHub ResNet{depth}", resnet),
 )

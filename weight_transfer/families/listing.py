@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weight_transfer.checkpoint import Checkpoint
-from weight_transfer.checkpoint.hdf5 import Tree, open_tree
 from weight_transfer.checkpoint.layer_names import snake_case
-from weight_transfer.checkpoint.source import open_source
+from weight_transfer.checkpoint.parsing import Container
 from weight_transfer.families.matching import OTHER_KINDS
 from weight_transfer.families.needed import Needed
 from weight_transfer.layer_types import LAYER_TYPES
@@ -27,6 +26,9 @@ SAME_KINDS: Mapping[str, str] = {"re_lu": "activation", "merge": "add"}
 
 # What Keras calls the layers whose name nobody chose.
 KINDS = frozenset({snake_case(class_name) for class_name in LAYER_TYPES} | {"lambda", *SAME_KINDS})
+
+# Whether a container lists its layers in the order of ``model.layers``; the others carry a config, or are in pieces.
+ORDERED: Mapping[Container, bool] = {"legacy-h5": True, "legacy-h5-weights": True, "keras3-weights-h5": False}
 
 
 @dataclass(frozen=True)
@@ -74,33 +76,11 @@ def _chosen(name: str) -> bool:
 
 
 def listing_of(checkpoint: Checkpoint) -> Listing | None:
-    """Reads which layers a file mentions; None where it mentions only layers with arrays.
-
-    Raises:
-        CheckpointError: The file is no longer what it was.
-    """
-    if checkpoint.container not in ("legacy-h5", "legacy-h5-weights", "keras3-weights-h5"):
-        return None
-    source = open_source(checkpoint.path)
-    try:
-        with open_tree(source) as tree:
-            listing = _legacy(tree) or _keras_3(tree)
-    finally:
-        source.close()
+    """Returns which layers a file mentions; None where it mentions only layers with arrays."""
+    ordered, names = ORDERED.get(checkpoint.container), checkpoint.layer_names
     with_arrays = {name.rpartition("/")[0] for name in checkpoint.arrays}
     nested = any("/" in path for path in with_arrays)  # then only the outermost model's layers are listed
-    return None if nested or len(listing.names) <= len(with_arrays) else listing
-
-
-def _legacy(tree: Tree) -> Listing | None:
-    group = tree.group(tree.root, "model_weights") if tree.has(tree.root, "model_weights") else tree.root
-    names = tree.texts(group, "layer_names")
-    return None if names is None else Listing(tuple(names), ordered=True)
-
-
-def _keras_3(tree: Tree) -> Listing:
-    names = tree.names(tree.group(tree.root, "layers")) if tree.has(tree.root, "layers") else []
-    return Listing(tuple(names), ordered=False)
+    return None if ordered is None or nested or len(names) <= len(with_arrays) else Listing(names, ordered)
 
 
 def _kind(name: str) -> str:

@@ -1,12 +1,11 @@
-"""The layers of a model's config in order, and the shapes of the arrays that each holds."""
+"""The layers of a model in order, and the shapes of the arrays that each holds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_graph import KerasGraph
 from weight_transfer.layer_graph import layer_graph
 
 
@@ -30,16 +29,15 @@ class Needed:
         return self.path.rpartition("/")[2]
 
 
-def needed_arrays(config: Mapping[str, Any]) -> tuple[Needed, ...]:
+def needed_arrays(keras: KerasGraph) -> tuple[Needed, ...]:
     """Lists every layer of a model but its inputs, nested models dissolved, in the order of ``model.layers``.
 
     Args:
-        config: ``{"class_name": ..., "config": ...}`` of any Keras.
+        keras: The model's graph.
 
     Raises:
-        ArchitectureError: The config is malformed, or has layers that cannot be imported.
+        ArchitectureError: The graph has layers that cannot be imported.
     """
-    keras = keras_graph(config)
     layers = layer_graph(keras).layers
     return tuple(
         Needed(path, layer.class_name, {role: weight.shape for role, weight in layers[path].weights.items()})

@@ -12,6 +12,7 @@ from weight_transfer.families.builder import Config
 from weight_transfer.families.cifar_example import CIFAR_V1, CIFAR_V2
 from weight_transfer.families.cifar_preact import CIFAR_10_CNN_RESNET, ONE_PIXEL_ATTACK
 from weight_transfer.families.classification_models import CLASSIFICATION_MODELS
+from weight_transfer.families.cnn_finetune import CNN_FINETUNE
 from weight_transfer.families.family import Candidate, Family
 from weight_transfer.families.keras_hub import KERAS_HUB
 from weight_transfer.families.listing import listing_of
@@ -19,6 +20,7 @@ from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.mlperf_tiny import MLPERF_TINY
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.families.resnet_v2 import RESNET_V2
+from weight_transfer.keras_graph import keras_graph
 
 # In the order in which they are tried: where two write down the same network, the first is named.
 FAMILIES: Mapping[str, Family] = {
@@ -32,6 +34,7 @@ FAMILIES: Mapping[str, Family] = {
         RESNET_V2,
         KERAS_HUB,
         CLASSIFICATION_MODELS,
+        CNN_FINETUNE,
         ALPHA_ZERO,
     )
 }
@@ -68,17 +71,16 @@ def recognise(checkpoint: Checkpoint) -> list[Recognised]:
         None, one, or several networks that compute different things; a network that two families
         share is listed once.
     """
-    arrays, listing = Arrays.of(checkpoint), None
+    arrays, listing = Arrays.of(checkpoint), listing_of(checkpoint)
     found: list[Recognised] = []
     for family, (title, config) in _candidates(arrays):
         try:
-            needed = needed_arrays(config)
+            needed = needed_arrays(keras_graph(config))
         except ArchitectureError:  # shapes of which no network can be made
             continue
         matched = match(arrays, needed)
         if matched.problems:
             continue
-        listing = listing or listing_of(checkpoint)
         possible = listing is None or listing.allows(needed, matched.layers)
         known = any(other.config == config and other.names == matched.names for other in found)
         if possible and not known:

@@ -6,10 +6,12 @@ A file that only counts its layers has no names to read; it can be one of the pu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from weight_transfer.architecture import DEPTHS, BlockKind
+from weight_transfer.families.builder import Config
+from weight_transfer.families.family import Candidate
 from weight_transfer.families.matching import Arrays
 
 FILTERS = (64, 128, 256, 512)  # He et al. 2015, table 1
@@ -65,6 +67,11 @@ class Staged:
         return (filters, 1, 1), (filters, 3, strides), (EXPANSION * filters, 1, 1)
 
 
+def projection(convs: Sequence[Conv]) -> Conv:
+    """Returns the 1x1 on the shortcut of a block: as wide as its last convolution, and as far apart as all of them."""
+    return convs[-1][0], 1, max(strides for _, _, strides in convs)
+
+
 @dataclass(frozen=True)
 class StagedNames:
     """How a library names its convolutions.
@@ -86,6 +93,24 @@ class StagedNames:
     classifier: str
     blocks: tuple[BlockKind, ...] = ("basic", "bottleneck")
     plain_starts: tuple[BlockKind, ...] = ()
+
+
+def staged_candidates(
+    names: StagedNames, title: str, write: Callable[[Staged], Config]
+) -> Callable[[Arrays], Iterator[Candidate]]:
+    """Returns the `Family.candidates` of a library.
+
+    Args:
+        names: The library's.
+        title: Of a network, with ``{depth}``.
+        write: Writes the whole network.
+    """
+
+    def candidates(arrays: Arrays) -> Iterator[Candidate]:
+        for network in staged_networks(arrays, names):
+            yield network.describe(title), write(network)
+
+    return candidates
 
 
 def staged_networks(arrays: Arrays, names: StagedNames) -> Iterator[Staged]:

@@ -57,6 +57,11 @@ class Options:
         self._config = dict(config)
         self._read: set[str] = set()
 
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """The config as it is; none of it counts as read."""
+        return self._config
+
     def take(self, key: str, default: Any = None, *aliases: str) -> Any:
         """Returns an argument by its name in Keras 3, or by what earlier Kerases called it."""
         for name in (key, *aliases):

@@ -1,4 +1,4 @@
-"""Normalizations: by batch, by layer, by group, and by the statistics of a data set."""
+"""Normalizations: by batch, by layer, by group, and by the statistics of a data set; and a bare scale and shift."""
 
 from __future__ import annotations
 
@@ -103,6 +103,43 @@ def _data_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, W
     return {**along, "count": Weight((), "count")}
 
 
+# Source: flyyufelix/cnn_finetune custom_layers/scale_layer.py, commit d5d8c43.
+SCALE = "Scale"
+_SCALE_ARGUMENTS = frozenset({"axis", "momentum"})
+_SCALE_STARTS: Mapping[str, tuple[str, ...]] = {"gamma_init": ("one", "ones"), "beta_init": ("zero", "zeros")}
+# What every Keras writes of any layer of one's own; the last is this project's, who wrote the file.
+_OF_ANY_LAYER = frozenset({"name", "trainable", "dtype", "batch_input_shape", "input_dtype", "keras_version"})
+
+
+def is_known_scale(config: Mapping[str, Any]) -> bool:
+    """Whether a layer of class ``Scale`` is cnn_finetune's: its arguments and no others.
+
+    Anybody may call a layer of their own so, and what it computes then is not known.
+
+    Args:
+        config: The layer's.
+    """
+    given = config.keys() - _OF_ANY_LAYER
+    starts = all(config[key] in values for key, values in _SCALE_STARTS.items() if key in config)
+    return starts and given - _SCALE_STARTS.keys() == _SCALE_ARGUMENTS
+
+
+def _scale_settings(options: Options) -> Settings:
+    if not is_known_scale(options.arguments):
+        received = ", ".join(sorted(options.arguments.keys() - _OF_ANY_LAYER)) or "none"
+        raise options.refusal(
+            "this class is not supported; only cnn_finetune's Scale is, which has the arguments axis and momentum. "
+            f"Received: {received}"
+        )
+    for key in ("momentum", *_SCALE_STARTS):  # it keeps no statistic that a momentum could move
+        options.take(key)
+    return {"axis": _one_axis(options), "data_format": options.data_format}
+
+
+def _scale_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, Weight]:
+    return {role: weight_along(settings, in_shapes[0], name) for role, name in (("gamma", "weight"), ("beta", "bias"))}
+
+
 # TensorFlow 1.13 and 1.14 wrote the names with a version.
 _BATCH_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
 
@@ -113,5 +150,6 @@ NORMALIZATION_TYPES: Mapping[str, LayerType] = {
         LayerType("LayerNormalization", _layer_settings, same_shape, _affine_weights),
         LayerType("GroupNormalization", _group_settings, same_shape, _affine_weights),
         LayerType("Normalization", _data_settings, same_shape, _data_weights),
+        LayerType(SCALE, _scale_settings, same_shape, _scale_weights),
     )
 }

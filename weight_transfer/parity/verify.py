@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import convert
-from weight_transfer.conversion.identify import Hints, Identified, identify
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.structure import can_resize
 from weight_transfer.converted import Converted, read_converted
@@ -108,7 +109,7 @@ def _any_size(identified: Identified) -> bool:
     """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
     if not isinstance(identified.network, Architecture):
         return False
-    return identified.config is None or can_resize(model_graph(identified.config))
+    return identified.keras is None or can_resize(model_graph(identified.keras))
 
 
 def _run(

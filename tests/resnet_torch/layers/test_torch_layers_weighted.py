@@ -169,6 +169,7 @@ def test_layers_show_what_they_are():
         (built("GroupNormalization", (9, 4), {"groups": 2}), "GroupNorm(2, axis=1, eps=0.001)"),
         (built("Normalization", (9, 4), {}), "DataNorm((4, 1))"),
         (built("PReLU", (9, 4), {}), "PlacewisePReLU((4, 9))"),
+        (built("Scale", (9, 7, 4), {"axis": 3, "momentum": 0.9}), "Scale(4, axis=1)"),
     ):
         assert repr(module) == text
     assert repr(built("BatchNormalization", (9, 4), {"axis": 1})).endswith("frozen=False, axis=2)")

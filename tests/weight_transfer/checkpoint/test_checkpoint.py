@@ -11,9 +11,11 @@ import sys
 
 import numpy as np
 import pytest
+from handmade_h5 import some, write_keras3, write_legacy
 from keras_checkpoints import FAMILIES, MODELS, save_everywhere
 
 from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.checkpoint.layer_names import by_counter
 from weight_transfer.errors import CheckpointError
 
 CONTAINERS = ("legacy-h5", "legacy-h5-weights", "keras3-weights-h5", "keras-zip", "keras3-sharded")
@@ -123,6 +125,37 @@ def test_a_weights_file_lists_layers_in_the_order_of_their_counters(saved):
     with read_checkpoint(saved("keras", "flat").files["keras3-weights-h5"]) as checkpoint:
         kernels = [name for name in checkpoint.arrays if name.endswith("kernel")]
     assert kernels == [f"{n}/kernel" for n in ("conv1", "res2a_branch2a", "res2a_branch1", "fc_01", "fc_final")]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_without_arrays_are_mentioned_too(saved, family):
+    files = saved(family, "flat").files
+    with read_checkpoint(files["legacy-h5"]) as checkpoint:
+        rows = checkpoint.config["config"]["layers"]
+        names = tuple(row["config"]["name"] for row in rows)
+        assert checkpoint.layer_names == names
+    with read_checkpoint(files["legacy-h5-weights"]) as checkpoint:
+        assert checkpoint.layer_names == names
+    for container in sorted(files.keys() - {"legacy-h5", "legacy-h5-weights"}):
+        with read_checkpoint(files[container]) as checkpoint:
+            assert sorted(checkpoint.layer_names) == sorted(by_counter({"config": {"layers": rows}})), container
+
+
+def test_a_legacy_file_lists_its_layers_in_order(tmp_path):
+    layers = {"input_1": {}, "conv1": {"conv1/kernel:0": some(2, 2)}, "\x1b[2J": {}, "activation_1": {}}
+    with read_checkpoint(write_legacy(tmp_path / "a.h5", layers)) as checkpoint:
+        assert checkpoint.layer_names == ("input_1", "conv1", "'\\x1b[2J'", "activation_1")
+
+
+def test_layers_of_shards_and_of_nested_models_are_mentioned_once(tmp_path):
+    activations = {f"layers/{name}": (None, []) for name in ("re_lu", "re_lu_1")}
+    nested = {"layers/functional/layers/dense": ("fc", [some(2)])}
+    write_keras3(tmp_path / "a.h5", {**activations, "layers/conv2d": ("stem", [some(2)])})
+    write_keras3(tmp_path / "b.h5", {**activations, **nested})
+    index = tmp_path / "index.json"
+    index.write_text(json.dumps({"weight_map": {"layers/conv2d": "a.h5", "layers/functional/layers/dense": "b.h5"}}))
+    with read_checkpoint(index) as checkpoint:
+        assert sorted(checkpoint.layer_names) == ["conv2d", "functional", "re_lu", "re_lu_1"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

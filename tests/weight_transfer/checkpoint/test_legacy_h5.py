@@ -61,6 +61,10 @@ def test_lists_of_names_may_be_split(tmp_path, texts, parts):
         ("dense_1", "dense_1/kernel_1:0", "dense_1/kernel"),
         ("embedding", "embedding/embeddings:0", "embedding/embeddings"),
         ("odd", "Variable:0", "odd/Variable"),
+        ("scale2a_branch2a", "scale2a_branch2a_gamma:0", "scale2a_branch2a/gamma"),  # cnn_finetune's layer in Keras 1
+        ("scale_conv1", "scale_conv1/scale_conv1_beta:0", "scale_conv1/beta"),  # and in Keras 2
+        ("scale_conv1", "scale_conv1_2/scale_conv1_gamma_1:0", "scale_conv1/gamma"),
+        ("mixed", "mixed/other_gamma:0", "mixed/other_gamma"),
     ],
 )
 def test_the_group_is_the_layer(tmp_path, group, weight_name, expected):

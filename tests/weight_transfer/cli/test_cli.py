@@ -16,7 +16,7 @@ import pytest
 from weight_transfer import __version__
 
 COMMAND = [sys.executable, "-m", "weight_transfer"]
-FRAMEWORKS = ("torch", "tensorflow", "keras", "tf_keras")
+FRAMEWORKS = ("torch", "tensorflow", "keras", "tf_keras", "PIL", "cv2", "simplejpeg")
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -52,11 +52,12 @@ def test_help_inspect_and_convert_load_no_framework(model, tmp_path):
     assert loaded_frameworks("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras") == []
     assert loaded_frameworks("convert", model, "-o", tmp_path / "g.safetensors", "--as", "graph") == []
     assert loaded_frameworks("verify", "--help") == []
+    assert loaded_frameworks("predict", "--help") == []
 
 
 def test_help_shows_the_commands_and_an_example_each():
     text = run("--help").stdout
-    for command in ("inspect", "convert", "verify", "demo"):
+    for command in ("inspect", "convert", "verify", "predict", "demo"):
         assert command in text
         assert f"weight-transfer {command} " in run(command, "--help").stdout
 
@@ -117,6 +118,19 @@ def test_flags_reach_the_conversion(tmp_path):
     assert found["conventions"]["stem_padding"] == found["conventions"]["pool_padding"] == "same"
     assert found["conventions"]["preprocessing"] == "tf"
     assert found["dialect"] == "keras-2.1"
+
+
+def test_the_loading_of_images_is_kept_and_shown(model, tmp_path):
+    port = tmp_path / "m.safetensors"
+    done = run("convert", model, "-o", port, "--image-loading", "resizing", "--json")
+    assert json.loads(done.stdout)["image_loading"] == "resizing"
+    assert json.loads(run("inspect", port, "--json").stdout)["image_loading"] == "resizing"
+    assert "image loading  resizing: keras.utils.image_dataset_from_directory" in run("inspect", port).stdout
+    run("convert", model, "-o", port)
+    assert "image loading  not known" in run("inspect", port).stdout
+    done = run("convert", model, "-o", port, "--image-loading", "pillow")
+    assert done.returncode == 2
+    assert "'keras', 'opencv', 'resizing'" in done.stderr
 
 
 def nan_weight(folder: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import checkpoints
@@ -12,16 +11,12 @@ import pytest
 from weight_transfer import (
     Architecture,
     ArchitectureError,
-    Head,
     Hints,
     LayerGraph,
     MappingError,
-    design,
     identify,
     read_checkpoint,
 )
-from weight_transfer.conversion.mapping import mapping
-from weight_transfer.dialects import DIALECTS, head_for
 
 
 def identified(path, **hints) -> Architecture:
@@ -29,76 +24,11 @@ def identified(path, **hints) -> Architecture:
         return identify(checkpoint, Hints(**hints)).network
 
 
-def same_network(actual: Architecture, expected: Architecture) -> bool:
-    """Equal but for what only training sees and for names of layers without weights."""
-    return (actual.block, actual.block_counts, actual.filters, actual.head, mapping(actual)) == (
-        expected.block,
-        expected.block_counts,
-        expected.filters,
-        expected.head,
-        mapping(expected),
-    ) and dataclasses.replace(actual.conventions, kernel_initializer="he_normal") == dataclasses.replace(
-        expected.conventions, kernel_initializer="he_normal"
-    )
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
-def test_every_dialect_and_depth_is_told_from_names_given_the_dialect(dialect, depth, tmp_path):
-    width = 3 if depth > 34 else 2
-    filters = tuple((4,) * width for _ in range(4))
-    expected = design(depth, dialect=dialect, stem_filters=4, filters=filters, in_shape=(224, 224, 3))
-    path = checkpoints.checkpoint(tmp_path / "w.h5", expected, weights_only=True)
-    assert same_network(identified(path, dialect=dialect), expected)
-
-
 @pytest.mark.parametrize("dialect", ["tutorial", "keras-applications"])
 def test_names_of_one_dialect_alone_need_no_flag(dialect, tmp_path):
     expected = checkpoints.small(dialect)
     path = checkpoints.checkpoint(tmp_path / "w.h5", expected, weights_only=True)
     assert identified(path).dialect == dialect
-
-
-def test_full_model_shows_its_own_conventions(tmp_path):
-    """Names of one dialect, conventions of none: the graph in the file decides."""
-    expected = checkpoints.small(
-        "keras-2.2", epsilon=3e-4, momentum=0.9, stride_in="3x3", stem_padding="same", pool_padding="none"
-    )
-    actual = identified(checkpoints.checkpoint(tmp_path / "m.h5", expected))
-    assert same_network(actual, expected)
-    assert actual.in_shape == (33, 33, 3)
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        Head(pooling="avg", classes=None),
-        Head(pooling="max", classes=None),
-        Head(pooling=None, classes=None),
-        Head(classes=1, activation="sigmoid"),
-        Head(classes=9, activation="linear"),
-        Head(classes=9, dropout=0.25),
-        Head(pooling="max", classes=9),
-    ],
-)
-def test_full_model_shows_its_head(head, tmp_path):
-    expected = checkpoints.small("keras-applications", head=head)
-    assert identified(checkpoints.checkpoint(tmp_path / "m.keras", expected)).head == head
-
-
-def test_tutorial_head_on_another_backbone(tmp_path):
-    names = {"hidden": "fc_01", "classifier": "fc_final"}
-    base = checkpoints.small("keras-applications", head=Head(hidden_units=5, classes=3, dropout=0.5))
-    expected = dataclasses.replace(base, names=dataclasses.replace(base.names, **names))
-    assert same_network(identified(checkpoints.checkpoint(tmp_path / "m.h5", expected)), expected)
-
-
-@pytest.mark.parametrize("stem_conv", ["conv", "conv1"])
-def test_tutorial_stem_has_two_names(stem_conv, tmp_path):
-    base = checkpoints.small()
-    expected = dataclasses.replace(base, names=dataclasses.replace(base.names, stem_conv=stem_conv))
-    path = checkpoints.checkpoint(tmp_path / "w.h5", expected, weights_only=True)
-    assert same_network(identified(path), expected)
 
 
 def test_keras_1_suffixes(tmp_path):
@@ -199,50 +129,9 @@ def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
     assert "conv2_block2_2_conv: activation expected linear, the file's model has relu" in str(error.value)
 
 
-def test_hints_are_checked():
-    with pytest.raises(ArchitectureError, match="unknown dialect"):
-        Hints(dialect="klingon")
-    with pytest.raises(ArchitectureError, match="depth must be one of"):
-        Hints(depth=51)
-
-
-def test_the_same_layer_in_two_nested_models_is_refused(tmp_path):
-    arrays = {
-        f"{model}/{layer}/kernel": np.ones((7, 7, 3, 4), np.float32)
-        for model in ("left", "right")
-        for layer in ("conv1", "conv2")
-    }
-    path = checkpoints.legacy_weights(tmp_path / "w.h5", arrays)
-    with pytest.raises(MappingError, match="are the same layer of two nested models"):
-        identified(path)
-
-
 def test_what_the_file_does_not_show_is_told(tmp_path):
     path = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-applications"), weights_only=True)
     with read_checkpoint(path) as checkpoint:
         assumed = identify(checkpoint, Hints(conventions={"preprocessing": "tf"})).assumed
     assert "preprocessing tf (you said so)" in assumed
     assert "epsilon 1.001e-05 (keras-applications)" in assumed
-
-
-def test_layer_counters_are_named_by_the_architecture(tmp_path):
-    """A Keras 3 weights file without names, as tf_keras writes it, given the dialect and depth."""
-    import h5py
-
-    expected = design(
-        18,
-        dialect="keras-applications",
-        stem_filters=4,
-        filters=tuple((w, w) for w in (4, 5, 6, 7)),
-        head=head_for("keras-applications", 3),
-    )
-    path = checkpoints.checkpoint(tmp_path / "m.weights.h5", expected)
-    with h5py.File(path, "r+") as file:
-        for group in file["layers"].values():
-            del group["vars"].attrs["name"]
-    arrays = checkpoints.arrays_of(expected)
-    with read_checkpoint(path) as checkpoint:
-        assert checkpoint.names_are_counters
-        found = identify(checkpoint, Hints(dialect="keras-applications"))
-        for name, value in arrays.items():
-            np.testing.assert_array_equal(found.arrays[name].read(), value)

@@ -17,6 +17,7 @@ from checkpoints import legacy_weights, small
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.errors import MappingError
 from weight_transfer.families import FAMILIES, Recognised, like, recognise
+from weight_transfer.keras_graph import keras_graph
 from weight_transfer.model_config import Node, model_graph
 
 BOTH = ("tf_keras", "keras")
@@ -172,6 +173,31 @@ CASES: Mapping[str, Case] = {
         {"basic": True, "counts": (2, 2, 2, 2), "width": 64},
         libraries=("tf_keras",),
     ),
+    "cnn-finetune": Case(
+        "cnn-finetune",
+        "cnn-finetune",
+        "cnn_finetune ResNet: bottleneck blocks 2, 2, 1, 1; widths 4, 8, 16, 32; 5 classes",
+        {"counts": (2, 2, 1, 1)},
+        images=(1, 224, 224, 3),
+        published=False,
+    ),
+    "cnn-finetune-tuned": Case(
+        "cnn-finetune",
+        "cnn-finetune",
+        "bottleneck blocks 3, 3, 1, 2; widths 4, 8, 16, 32; 7 classes",
+        {"counts": (3, 3, 1, 2), "classes": 7, "top": "fc8"},
+        images=(1, 224, 224, 3),
+        published=False,
+        libraries=("tf_keras",),
+    ),
+    "cnn-finetune-notop": Case(
+        "cnn-finetune",
+        "cnn-finetune",
+        "bottleneck blocks 1, 1, 1, 1; widths 4, 8, 16, 32; no top",
+        {"counts": (1, 1, 1, 1), "classes": None},
+        images=(1, 251, 230, 3),
+        published=False,
+    ),
     "alpha-zero": Case(
         "alpha-zero",
         "alpha-zero",
@@ -298,10 +324,10 @@ WITH_GRAPH = {
 def test_a_recognised_network_is_the_one_that_the_file_describes(shared_data, name):
     with read_checkpoint(shared_data / "wild" / name) as checkpoint:
         found = recognise(checkpoint)[0]
-        truth = model_graph(checkpoint.config)
+        truth = model_graph(keras_graph(checkpoint.config))
     assert found.family == WITH_GRAPH[name][0]
     assert WITH_GRAPH[name][1] in found.title
-    ours = model_graph(found.config)
+    ours = model_graph(keras_graph(found.config))
     assert [_computes(node) for node in ours.nodes.values()] == [_computes(node) for node in truth.nodes.values()]
     assert _edges(ours.nodes) == _edges(truth.nodes)
 
@@ -431,7 +457,7 @@ def test_a_nested_backbones_names_count_without_the_models(keras_side, tmp_path)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "blocks"), [("ResNet101V2", "3, 4, 23, 3"), ("ResNet152V2", "3, 8, 36, 3")])
 def test_the_deeper_applications_are_recognised(keras_side, tmp_path, name, blocks):
-    shapes = keras_side(keras_families.application_shapes, name)
+    shapes = keras_side(keras_families.shapes, "application", name)
     with read_checkpoint(_sparse(tmp_path / "deep.h5", shapes)) as checkpoint:
         (found,) = recognise(checkpoint)
         assert sorted(found.names.values()) == sorted(checkpoint.arrays)
@@ -459,7 +485,7 @@ def test_like_lays_weights_on_another_files_model(shared_data):
         read_checkpoint(folder / "CS-433__ml-project-2-nuclear-fusion__resnet_weights.h5") as weights,
         read_checkpoint(folder / "CS-433__ml-project-2-nuclear-fusion__resnet.keras") as whole,
     ):
-        names = like(weights, whole.config)
+        names = like(weights, keras_graph(whole.config))
         assert sorted(names.values()) == sorted(weights.arrays)
         assert len(names) == len(whole.arrays) == 62
         assert weights.arrays[names["conv1d_1/kernel"]].shape == (21, 37, 32)
@@ -471,7 +497,7 @@ def test_like_follows_counters_from_any_start(keras_side, tmp_path):
     config = {"class_name": "Functional", "config": keras_side(keras_families.config_of, "cifar-v1", **network)}
     for path in original.files.values():
         with read_checkpoint(path) as checkpoint:
-            arrays = {name: checkpoint[source] for name, source in like(checkpoint, config).items()}
+            arrays = {name: checkpoint[source] for name, source in like(checkpoint, keras_graph(config)).items()}
         (output,) = keras_side(keras_families.rebuilt, "tf_keras", config, arrays, original.images)
         np.testing.assert_array_equal(output, original.outputs[0])
 
@@ -485,4 +511,4 @@ def test_like_refuses_another_models_weights(keras_side, tmp_path):
         read_checkpoint(legacy_weights(tmp_path / "other.h5", _v1_arrays())) as checkpoint,
         pytest.raises(MappingError, match=r"(?s)other\.h5: not the weights of model .*expected shape \(3, 3, 8, 17\)"),
     ):
-        like(checkpoint, config)
+        like(checkpoint, keras_graph(config))

@@ -88,6 +88,12 @@ def test_keras_1_says_the_same_in_other_words(class_name, keras1, modern, config
     assert read(class_name, shape, keras1) == read(modern, shape, config)
 
 
+def test_a_scale_may_carry_what_every_keras_writes_of_a_layer():
+    every = {"name": "scale_conv1", "trainable": True, "dtype": "float32", "batch_input_shape": [None, 9, 7, 4]}
+    starts = {"gamma_init": "one", "beta_init": "zero", "input_dtype": "float32", "keras_version": "1.2.2"}
+    assert read("Scale", (9, 7, 4), SCALE | every | starts) == read("Scale", (9, 7, 4), SCALE)
+
+
 def test_data_format_may_be_left_to_the_model():
     config = {"filters": 2, "kernel_size": 3}
     assert read("Conv2D", (4, 9, 7), config | {"dim_ordering": "th"}, "channels_first") == read(
@@ -123,6 +129,7 @@ def test_aliases_name_roles_of_the_table():
 
 
 CONV = {"filters": 4, "kernel_size": 3}
+SCALE = {"axis": 3, "momentum": 0.9}
 
 
 REFUSED = [
@@ -158,6 +165,13 @@ REFUSED = [
     ("Normalization", (9, 7, 4), {"invert": True}, "invert=True is not supported"),
     ("Normalization", (9, 7, 3), {"mean": [1, 2], "variance": [1, 2]}, r"mean=\[1, 2\] does not fit \(3,\)"),
     ("Normalization", (9, 7, 3), {"mean": {"class_name": "x"}}, "mean={'class_name': 'x'} does not fit"),
+    ("Scale", (9, 7, 4), {}, r"layer 'block/layer' \(Scale\): this class is not supported; .* Received: none\.$"),
+    ("Scale", (9, 7, 4), {"axis": 3}, "only cnn_finetune's Scale is, which has the arguments axis and momentum"),
+    ("Scale", (9, 7, 4), SCALE | {"factor": 2.0}, "not supported; .* Received: axis, factor, momentum"),
+    ("Scale", (9, 7, 4), SCALE | {"gamma_init": "normal"}, "not supported; .* Received: axis, gamma_init, momentum"),
+    ("Scale", (9, 7, 4), SCALE | {"arguments": {"mode": 1}}, "not supported; .* Received: arguments, axis, momentum"),
+    ("Scale", (9, 7, 4), SCALE | {"axis": 0}, "the weights need the size of axis 0"),
+    ("Scale", (9, 7, 4), SCALE | {"axis": [1, 3]}, r"axis=\[1, 3\] is not supported. Expected one axis"),
     ("PReLU", (None, 7, 4), {"shared_axes": [2]}, "the weights need the size of axis 1"),
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import torch
 from sides import run_sides_here
 
 from weight_transfer import Head, Hints, Verification, VerificationError, convert, export, read_checkpoint, verify
-from weight_transfer.conversion.identify import without_nesting
+from weight_transfer.conversion.candidates import without_nesting
 from weight_transfer.parity.tolerances import TOLERANCES
 
 pytestmark = pytest.mark.slow

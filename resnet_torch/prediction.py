@@ -1,0 +1,173 @@
+"""What a network says of image files: ``python -m resnet_torch.prediction REQUEST.json`` for the command line.
+
+The command line loads no torch: this is a process of its own. It prints JSON lines: progress, then one result.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_torch.imported import ImportedModel
+from resnet_torch.loading import load_model
+from resnet_torch.resnet import ResNet
+from weight_transfer.architecture import Preprocessing
+from weight_transfer.errors import TransferError
+from weight_transfer.images import ImageLoading, load_image
+from weight_transfer.network import preprocessing_of
+from weight_transfer.picture_classifier import picture_classifier
+from weight_transfer.preprocessing import preprocess
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class that a network sees in a picture.
+
+    Attributes:
+        number: Of the class, from 0.
+        output: What the Keras model gives for it: with softmax, the probability.
+    """
+
+    number: int
+    output: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes:
+        path: The image file.
+        size: (H, W) as the network saw it.
+        total: Sum of all outputs: 1 behind a softmax.
+        top: The classes of the largest outputs, the largest first.
+    """
+
+    path: str
+    size: tuple[int, int]
+    total: float
+    top: tuple[Guess, ...]
+
+
+def predict_images(
+    model: ResNet | ImportedModel,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    loading: ImageLoading,
+    size: tuple[int, int] | None = None,
+    preprocessing: Preprocessing | None = None,
+    top: int = 5,
+) -> Iterator[Prediction]:
+    """Loads image files one by one, preprocesses them, and yields what the network says of each.
+
+    Each image runs alone: what is said of it does not depend on the others.
+
+    Args:
+        model: From `load_model`, on any device.
+        paths: The image files.
+        loading: How their pixels are made, as the Keras model's owner made them.
+        size: (H, W) to resize to; by default the network's, or where that is free the image's own.
+        preprocessing: By default what the network is known by.
+        top: How many classes, at most.
+
+    Raises:
+        TransferError: The network takes no pictures or cannot take this size, an image cannot be
+            read, or the outputs are not finite.
+
+    Example:
+        >>> model = load_model("resnet50.safetensors")
+        >>> next(predict_images(model, ["cat.jpg"], loading="keras")).top[0]
+        Guess(number=281, output=0.93)
+    """
+    classifier = picture_classifier(model.network)
+    mode = preprocessing or preprocessing_of(model.network)
+    parameter = next(model.parameters())
+    for path in paths:
+        pixels = load_image(path, size or classifier.size, loading, classifier.channels)
+        x = np.ascontiguousarray(np.moveaxis(preprocess(pixels[np.newaxis], mode), -1, 1))
+        height, width = pixels.shape[:2]
+        outputs = _outputs(model, torch.from_numpy(x).to(parameter.device, parameter.dtype), f"{path}")
+        order = outputs.argsort(descending=True, stable=True)[:top].tolist()
+        guesses = tuple(Guess(number, float(outputs[number])) for number in order)
+        yield Prediction(str(path), (height, width), float(outputs.sum()), guesses)
+
+
+def _outputs(model: ResNet | ImportedModel, x: torch.Tensor, path: str) -> torch.Tensor:
+    """The one vector of outputs, float64, on the CPU."""
+    height, width = x.shape[2:]
+    try:
+        given = model.predict(x)
+    except RuntimeError as error:
+        raise TransferError(
+            f"{path}: the network cannot take it at {height}x{width} ({str(error).splitlines()[0]}). "
+            "Name the size that it was trained at."
+        ) from error
+    outputs: torch.Tensor = next(iter(given.values())) if isinstance(given, dict) else given
+    outputs = outputs[0].double().cpu()
+    if not outputs.isfinite().all():
+        raise TransferError(f"{path}: the network's outputs are not finite. Is its preprocessing another?")
+    return outputs
+
+
+def imagenet_names() -> list[str] | None:
+    """ImageNet's names of its 1000 classes in Keras's order, which is torchvision's; None without torchvision."""
+    if importlib.util.find_spec("torchvision") is None:
+        return None
+    from torchvision.models import ResNet50_Weights
+
+    names: list[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    return names
+
+
+def predict(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Answers the command line.
+
+    Args:
+        request: ``converted``, ``images``, ``image_loading``, ``size``, ``preprocessing``, ``top``, ``device``,
+            and ``imagenet``: whether ImageNet's names are wanted.
+
+    Returns:
+        ``predictions``, and ``names`` or None.
+
+    Raises:
+        TransferError: As `predict_images`; or there is no such device.
+    """
+    if not _is_available(request["device"]):
+        raise TransferError(f"there is no device {request['device']} that this torch can use. Take --device cpu.")
+    model = load_model(request["converted"]).to(request["device"])
+    predictions = []
+    arguments = {key: request[key] for key in ("size", "preprocessing", "top")}
+    for prediction in predict_images(model, request["images"], loading=request["image_loading"], **arguments):
+        predictions.append(asdict(prediction))
+        print(json.dumps({"progress": len(predictions) / len(request["images"])}), flush=True)
+    return {"predictions": predictions, "names": imagenet_names() if request["imagenet"] else None}
+
+
+def _is_available(device: str) -> bool:
+    backends = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    return device not in backends or backends[device]()
+
+
+def main() -> None:
+    """Reads a request, predicts, prints the result, or ``error`` in words."""
+    request = json.loads(Path(sys.argv[1]).read_text())
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in a verification
+    result: dict[str, Any]
+    try:
+        result = predict(request)
+    except TransferError as error:
+        result = {"error": str(error)}
+    print(json.dumps({"progress": 1.0, "result": result}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

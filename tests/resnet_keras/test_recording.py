@@ -1,0 +1,34 @@
+"""What Keras is recorded to compute is what the port computes: models of functions, with every value a tap."""
+
+from __future__ import annotations
+
+import keras_functions
+import keras_references
+import pytest
+from sides import run_sides_here
+from zoo import GRAPH, assert_equal
+
+from weight_transfer import convert, verify
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [(family, name) for family, models in keras_functions.PORTED.items() for name in models]
+)
+def test_recorded_values_are_those_of_the_port(monkeypatch, keras_side, tmp_path, family, name):
+    run_sides_here(monkeypatch, keras_side)
+    (source,) = keras_side(keras_functions.written, tmp_path, family, name).files.values()
+    port = tmp_path / "port.safetensors"
+    network = convert(source, port, GRAPH).network
+    found = verify(source, port, GRAPH, devices=("cpu",), num_photographs=1)
+    assert_equal(found)
+    assert {row.tap for row in found.rows} == {call.value for call in network.calls}
+    assert found.loaded_by.startswith(f"{family} ")
+
+
+@pytest.mark.parametrize("activation", ["sparsemax", "sparse_sigmoid"])
+def test_activation_of_keras_3_alone_is_recorded(monkeypatch, keras_side, tmp_path, activation):
+    run_sides_here(monkeypatch, keras_side)
+    source = keras_side(keras_references.written_with_activation, tmp_path, activation)
+    port = tmp_path / "port.safetensors"
+    convert(source, port, GRAPH)
+    assert_equal(verify(source, port, GRAPH, devices=("cpu",), num_photographs=1))

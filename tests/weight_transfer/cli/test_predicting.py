@@ -1,0 +1,128 @@
+"""``predict`` as a person and as a script meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import checkpoints
+import image_files
+import pytest
+
+from weight_transfer.architecture import Head
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "weight_transfer", "predict", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    return checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    image_files.photograph("chelsea", 90, 120).save(tmp_path / "chelsea.jpg")
+    return tmp_path / "chelsea.jpg"
+
+
+def test_a_table_for_each_image(model, photo, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"thing [{number}]" for number in range(10)))
+    done = run(model, photo, photo, "--classes", names, "--top", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"{photo} at 33 x 33") == 2
+    assert done.stdout.count("probability") == 2
+    assert done.stdout.count("thing [") == 6
+    assert "image loading  keras: keras.utils.load_img; read by Pillow" in done.stdout
+    assert "(not known of this model: say --image-loading)" in done.stdout
+    assert "preprocessing  caffe" in done.stdout
+
+
+def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path):
+    converted = tmp_path / "m.safetensors"
+    command = [sys.executable, "-m", "weight_transfer", "convert", str(model), "-o", str(converted)]
+    done = subprocess.run([*command, "--image-loading", "opencv"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "image loading" in done.stdout
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.rename(folder / "chelsea.jpg")
+    found = json.loads(run(converted, folder, "--json").stdout)
+    assert (found["model"], found["name"], found["device"]) == (str(converted), "ResNet-11", "cpu")
+    assert (found["image_loading"], found["preprocessing"]) == ("opencv", "caffe")
+    (image,) = found["images"]
+    assert (image["file"], image["size"], image["probabilities"]) == (str(folder / "chelsea.jpg"), [33, 33], True)
+    assert len(image["top"]) == 5
+    assert set(image["top"][0]) == {"class", "name", "output"}
+    assert image["top"][0]["name"] is None
+    said = ("--image-loading", "resizing", "--preprocessing", "torch", "--input-size", "40x50")
+    found = json.loads(run(converted, folder, "--json", *said).stdout)
+    assert (found["image_loading"], found["preprocessing"]) == ("resizing", "torch")
+    assert found["images"][0]["size"] == [40, 50]
+
+
+def test_1000_outputs_are_imagenets(photo, tmp_path):
+    architecture = checkpoints.small(head=Head(classes=1000, activation="linear"))
+    model = checkpoints.checkpoint(tmp_path / "model.h5", architecture)
+    found = json.loads(run(model, photo, "--json", "--top", "1000").stdout)
+    names = {guess["class"]: guess["name"] for guess in found["images"][0]["top"]}
+    assert names[281] == "tabby"
+    assert len(names) == 1000
+    done = run(model, photo)
+    assert "output" in done.stdout
+    assert "probability" not in done.stdout
+
+
+BAD = {
+    "a file cut short": (["cut.jpg"], "cut.jpg: not a readable image"),
+    "no image": (["model.h5"], "model.h5: not a readable image"),
+    "nothing there": (["nowhere.jpg"], "nowhere.jpg: does not exist"),
+    "a folder without images": (["empty"], "empty: a folder without image files"),
+    "too few names": (["chelsea.jpg", "--classes", "names.txt"], "names.txt: 2 class names. Expected 10, one for each"),
+    "no names": (["chelsea.jpg", "--classes", "empty.txt"], "empty.txt: holds no class names"),
+    "a size of one number": (["chelsea.jpg", "--input-size", "224"], "--input-size must be HxW"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_requests_are_one_message_and_exit_2(what, model, photo, tmp_path):
+    (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:700])
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "empty").mkdir()
+    arguments, words = BAD[what]
+    done = run(model, *(tmp_path / word if (tmp_path / word).exists() else word for word in arguments))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_network_that_takes_no_pictures_is_refused(photo, shared_data):
+    done = run(shared_data / "wild" / "kSuroweczka__Arrhythmia__model_resnet.h5", photo)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model takes no picture. Expected one input of height, width")
+
+
+@pytest.mark.parametrize(("missing", "words"), [("torch", "needs torch"), ("PIL", "needs pillow, not installed")])
+def test_a_missing_package_is_named(missing, words, model, photo):
+    code = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name == {missing!r} else find(name, *rest)\n"
+        f"sys.argv = ['weight-transfer', 'predict', {str(model)!r}, {str(photo)!r}]\n"
+        "from weight_transfer.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,67 @@
+"""Nested models dissolved into the calls inside them."""
+
+from __future__ import annotations
+
+import time
+
+import keras_graphs
+import pytest
+from handmade_configs import DENSE, IN, OUT, TWO_INPUTS, keras_2, nested, reads
+
+from weight_transfer import ArchitectureError
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_graph.limits import MAX_NESTING
+
+
+@pytest.mark.parametrize("family", keras_graphs.FAMILIES)
+def test_second_calls_are_numbered_within_nested_models(family, graph_of):
+    values = [call.value for call in graph_of(family, "nested_twice").calls]
+    assert [value for value in values if value.startswith("middle/inner/d")] == [
+        "middle/inner/d",
+        *(f"middle/inner/d#{number}" for number in range(2, 7)),
+    ]
+
+
+@pytest.mark.parametrize("family", keras_graphs.FAMILIES)
+def test_training_is_handed_on_into_nested_models(family, graph_of):
+    graph = graph_of(family, "training")
+    assert {call.layer: dict(call.arguments) for call in graph.calls if call.arguments} == {
+        "inner/r": {"training": True},
+        "inner/d": {"training": True},
+    }
+
+
+def test_a_slash_in_a_name_cannot_hide_a_second_layer():
+    config = nested(DENSE)
+    config["config"]["layers"].append(
+        {"class_name": "Dense", "name": "n/d", "config": {"name": "n/d"}, "inbound_nodes": reads("in")}
+    )
+    with pytest.raises(ArchitectureError, match="both named 'n/d', nested models included"):
+        keras_graph(config)
+    config = keras_2(IN, ("d", "Dense", [*reads("in"), *reads("d")]), ("d#2", "ReLU", reads("in")), outputs=OUT)
+    with pytest.raises(ArchitectureError, match="both named 'd#2', nested models included"):
+        keras_graph(config)
+
+
+def test_models_that_call_models_that_call_models_are_refused_in_time():
+    """Thirty rows that would make 2 ** 30 calls."""
+    config = DENSE
+    for _ in range(MAX_NESTING - 2):
+        config = nested(config, [*reads("in"), *reads("n", 1)], node=2)
+    started = time.monotonic()
+    with pytest.raises(ArchitectureError, match="more than 200000 calls, nested models dissolved"):
+        keras_graph(config)
+    assert time.monotonic() - started < 20
+
+
+BAD = [
+    (keras_2(IN, ("d", "Dense", [[]]), outputs=OUT), r"layer 'd' \(Dense\) is called without any input"),
+    (nested(TWO_INPUTS), r"model 'n' takes 2 inputs and is called on 1"),
+    (nested(DENSE, [[["in", 0, 0, {"flag": 3}]]]), r"model 'n' is called with \['flag'\]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("config", "text"), BAD)
+def test_calls_that_a_nested_model_cannot_take_are_refused_in_words(config, text):
+    with pytest.raises(ArchitectureError, match=text):
+        keras_graph(config)

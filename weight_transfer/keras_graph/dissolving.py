@@ -1,0 +1,128 @@
+"""Nested models dissolved: the calls inside them in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.keras_graph.calls import Inbound
+from weight_transfer.keras_graph.graph import Call, KerasGraph, KerasLayer
+from weight_transfer.keras_graph.limits import MAX_WORK
+from weight_transfer.keras_graph.models import CallKey, Model, Row
+from weight_transfer.keras_graph.references import leaves
+from weight_transfer.keras_graph.refusal import shown
+
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "mask": (None,),
+    "name": (None,),
+    "training": (None, False),
+}  # arguments that change nothing
+
+
+def dissolved(model: Model) -> KerasGraph:
+    """Returns the graph of a model and of those inside it.
+
+    Raises:
+        ArchitectureError: Two layers share a name, a nested model is called with other inputs than it
+            has, or the calls exceed the limit.
+    """
+    writer = _Writer()
+    outputs = writer.call(model, None, {})
+    inputs = tuple(model.rows[name].path for name in model.inputs)
+    return KerasGraph(model.name, _layers(model), tuple(writer.calls), inputs, outputs, model.output_names)
+
+
+class _Writer:
+    """Makes the calls of a model, and in place of a nested model's the calls inside it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._count: dict[str, int] = {}
+        self._values: set[str] = set()
+        self._work = 0
+
+    def call(self, model: Model, fed: Sequence[str] | None, inherited: Mapping[str, Any]) -> tuple[str, ...]:
+        """Calls a model on values, None for the outermost; returns the values of its outputs."""
+        made: dict[CallKey, tuple[str, ...]] = {}
+        if fed is not None:
+            made = {(name, 0): (value,) for name, value in zip(model.inputs, fed, strict=True)}
+        for key, tensors in model.reads.items():
+            if key in made:
+                continue
+            row = model.rows[key[0]]
+            inputs = tuple(made[name, number][tensor] for name, number, tensor in tensors)
+            inbound = row.inbound[key[1]] if row.inbound else Inbound((), {})
+            arguments = {**inherited, **_said(inbound.arguments)}
+            self._spend(1 + len(inputs))
+            if row.model is None:
+                made[key] = (self._layer(row, inputs, inbound, arguments),)
+            else:
+                made[key] = self.call(row.model, _matched(row, inbound, inputs), _handed_on(row, arguments))
+        return tuple(made[name, number][tensor] for name, number, tensor in model.outputs)
+
+    def _layer(self, row: Row, inputs: tuple[str, ...], inbound: Inbound, arguments: Mapping[str, Any]) -> str:
+        if row.class_name != "InputLayer" and not inputs:
+            raise ArchitectureError(f"layer {row.path!r} ({row.class_name}) is called without any input.")
+        count = self._count[row.path] = self._count.get(row.path, 0) + 1
+        value = row.path if count == 1 else f"{row.path}#{count}"
+        if value in self._values:
+            raise ArchitectureError(f"two layers of the model are both named {value!r}, nested models included.")
+        self._values.add(value)
+        kept = {} if row.class_name == "InputLayer" else arguments
+        kept = {key: item for key, item in kept.items() if not _is_neutral(key, item)}
+        self.calls.append(Call(value, row.path, inputs, kept))
+        return value
+
+    def _spend(self, amount: int) -> None:
+        self._work += amount
+        if self._work > MAX_WORK:
+            raise ArchitectureError(f"the model makes more than {MAX_WORK} calls, nested models dissolved.")
+
+
+def _is_neutral(key: str, value: Any) -> bool:
+    """Keras 3 writes a mask for each input: ``{"mask": [None, None]}``."""
+    found = leaves(value, f"argument {key!r}", lambda leaf, where: None)
+    return key in NEUTRAL and all(any(leaf is neutral for neutral in NEUTRAL[key]) for leaf in found)
+
+
+def _said(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Without a training that the call leaves to the model around it."""
+    return {key: value for key, value in arguments.items() if key != "training" or value is not None}
+
+
+def _handed_on(row: Row, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a nested model hands on to every call inside it."""
+    unknown = sorted(key for key, value in arguments.items() if key != "training" and not _is_neutral(key, value))
+    if unknown:
+        raise ArchitectureError(
+            f"model {row.path!r} is called with {shown(unknown)}. Expected nothing beside inputs and training."
+        )
+    return {key: value for key, value in arguments.items() if key == "training"}
+
+
+def _matched(row: Row, inbound: Inbound, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """A call's values in the order of the nested model's inputs: by name from a dict, else by position."""
+    wanted = () if row.model is None else row.model.input_keys
+    if inbound.keys is not None and set(wanted) <= set(inbound.keys):
+        by_key = dict(zip(inbound.keys, inputs, strict=True))
+        return tuple(by_key[key] for key in wanted)
+    if len(inputs) != len(wanted):
+        raise ArchitectureError(f"model {row.path!r} takes {len(wanted)} inputs and is called on {len(inputs)}.")
+    return inputs
+
+
+def _layers(model: Model, nested: bool = False) -> dict[str, KerasLayer]:
+    """All layers by path, without the models themselves and their inner inputs."""
+    found: dict[str, KerasLayer] = {}
+    for row in model.rows.values():
+        if row.model is not None:
+            inner = _layers(row.model, nested=True)
+        elif nested and row.class_name == "InputLayer":
+            inner = {}
+        else:
+            inner = {row.path: KerasLayer(row.path, row.class_name, row.config)}
+        for path in inner.keys() & found.keys():
+            raise ArchitectureError(f"two layers of the model are both named {path!r}, nested models included.")
+        found |= inner
+    return found

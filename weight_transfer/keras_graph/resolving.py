@@ -1,0 +1,142 @@
+"""Which call of which layer each reference means, and an order to make the calls in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from weight_transfer.errors import ArchitectureError, nearest
+from weight_transfer.keras_graph.calls import Inbound
+from weight_transfer.keras_graph.models import CallKey, Model, Row, Tensor
+from weight_transfer.keras_graph.references import Ends, Reference
+
+
+def resolved(name: str, where: str, rows: dict[str, Row], starts: Ends, ends: Ends) -> Model:
+    """Looks every reference up, and orders the calls.
+
+    Args:
+        name: Of the model.
+        where: What messages call it.
+        rows: Its layers by name.
+        starts: Its inputs.
+        ends: Its outputs.
+
+    Raises:
+        ArchitectureError: A reference leads nowhere or round in a circle, or the inputs are none.
+    """
+    outside = (*starts.references, *ends.references)
+    bases = _bases(rows, outside)
+
+    def resolve(reference: Reference, reader: str) -> Tensor:
+        return _resolve(reference, rows, bases, reader)
+
+    inputs = [resolve(reference, f"an input of {where}")[0] for reference in starts.references]
+    _check_inputs(inputs, rows, where)
+    reads = {
+        (key, number): tuple(resolve(reference, f"layer {row.path!r}") for reference in inbound.references)
+        for key, row in rows.items()
+        for number, inbound in enumerate(row.inbound or _as_input(row))
+    }
+    outputs = tuple(resolve(reference, f"an output of {where}") for reference in ends.references)
+    if not outputs:
+        raise ArchitectureError(f"{where} has no outputs.")
+    return Model(
+        name,
+        rows,
+        tuple(inputs),
+        tuple(inputs) if starts.keys is None else starts.keys,
+        outputs,
+        ends.keys,
+        {key: reads[key] for key in _ordered(reads, rows)},
+    )
+
+
+def _as_input(row: Row) -> tuple[Inbound, ...]:
+    """An input's one call reads nothing; another layer without calls has none."""
+    return (Inbound((), {}),) if row.class_name == "InputLayer" else ()
+
+
+def _check_inputs(inputs: Sequence[str], rows: Mapping[str, Row], where: str) -> None:
+    if not inputs:
+        raise ArchitectureError(f"{where} has no inputs.")
+    for name in inputs:
+        if rows[name].class_name != "InputLayer":
+            raise ArchitectureError(
+                f"{where} has {name!r} ({rows[name].class_name}) as an input. Expected an InputLayer."
+            )
+    if len(set(inputs)) < len(inputs):
+        raise ArchitectureError(f"{where} lists an input twice.")
+    for name in rows.keys() - set(inputs):
+        row = rows[name]
+        if row.class_name == "InputLayer":
+            raise ArchitectureError(f"layer {row.path!r} (InputLayer) is none of the inputs of {where}.")
+
+
+def _bases(rows: Mapping[str, Row], outside: Sequence[Reference]) -> dict[str, int]:
+    """The node index by which lists name a nested model's first call.
+
+    Keras numbers all calls of a model, and a functional model's first is its own building: 1 is the first
+    call. A Sequential of Keras 3 has none; with a Sequential of Keras 2 it depends on whether it had been
+    built, but as every call of a file's model is read, an index of 0 shows it. Keras 3's dicts leave it out.
+    """
+    bases = {name: 1 for name, row in rows.items() if row.model is not None}
+    inside = (r for row in rows.values() for inbound in row.inbound for r in inbound.references)
+    for reference in (*outside, *inside):
+        row = rows.get(reference.layer)
+        if row is None or row.model is None or not reference.listed:
+            continue
+        keras_3 = any(inbound.keras_3 for inbound in row.inbound)
+        once = len(row.inbound) == 1
+        if (reference.node == 0 and (once or row.class_name == "Sequential")) or (
+            keras_3 and row.class_name == "Sequential" and not once
+        ):
+            bases[reference.layer] = 0
+    return bases
+
+
+def _resolve(reference: Reference, rows: Mapping[str, Row], bases: Mapping[str, int], reader: str) -> Tensor:
+    row = rows.get(reference.layer)
+    if row is None:
+        raise ArchitectureError(
+            f"{reader} reads layer {reference.layer!r}, which the model lacks{nearest(reference.layer, list(rows))}."
+        )
+    number = reference.node - (bases.get(reference.layer, 0) if reference.listed else 0)
+    if row.class_name == "InputLayer":
+        number = 0  # as tf_keras reads it, whatever the file says
+    elif not 0 <= number < len(row.inbound):
+        raise ArchitectureError(
+            f"{reader} reads call {reference.node} of layer {row.path!r}, which the model calls "
+            f"{len(row.inbound)} times."
+        )
+    if reference.tensor >= row.num_outputs:
+        kind = "has" if row.model is not None else f"({row.class_name}) is taken to have"
+        raise ArchitectureError(
+            f"{reader} reads output {reference.tensor} of layer {row.path!r}, which {kind} {row.num_outputs}; "
+            "layers with several outputs are not supported."
+        )
+    return reference.layer, number, reference.tensor
+
+
+def _ordered(reads: Mapping[CallKey, tuple[Tensor, ...]], rows: Mapping[str, Row]) -> list[CallKey]:
+    """The calls in the file's order, but each after what it reads, and after its layer's earlier calls."""
+    order: dict[CallKey, None] = {}
+    begun: set[CallKey] = set()
+    for start in reads:
+        stack = [start]
+        while stack:
+            key = stack[-1]
+            name, number = key
+            waiting = [(source, call) for source, call, _ in reads[key] if (source, call) not in order]
+            if number and (name, number - 1) not in order:
+                waiting.append((name, number - 1))
+            if key in order or not waiting:
+                order[key] = None
+                stack.pop()
+                continue
+            begun.add(key)
+            for needed in reversed(waiting):
+                if needed in begun:
+                    raise ArchitectureError(
+                        f"layer {rows[needed[0]].path!r} reads its own output: the graph has a cycle."
+                    )
+                stack.append(needed)
+    return list(order)

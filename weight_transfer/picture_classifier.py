@@ -1,0 +1,65 @@
+"""What a network is to someone who shows it a picture: how large a picture, and how many classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weight_transfer.errors import TransferError
+from weight_transfer.network import Network, backbone_of, channels_last, graph_of, input_shapes, title_of
+
+CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class PictureClassifier:
+    """A network that takes one picture and gives a number for each class.
+
+    Attributes:
+        size: (H, W) of the picture, or None where it is free.
+        channels: 1 for grey, 3 for RGB, 4 for RGBA.
+        num_classes: Numbers that it gives.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    num_classes: int
+
+
+def picture_classifier(network: Network) -> PictureClassifier:
+    """Returns what pictures a network takes and how many classes it tells apart.
+
+    Args:
+        network: What a file holds.
+
+    Raises:
+        TransferError: It takes no picture, or gives something other than one number for each class.
+    """
+    title = title_of(network) or "the network"
+    inputs = input_shapes(network)
+    shapes = [(*shape[1:], shape[0]) if not channels_last(network) else shape for shape in inputs.values()]
+    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][2] not in CHANNELS:
+        received = ", ".join(f"{name} {_text(shape)}" for name, shape in inputs.items())
+        raise TransferError(
+            f"{title} takes no picture. Expected one input of height, width and 1, 3 or 4 channels. "
+            f"Received: {received or 'no inputs'}"
+        )
+    outputs = _output_shapes(network)
+    num_classes = outputs[0][0] if len(outputs) == 1 and len(outputs[0]) == 1 else None
+    if num_classes is None:
+        received = ", ".join(map(_text, outputs)) or "a feature map"
+        raise TransferError(f"{title} names no classes. Expected one output, a number for each. Received: {received}")
+    height, width, channels = shapes[0]
+    size = None if height is None or width is None else (height, width)
+    return PictureClassifier(size, channels or 3, num_classes)
+
+
+def _output_shapes(network: Network) -> list[tuple[int | None, ...]]:
+    """Shape of each output without the batch axis; none for a ResNet without a classifier."""
+    graph, backbone = graph_of(network), backbone_of(network)
+    if graph is not None:
+        return [graph.shapes[value] for value in graph.outputs]
+    return [(backbone.head.classes,)] if backbone is not None and backbone.head.classes is not None else []
+
+
+def _text(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("?" if n is None else str(n) for n in shape)
