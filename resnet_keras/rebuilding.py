@@ -1,52 +1,105 @@
-"""A loaded Keras model once more: its own layers and weights, in another dtype, with every tap as an output."""
+"""A loaded Keras model once more: its own layers and weights in another dtype, run layer by layer.
+
+Layer by layer, so that each output can be looked at when it is there, and forgotten when no other
+layer reads it: a ResNet-152 need not hold its 500 outputs at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
 from resnet_keras.reference import Reference
-from weight_transfer.keras_graph import Call, KerasGraph
+from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types.operations import FLOATS
 
-OUTPUT = "output"  # the tap of what the model returns
+Note = Callable[[str, Any, Any], None]  # a value's name, it, and it after an activation that was taken off
 # Functions of one list of tensors, as Keras 3 and TensorFlow name them; other functions take each by itself.
 JOINING = frozenset({"Concatenate", "Stack", "concat", "stack"})
 CASTS = frozenset({"Cast", "cast"})
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A model's own layers in another dtype.
+
+    Attributes:
+        module: `keras` or `tf_keras`.
+        graph: Who reads whom.
+        layers: By path, nested models dissolved.
+        last_activations: By path, the activation that was taken off a layer, as a layer.
+        logits: The value of each output before a last softmax or sigmoid.
+        dtype: Of everything.
+    """
+
+    module: Any
+    graph: KerasGraph
+    layers: Mapping[str, Any]
+    last_activations: Mapping[str, Any]
+    logits: Sequence[str]
+    dtype: str
+
+    def run(self, inputs: Sequence[np.ndarray], note: Note, *, training: bool = False) -> list[Any]:
+        """Runs the model.
+
+        Args:
+            inputs: In the model's order.
+            note: Called with each value's name, its tensor, and what that is after an activation
+                that was taken off its layer, in order.
+            training: Whether batch norms, and they alone, run in training mode: what a dropout leaves
+                out is chance.
+
+        Returns:
+            The outputs before their last activation.
+        """
+        given = dict(zip(self.graph.inputs, inputs, strict=True))
+        readers = Counter([*self.logits, *(name for call in self.graph.calls for name in call.inputs)])
+        values: dict[str, Any] = {}
+        for call in self.graph.calls:
+            if call.value in given:
+                values[call.value] = tf.constant(given[call.value], self.dtype)
+            else:
+                value = values[call.value] = _called(
+                    self.module, self.layers[call.layer], call, values, self.dtype, training
+                )
+                finish = self.last_activations.get(call.layer)
+                note(call.value, value, value if finish is None else finish(value))
+            readers.subtract(call.inputs)
+            for name in {call.value, *call.inputs}:
+                if readers[name] == 0:
+                    del values[name]
+        return [values[name] for name in self.logits]
 
 
 def rebuild(
     reference: Reference,
     graph: KerasGraph,
     dtype: str,
-    taps: Mapping[str, str],
-    classifier: str | None = None,
+    last_activations: Sequence[str | None],
     *,
     free_size: bool = False,
-    with_output: bool = False,
-) -> Any:
-    """Builds the model from the loaded model's own layer objects, nested models dissolved.
+) -> Rebuilt:
+    """Builds the loaded model's own layers once more.
 
     Args:
         reference: What was loaded.
         graph: Its graph, from its own config.
         dtype: Of everything.
-        taps: Name of each output to the value it shows.
-        classifier: Own name of the layer that is to give logits; its activation, if it has one of
-            its own, becomes a layer behind it.
+        last_activations: Of each output, the softmax or sigmoid to leave out of its logits.
         free_size: Whether to leave the inputs' height and width free.
-        with_output: Whether what the model returns is an output too, as ``output``.
-
-    Returns:
-        A model from the inputs in order to a dict by tap.
     """
     module, originals = reference.module, _layer_objects(reference.model)
+    logits, stripped = _logits(graph, last_activations)
     built: dict[str, Any] = {}
+    finish: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
-    finished: dict[str, Any] = {}  # the classifier's value with its activation
     names: set[str] = set()  # of the layers built; two nested models may have layers of the same name
     for call in graph.calls:
         layer = graph.layers[call.layer]
@@ -54,24 +107,51 @@ def rebuild(
             given = reference.model.inputs[graph.inputs.index(call.value)]  # a Sequential lists no InputLayer
             tensors[call.value] = _input(module, given.shape, _unused(layer.name, names), dtype, free_size)
             continue
-        original, activation = originals[layer.path], "linear"
+        original = originals[layer.path]
         first = layer.path not in built
         if first:
             name = _unused(layer.name, names)
-            built[layer.path], activation = _copy(original, name, dtype, layer.name == classifier)
+            built[layer.path], activation = _copy(original, name, dtype, layer.path in stripped)
+            if activation is not None:
+                finish[layer.path] = module.layers.Activation(activation, dtype=dtype)
         tensors[call.value] = _called(module, built[layer.path], call, tensors, dtype)
         if first and hasattr(original, "get_weights"):
             built[layer.path].set_weights(original.get_weights())  # a layer has weights once it was called
             if hasattr(built[layer.path], "finalize_state"):
                 built[layer.path].finalize_state()  # Normalization goes on with its old statistics otherwise
-        if activation != "linear":
-            ending = module.layers.Activation(activation, name=_unused(f"{layer.name}_ending", names), dtype=dtype)
-            finished[call.value] = ending(tensors[call.value])
-    outputs = {tap: tensors[value] for tap, value in taps.items()}
-    if with_output:
-        outputs[OUTPUT] = finished.get(graph.outputs[0], tensors[graph.outputs[0]])
-    inputs = [tensors[value] for value in graph.inputs]
-    return module.Model(inputs if len(inputs) > 1 else inputs[0], outputs)
+    return Rebuilt(module, graph, built, finish, logits, dtype)
+
+
+def last_activations_of(graph: KerasGraph) -> list[str | None]:
+    """Of each output, the softmax or sigmoid that ends it; else None."""
+    by_value = {call.value: graph.layers[call.layer] for call in graph.calls}
+    return [_last_activation(by_value[value]) for value in graph.outputs]
+
+
+def _last_activation(layer: KerasLayer) -> str | None:
+    if layer.class_name in ("Softmax", "Sigmoid"):
+        return layer.class_name.lower()
+    activation = layer.config.get("activation")
+    return activation if activation in LAST_ACTIVATIONS else None
+
+
+def _logits(graph: KerasGraph, last_activations: Sequence[str | None]) -> tuple[list[str], Collection[str]]:
+    """The value of each output before its last activation, and the layers that carry one inside."""
+    by_value = {call.value: call for call in graph.calls}
+    logits, stripped = [], set()
+    for value, activation in zip(graph.outputs, last_activations, strict=True):
+        call = by_value[value]
+        if activation is None or graph.layers[call.layer].class_name not in WITHOUT_WEIGHTS:
+            logits.append(value)
+            if activation is not None:
+                stripped.add(call.layer)
+        else:
+            logits.append(call.inputs[0])
+    return logits, stripped
+
+
+LAST_ACTIVATIONS = ("softmax", "sigmoid")
+WITHOUT_WEIGHTS = ("Activation", "Softmax", "Sigmoid")  # layers that are nothing but an activation
 
 
 def _layer_objects(model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -101,15 +181,18 @@ def _unused(name: str, names: set[str]) -> str:
 
 
 def _copy(original: Any, name: str, dtype: str, gives_logits: bool) -> tuple[Any, Any]:
-    """The layer by another name, in another dtype; and the activation that was taken off it."""
+    """The layer by another name, in another dtype, trainable; and the activation that was taken off it."""
     config = {**_in_dtype(original.get_config(), dtype), "name": name}
     # A Keras 3 operation has no weights; a dtype only if it is a cast.
     if hasattr(original, "get_weights") or (_function(original) in CASTS and original.dtype in FLOATS):
         config["dtype"] = dtype
-    activation = "linear"
+    activation = None
     if gives_logits:
         activation, config["activation"] = config["activation"], "linear"
-    return type(original).from_config(config), activation
+    copied = type(original).from_config(config)
+    if hasattr(copied, "get_weights"):
+        copied.trainable = True
+    return copied, activation
 
 
 def _in_dtype(value: Any, dtype: str) -> Any:
@@ -124,20 +207,28 @@ def _in_dtype(value: Any, dtype: str) -> Any:
     return changed
 
 
-def _called(module: Any, layer: Any, call: Call, tensors: Mapping[str, Any], dtype: str) -> Any:
+def _called(module: Any, layer: Any, call: Call, tensors: Mapping[str, Any], dtype: str, training: bool = False) -> Any:
     fed = [tensors[name] for name in call.inputs]
     function = _function(layer)
-    if function in JOINING or (function is None and len(fed) > 1):
+    if function in JOINING or (function is None and len(fed) > 1 and _takes_a_list(layer)):
         fed = [fed]
     arguments = {name: _constant(module, value) for name, value in call.arguments.items()}
     if function in CASTS and arguments.get("dtype") in FLOATS:
         arguments["dtype"] = dtype
     named = {name: value for name, value in arguments.items() if not name.isdigit()}
+    if function is None and "training" in inspect.signature(layer.call).parameters:
+        named["training"] = training and type(layer).__name__ == "BatchNormalization"
     for position in sorted(int(name) for name in arguments.keys() - named.keys()):
         value = arguments[str(position)]
         # Keras 2 makes a float32 tensor of a number in front, unless it has a dtype already.
         fed.insert(position, value if module.__name__ == "keras" else np.asarray(value, dtype))
     return layer(*fed, **named)
+
+
+def _takes_a_list(layer: Any) -> bool:
+    """Whether a layer takes several tensors as one list, as Add does, and MultiHeadAttention does not."""
+    parameters = inspect.signature(layer.call).parameters.values()
+    return sum(one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters) < 2
 
 
 def _function(layer: Any) -> str | None:

@@ -6,7 +6,6 @@ frozen and trained as in any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -16,7 +15,7 @@ from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.layer_graph import FINAL_ACTIVATIONS, GraphLayer, LayerGraph
+from weight_transfer.layer_graph import GraphLayer, LayerGraph
 
 Outputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
@@ -28,7 +27,8 @@ class ImportedModel(fx.GraphModule):
     its outputs; `predict` applies it. Build one with `import_graph`.
 
     Attributes:
-        meta: ``network`` is the `LayerGraph`, ``tails`` the modules that only `predict` applies.
+        meta: ``network`` is the `LayerGraph`, ``tails`` the modules that only `predict` applies, ``values``
+            the Keras value (a layer's path, ``#2`` for its second call) by the name of the node that gives it.
     """
 
     @property
@@ -58,38 +58,6 @@ class ImportedModel(fx.GraphModule):
             for value, tail in zip(values, tails, strict=True)
         ]
         return _in_form(done, self.network)
-
-    def values(self, *inputs: Tensor, wanted: Callable[[str, Tensor], None]) -> None:
-        """Runs `predict` and shows every value as it is computed.
-
-        Args:
-            *inputs: As for `predict`.
-            wanted: Called with each Keras layer's path (``#2`` for its second call) and its output.
-        """
-        names: Mapping[str, str] = self.meta["values"]
-        with inference(self):
-            outputs = _Watcher(self, names, wanted).run(*inputs)
-            finished = self.finished(outputs)
-        flat = finished.values() if isinstance(finished, dict) else _as_tuple(finished)
-        for name, value, tail in zip(self.network.outputs, flat, self.meta["tails"], strict=True):
-            if tail is not None:
-                wanted(name, value)
-
-
-class _Watcher(fx.Interpreter):
-    """Runs a graph and shows what each Keras layer gives."""
-
-    def __init__(self, module: fx.GraphModule, names: Mapping[str, str], wanted: Callable[[str, Tensor], None]) -> None:
-        super().__init__(module)
-        self.names = names
-        self.wanted = wanted
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Computes one node; shows it if it is a layer's last."""
-        result = super().run_node(n)
-        if n.name in self.names:
-            self.wanted(self.names[n.name], result)
-        return result
 
 
 def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3") -> ImportedModel:
@@ -145,15 +113,14 @@ def _wire(network: LayerGraph) -> tuple[fx.Graph, list[str | None], dict[str, st
     nodes = {value: graph.placeholder(_identifier(value)) for value in network.inputs}
     names: dict[str, str] = {}
     tails: dict[str, str] = {}
-    read = {name for call in network.calls for name in call.inputs}
-    last = {value for value in network.outputs if value not in read and network.outputs.count(value) == 1}
+    final = {v for v, name in zip(network.outputs, network.final_activations, strict=True) if name is not None}
     for call in network.calls:
         layer = network.layers[call.layer]
         fed = tuple(nodes[name] for name in call.inputs)
         modules = [layer.module]
         if layer.fused_activation is not None:
             modules.append(f"{layer.module}_activation")
-        if call.value in last and _is_final(layer):
+        if call.value in final:
             tails[call.value] = modules.pop()
         for module in modules:
             fed = (graph.call_module(module, fed),)
@@ -162,13 +129,6 @@ def _wire(network: LayerGraph) -> tuple[fx.Graph, list[str | None], dict[str, st
             names[fed[0].name] = call.value
     graph.output(_in_form([nodes[value] for value in network.outputs], network))
     return graph, [tails.get(value) for value in network.outputs], names
-
-
-def _is_final(layer: GraphLayer) -> bool:
-    if layer.class_name == "Softmax":
-        return True
-    activation = layer.settings.get("activation")
-    return activation is not None and activation["name"] in FINAL_ACTIVATIONS
 
 
 def _identifier(value: str) -> str:

@@ -18,7 +18,16 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: the workers share them, their children too
     os.environ["OMP_NUM_THREADS"] = "1"
 
-LONG = ("test_verify", "test_imported_deep", "test_imported_zoo", "test_imported_random", "test_readme", "test_wild")
+LONG = (
+    "test_verify",
+    "test_imported_deep",
+    "test_imported_zoo",
+    "test_imported_random",
+    "test_readme",
+    "test_wild",
+    "test_false_alarms",
+    "test_planted",
+)
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -56,14 +56,12 @@ class Written:
 @dataclass(frozen=True)
 class Rebuilt:
     """Attributes:
-    loaded: What the loaded model gives for the inputs, in float32.
-    outputs: What the rebuilt one gives, by tap.
-    in_shape: Of the rebuilt one's input.
+    loaded: What the loaded model gives for the inputs, in float32; None for inputs of another size.
+    outputs: What the rebuilt one gives: ``tap``, its first output or the logits of that; ``output``.
     """
 
-    loaded: np.ndarray
+    loaded: np.ndarray | None
     outputs: dict[str, np.ndarray]
-    in_shape: tuple[int | None, ...]
 
 
 def edited(path: Path, target: Path, change: Callable[[dict[str, Any]], None], attribute: str = "model_config") -> Path:
@@ -125,17 +123,27 @@ def built(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], inputs: n
     return Loaded(found.loaded_by, np.asarray(found.model(inputs, training=False)), [])
 
 
-def rebuilt(path: Path, inputs: np.ndarray, dtype: str = "float64", **options: Any) -> Rebuilt:
-    """Loads a model, rebuilds it with its first output as the tap ``tap``, and runs both."""
+def rebuilt(
+    path: Path, inputs: np.ndarray, dtype: str = "float64", last_activation: str | None = None, free_size: bool = False
+) -> Rebuilt:
+    """Loads a model, rebuilds it, and runs both."""
     from resnet_keras import rebuilding, reference
     from weight_transfer.keras_graph import keras_graph
 
     with _silent():
         loaded = reference.load_reference(path)
     graph = keras_graph({"class_name": type(loaded.model).__name__, "config": loaded.model.get_config()})
-    model = rebuilding.rebuild(loaded, graph, dtype, {"tap": graph.outputs[0]}, **options)
-    outputs = {tap: np.asarray(value) for tap, value in model(inputs.astype(dtype), training=False).items()}
-    return Rebuilt(np.asarray(loaded.model(inputs, training=False)), outputs, tuple(model.inputs[0].shape))
+    last_activations = [last_activation, *(None for _ in graph.outputs[1:])]
+    model = rebuilding.rebuild(loaded, graph, dtype, last_activations, free_size=free_size)
+    outputs: dict[str, np.ndarray] = {}
+
+    def note(value: str, tensor: Any, finished: Any) -> None:
+        if value == graph.outputs[0]:
+            outputs.update(tap=np.asarray(tensor), output=np.asarray(finished))
+
+    model.run([inputs], note)
+    expected = inputs if loaded.model.inputs[0].shape[1:] == inputs.shape[1:] else None
+    return Rebuilt(np.asarray(loaded.model(inputs, training=False)) if expected is not None else None, outputs)
 
 
 def constants(values: Sequence[Any], tensors: Sequence[np.ndarray]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-def twin(path: Path, **arguments: Any) -> Path:
+def twin(path: Path, *, seed: int = 0, dtype: str = "float32", **arguments: Any) -> Path:
     """Saves `resnet_keras.create_resnet(**arguments)` with seeded weights: ``.h5`` or ``.keras`` with its model."""
     import keras
 
@@ -17,7 +17,11 @@ def twin(path: Path, **arguments: Any) -> Path:
     from resnet_keras.seeded import seed_weights
 
     keras.backend.clear_session()
-    return _save(seed_weights(create_resnet(**arguments)), path)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        return _save(seed_weights(create_resnet(**arguments), seed=seed), path)
+    finally:
+        keras.config.set_dtype_policy("float32")
 
 
 def application(path: Path, name: str, **arguments: Any) -> Path:

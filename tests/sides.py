@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from resnet_torch.comparison import compare
+from resnet_torch.comparison.sensitivity import plant_all
 
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
@@ -23,6 +26,9 @@ def run_sides_here(monkeypatch: pytest.MonkeyPatch, keras_side: Callable[..., An
     def run_side(module: str, request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
         if module == "resnet_keras.recording":
             return keras_side(record, request)
-        return compare(request)
+        with contextlib.redirect_stdout(io.StringIO()):  # the progress of a process of its own
+            return plant_all(request) if module.endswith("sensitivity") else compare(request)
 
-    monkeypatch.setattr("weight_transfer.parity.verify.run_side", run_side)
+    for module in ("reference", "verify", "planting"):
+        monkeypatch.setattr(f"weight_transfer.parity.{module}.run_side", run_side)
+    monkeypatch.setattr("resnet_torch.testing.run_side", run_side)

@@ -23,7 +23,7 @@ from weight_transfer.errors import (
 )
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import Network
-from weight_transfer.parity.report import TapRow, Verification
+from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.verify import verify
 from weight_transfer.version import __version__
 
@@ -45,7 +45,7 @@ __all__ = [
     "MappingError",
     "Names",
     "Network",
-    "TapRow",
+    "Row",
     "TransferError",
     "Verification",
     "VerificationError",

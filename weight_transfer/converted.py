@@ -6,6 +6,7 @@ at once, twice the file's size. The bytes are those that it gives, and its own r
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -133,6 +134,24 @@ class Converted:
     network: Network
     origin: Origin
     image_loading: ImageLoading | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        with self.path.open("rb") as file:
+            found = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                found.update(piece)
+            return found.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """Of the network and the tensors, in hexadecimal: the same in every file that holds them."""
+        found = hashlib.sha256(json.dumps(network_to_dict(self.network), sort_keys=True).encode())
+        for name, tensor in sorted(self.tensors().items()):
+            found.update(f"{name} {tensor.dtype.name} {tensor.shape}".encode())
+            found.update(np.ascontiguousarray(tensor).data)
+        return found.hexdigest()
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Reads all tensors, by state-dict key."""

@@ -51,8 +51,8 @@ class Layer:
         weights: Shape of each array by role, in Keras's layout.
         out_shape: Of its output without the batch axis, channels last; None for a free size.
         module: Path of the PyTorch module with its weights, where it has any.
-        tap: Path of the PyTorch module whose output verification compares with this layer's, if
-            it does: after a hidden layer's activation, before the classifier's.
+        tap: Path of the PyTorch module whose output is this layer's, if one is: of a hidden dense
+            layer the one after its activation, of the classifier the one before it.
     """
 
     name: str
@@ -63,6 +63,12 @@ class Layer:
     out_shape: tuple[int | None, ...] = ()
     module: str | None = None
     tap: str | None = None
+
+    @property
+    def ends_block(self) -> bool:
+        """Whether its output is a residual block's."""
+        path = (self.tap or "").split(".")
+        return path[0] == "stages" and path[3:] == ["relu"]
 
     @property
     def num_parameters(self) -> int:
@@ -155,7 +161,14 @@ class _Builder:
         }
         out_shape = (*_windows(self._size(x), kernel, strides, padding), filters)
         return self._add(
-            name, "Conv2D", (x,), config=config, weights=weights, out_shape=out_shape, module=f"{module}.{name}"
+            name,
+            "Conv2D",
+            (x,),
+            config=config,
+            weights=weights,
+            out_shape=out_shape,
+            module=f"{module}.{name}",
+            tap=f"{module}.{name}",
         )
 
     def _norm(self, x: str, name: str, module: str) -> str:
@@ -169,6 +182,7 @@ class _Builder:
             weights={role: (self._channels(x),) for role in ROLES["BatchNormalization"]},
             out_shape=shape,
             module=f"{module}.{name}",
+            tap=f"{module}.{name}",
         )
 
     def _relu(self, x: str, name: str, tap: str | None = None) -> str:
@@ -193,7 +207,7 @@ class _Builder:
             (x,),
             config={"pool_size": list(pool), "strides": [POOL_STRIDE, POOL_STRIDE], "padding": padding},
             out_shape=(*_windows(self._size(x), pool, POOL_STRIDE, padding), self._channels(x)),
-            tap="stem",
+            tap=f"stem.{names.pool}",
         )
 
     def _block(self, x: str, stage: int, position: int, index: int) -> str:
@@ -209,7 +223,8 @@ class _Builder:
             label = {**fill, "branch": branch}
             if branch != names.branches[0]:
                 previous = names.branches[names.branches.index(branch) - 1]
-                y = self._relu(y, names.relu.format(**fill, branch=previous))
+                name = names.relu.format(**fill, branch=previous)
+                y = self._relu(y, name, tap=f"{module}.residual.{name}")
             padding = "same"
             if stride > 1 and max(kernel) > 1:  # symmetric, as in Caffe; 'same' would pad one side only
                 y = self._zero_pad(y, names.pad.format(**label), (kernel[0] // 2, kernel[1] // 2))
@@ -223,7 +238,7 @@ class _Builder:
             x = self._norm(x, names.norm.format(**label), shortcut)
         inputs = (x, y) if names.shortcut_first else (y, x)
         y = self._add(names.add.format(**fill), "Add", inputs, out_shape=self.rows[y].out_shape)
-        return self._relu(y, names.out.format(**fill), tap=module)
+        return self._relu(y, names.out.format(**fill), tap=f"{module}.relu")
 
     def _convs(self, strides: int) -> tuple[tuple[tuple[int, int], int], ...]:
         """(kernel, stride) of each convolution on a block's residual branch."""

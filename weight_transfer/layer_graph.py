@@ -84,6 +84,14 @@ class GraphLayer:
         return activation
 
     @property
+    def final_activation(self) -> str | None:
+        """The softmax or sigmoid that is all or the end of what it computes, which `predict` alone applies."""
+        if self.class_name == "Softmax":
+            return "softmax"
+        activation = self.settings.get("activation")
+        return activation["name"] if activation is not None and activation["name"] in FINAL_ACTIVATIONS else None
+
+    @property
     def num_parameters(self) -> int:
         """Numbers in all arrays."""
         return sum(math.prod(weight.shape) for weight in self.weights.values())
@@ -138,6 +146,18 @@ class LayerGraph:
                 layer.settings, [shapes[name] for name in call.inputs]
             )
         return shapes
+
+    @property
+    def final_activations(self) -> list[str | None]:
+        """Of each output, the softmax or sigmoid that ends it and that no other layer reads; else None."""
+        read = {name for call in self.calls for name in call.inputs}
+        ends = {call.value: self.layers[call.layer] for call in self.calls}
+        return [
+            ends[value].final_activation
+            if value in ends and value not in read and self.outputs.count(value) == 1
+            else None
+            for value in self.outputs
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the network as JSON can hold it."""

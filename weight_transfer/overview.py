@@ -59,7 +59,7 @@ def _of_architecture(architecture: Architecture) -> Iterator[tuple[str, list[lis
         path = (row.module or row.tap or "").split(".")
         name = path[1] if path[0] == "stages" else path[0] or name
         blocks = parts.setdefault(name, [[]])
-        if blocks[-1] and path[0] == "stages" and blocks[-1][-1].tap:
+        if blocks[-1] and blocks[-1][-1].ends_block:
             blocks.append([])  # the last layer closed a block
         blocks[-1].append(row)
     yield from parts.items()

@@ -80,7 +80,7 @@ def steps_of(model: nn.Module) -> Steps:
     for prefix, resnet in model.named_modules():
         if isinstance(resnet, ResNet):
             start = f"{prefix}." if prefix else ""
-            names |= {f"{start}{path}.relu": name for path, name in _block_names(resnet).items()}
+            names |= {start + path: name for path, name in _block_names(resnet).items()}
             # The identity of a shortcut is no layer: its step would be a line that does nothing.
             skipped |= {start + path for path, module in resnet.named_modules() if _is_empty_shortcut(path, module)}
     return dataclasses.replace(_read(_LayerTracer().trace(model), names, frozenset(skipped)), input_names=(IMAGES,))
@@ -91,11 +91,8 @@ def _is_empty_shortcut(path: str, module: nn.Module) -> bool:
 
 
 def _block_names(resnet: ResNet) -> dict[str, str]:
-    """What Keras calls each block's output, by the block's path."""
-    blocks = {path for path, module in resnet.named_modules() if isinstance(module, ResidualBlock)}
-    return {
-        layer.tap: layer.name for layer in layers(resnet.architecture) if layer.tap is not None and layer.tap in blocks
-    }
+    """What Keras calls each block's output, by the path of its last ReLU."""
+    return {layer.tap: layer.name for layer in layers(resnet.architecture) if layer.tap and layer.ends_block}
 
 
 def _read(graph: fx.Graph, names: Mapping[str, str], skipped: frozenset[str]) -> Steps:

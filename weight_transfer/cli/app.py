@@ -9,8 +9,10 @@ import rich_click as click
 from weight_transfer.cli.converting import convert_command
 from weight_transfer.cli.demo import demo
 from weight_transfer.cli.inspecting import inspect
+from weight_transfer.cli.planting import sensitivity_command
 from weight_transfer.cli.predicting import predict_command
-from weight_transfer.cli.verifying import verify_command
+from weight_transfer.cli.recording import record_command
+from weight_transfer.cli.verifying import check_command, verify_command
 from weight_transfer.errors import TransferError
 from weight_transfer.version import __version__
 
@@ -28,7 +30,16 @@ def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
 
 
-for command in (inspect, convert_command, verify_command, predict_command, demo):
+for command in (
+    inspect,
+    convert_command,
+    verify_command,
+    record_command,
+    check_command,
+    sensitivity_command,
+    predict_command,
+    demo,
+):
     app.add_command(command)
 
 

@@ -17,7 +17,7 @@ from weight_transfer.cli import options
 from weight_transfer.cli.converting import as_dict, print_conversion
 from weight_transfer.cli.inspecting import describe, print_description
 from weight_transfer.cli.terminal import out, print_json, progress
-from weight_transfer.cli.verifying import DIFFERS, print_verification
+from weight_transfer.cli.verifying import DIFFERS, print_verification, write_outputs
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
@@ -51,7 +51,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     checkpoint, port = folder / f"resnet{depth}.h5", folder / f"resnet{depth}.safetensors"
     with progress(quiet=json) as bar:
         _step(json, 1, f"Keras builds a ResNet-{depth} and saves {checkpoint}")
-        _make_checkpoint(depth, seed, checkpoint, lambda share: bar("Keras", share))
+        make_checkpoint(depth, seed, checkpoint, lambda share: bar("Keras", share))
     _step(json, 2, f"weight-transfer inspect {checkpoint}")
     with read_checkpoint(checkpoint) as opened:
         identified = identify(opened)
@@ -62,20 +62,32 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     with progress(quiet=json) as bar:
         conversion = convert(checkpoint, port, on_progress=lambda done, total: bar("converting", done / total))
     if not json:
-        print_conversion(conversion, port)
-    _step(json, 4, f"weight-transfer verify {checkpoint} {port}")
+        print_conversion(conversion)
+    report, certificate = folder / "report.html", folder / "certificate.json"
+    _step(json, 4, f"weight-transfer verify {checkpoint} {port} --report {report} --certificate {certificate}")
     with progress(quiet=json) as bar:
         found = verify(checkpoint, port, on_progress=bar)
+    write_outputs(found, report, certificate)
     if json:
         print_json({"inspect": inspected, "convert": as_dict(conversion), "verify": found.to_dict()})
     else:
         print_verification(found)
+        out.print(
+            f"\nOpen {escape(str(report))} in a browser: every layer, the pictures, what differs if something does."
+        )
     if not found.passed:
         sys.exit(DIFFERS)
 
 
-def _make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[float], None]) -> None:
-    """Real Keras builds the tutorial's network, draws its weights, fits its statistics to photographs."""
+def make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[float], None]) -> None:
+    """Real Keras builds the tutorial's network, draws its weights, fits its statistics to photographs.
+
+    Args:
+        depth: Of the network.
+        seed: Of the weights.
+        output: The .h5 file to write.
+        on_progress: Called with the share that is done.
+    """
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.safetensors"
         save_file({"images": preprocess(photographs((DEFAULT_SIZE, DEFAULT_SIZE)), "caffe")}, images)

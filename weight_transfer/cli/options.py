@@ -14,11 +14,18 @@ from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
 from weight_transfer.images import WAYS, ImageLoading
+from weight_transfer.parity.inputs import MOST_PHOTOGRAPHS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PathOf = click.Path(path_type=Path)
 checkpoint_file = click.argument("file", type=PathOf)
+photographs = click.option(
+    "--photographs",
+    type=click.IntRange(0, MOST_PHOTOGRAPHS),
+    default=0,
+    help="Show both so many further photographs, in one batch.",
+)
 as_json = click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
 image_loading = click.option(
     "--image-loading",

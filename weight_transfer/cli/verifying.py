@@ -1,30 +1,48 @@
-"""``weight-transfer verify``: the evidence."""
+"""``weight-transfer verify`` and ``check``: the evidence, and whether a file is the one it speaks of."""
 
 from __future__ import annotations
 
+import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
+from weight_transfer.atomic import check_output, refuse_same_file
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import facts, out, print_json, progress
-from weight_transfer.parity.report import TapRow, Verification
+from weight_transfer.errors import SHOWN_AT_MOST, TransferError, VerificationError
+from weight_transfer.parity.causes import CAUSES
+from weight_transfer.parity.certificate import check_certificate, write_certificate
+from weight_transfer.parity.report import Check, Row, Verification
 from weight_transfer.parity.verify import Device, verify
 
 DIFFERS = 1
+NAME_WIDTH = 24
 
 
 DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "all": ("cpu", "cuda")}
 
 
-@click.command("verify", epilog="Example: weight-transfer verify resnet50.h5 resnet50.safetensors")
+@click.command(
+    "verify",
+    epilog="Examples: weight-transfer verify resnet50.h5 resnet50.safetensors --report report.html\n\n"
+    "weight-transfer verify resnet50.h5 resnet50.safetensors --reference recording.safetensors",
+)
 @options.checkpoint_file
 @click.argument("converted", type=options.PathOf, required=False)
+@click.option("--reference", type=options.PathOf, help="A recording of FILE (weight-transfer record); needs no Keras.")
+@click.option("--report", type=options.PathOf, help="A page to write, HTML without links to a network.")
+@click.option("--certificate", type=options.PathOf, help="The same facts to write as JSON; see weight-transfer check.")
+@click.option("--junit", type=options.PathOf, help="JUnit XML to write: a test case for each tensor.")
+@click.option("--inference-only", is_flag=True, help="Leave out the training step: loss, gradients, statistics.")
+@click.option("--sensitivity", is_flag=True, help="Plant known mistakes in the port too: what do the gates see?")
+@click.option("--layers", is_flag=True, help="Print every layer's row.")
 @click.option(
     "--device",
     type=click.Choice(list(DEVICES)),
@@ -32,65 +50,229 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
     show_default=True,
     help="Where the port runs; all takes what is there.",
 )
+@options.photographs
 @options.as_json
 @options.about_the_file
-def verify_command(file: Path, converted: Path | None, device: str, json: bool, **said: Any) -> None:
-    """Run Keras and the port on the same inputs and compare every block; exit 0 if equal, 1 if not.
+def verify_command(
+    file: Path,
+    converted: Path | None,
+    reference: Path | None,
+    report: Path | None,
+    certificate: Path | None,
+    junit: Path | None,
+    inference_only: bool,
+    sensitivity: bool,
+    layers: bool,
+    device: str,
+    photographs: int,
+    json: bool,
+    **said: Any,
+) -> None:
+    """Run Keras and the port on the same inputs and compare every layer; exit 0 if equal, 1 if not.
 
-    CONVERTED is the port; left out, the checkpoint is converted on the way.
+    CONVERTED is the port; left out, the checkpoint is converted on the way. Compared are each layer's output in
+    inference and in training mode, the loss, the gradient of every parameter, the statistics after a step.
     """
+    _check_outputs(report, certificate, junit, inputs=[path for path in (file, converted, reference) if path])
     with progress(quiet=json) as bar:
-        found = verify(file, converted, options.hints_of(**said), DEVICES[device], on_progress=bar)
-    print_json(found.to_dict()) if json else print_verification(found)
+        found = verify(
+            file,
+            converted,
+            options.hints_of(**said),
+            DEVICES[device],
+            photographs,
+            reference=reference,
+            training=not inference_only,
+            with_sensitivity=sensitivity,
+            on_progress=bar,
+        )
+    written = write_outputs(found, report, certificate, junit)
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_verification(found, layers=layers)
+        out.print("\n".join(f"wrote {escape(str(path))}" for path in written)) if written else None
     if not found.passed:
         sys.exit(DIFFERS)
 
 
-def print_verification(found: Verification) -> None:
-    """Prints what was compared, a row per tap, and the verdict."""
+def _check_outputs(report: Path | None, certificate: Path | None, junit: Path | None, inputs: Sequence[Path]) -> None:
+    """Refuses, before the long work, what could not be written after it, or would replace an input."""
+    outputs = [path for path in (report, certificate, junit) if path is not None]
+    for output in outputs:
+        check_output(output)
+        refuse_same_file(output, *inputs)
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise TransferError("two outputs are one file. Name a file for each.")
+    for path, libraries in ((report, ("jinja2", "matplotlib")), (junit, ("junitparser",))):
+        missing = [name for name in libraries if path is not None and importlib.util.find_spec(name) is None]
+        if missing:
+            raise VerificationError(
+                f"{path} is made with {' and '.join(missing)}, not installed here. "
+                "Install: pip install 'keras-resnet-to-torch[report]'"
+            )
+
+
+def write_outputs(
+    found: Verification, report: Path | None = None, certificate: Path | None = None, junit: Path | None = None
+) -> list[Path]:
+    """Writes a verification for people and machines.
+
+    Args:
+        found: What to write.
+        report: The page, if one is wanted.
+        certificate: The certificate, likewise.
+        junit: The JUnit XML, likewise.
+
+    Returns:
+        What was written.
+    """
+    if report is not None:
+        from weight_transfer.report import write_report
+
+        write_report(found, report)
+    if certificate is not None:
+        write_certificate(found, certificate)
+    if junit is not None:
+        from weight_transfer.report.junit import write_junit
+
+        write_junit(found, junit)
+    return [path for path in (report, certificate, junit) if path is not None]
+
+
+def print_verification(found: Verification, *, layers: bool = False) -> None:
+    """Prints what was compared, a row per check or per tensor, the explanation, and the verdict."""
     note = "" if found.reference == "file" else " (a weights-only file holds no model of its own)"
     out.print(
         facts(
             {
-                "reference": escape(found.loaded_by) + note,
-                "inputs": "; ".join(found.inputs),
+                "reference": escape(found.loaded_by) + note + f", recorded {found.recorded}",
+                "inputs": escape("; ".join(found.inputs)),
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal",
-                "not in the file": ", ".join(found.assumed),
+                "not in the file": escape(", ".join(found.assumed)),
             }
         )
     )
-    out.print(_table(found))
+    out.print(_summary(found))
+    failed = [row for row in found.rows if not row.passed]
+    if layers or failed:
+        shown = list(found.rows) if layers else failed[:SHOWN_AT_MOST]
+        out.print()
+        out.print(_table(shown))
+        if len(failed) > len(shown):
+            out.print(f"+{len(failed) - len(shown)} more that differ (--layers shows every row)")
+    _print_explanation(found)
     out.print(_verdict(found))
 
 
-def _table(found: Verification) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("tap", "shape", "peak", "float64", "float32", "Keras float32", ""):
-        table.add_column(heading, justify="left" if heading in ("tap", "shape", "") else "right")
-    devices = {row.device for row in found.rows}
-    for row in found.rows:
+def _summary(found: Verification) -> Table:
+    """One row per check and device: how many tensors agree, how far off the worst is and where."""
+    table = _headed("check", "agree", "float64", "at", "float32", "Keras's", "")
+    for check in get_args(Check):
+        for device in dict.fromkeys(row.device for row in found.of(check)):
+            rows = [row for row in found.of(check) if row.device == device]
+            passed = sum(row.passed for row in rows)
+            noises = [row.noise for row in rows if row.noise is not None]
+            table.add_row(
+                check + (f" ({device})" if device != "cpu" else ""),
+                str(passed) if passed == len(rows) else f"{passed} of {len(rows)}",
+                *_worst(rows, "float64"),
+                _worst(rows, "float32")[0],
+                f"{max(noises):.1e}" if noises else "",
+                "[green]equal[/]" if passed == len(rows) else "[red]DIFFERS[/]",
+            )
+    return table
+
+
+def _worst(rows: Sequence[Row], precision: str) -> tuple[str, str]:
+    """The largest error in a precision, and where."""
+    compared = [row for row in rows if precision in row.errors]
+    if not compared:
+        return "", ""
+    worst = max(compared, key=lambda row: row.errors[precision])
+    return f"{worst.errors[precision]:.1e}", f"[dim]{escape(worst.name)}[/]"
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    precisions = list(dict.fromkeys(precision for row in rows for precision in row.errors))
+    table = _headed("check", "layer", "shape", "peak", *precisions, "Keras's", "")
+    devices = {row.device for row in rows}
+    for row in rows:
         table.add_row(
-            row.tap + (f" ({row.device})" if len(devices) > 1 else ""),
-            " x ".join(map(str, row.shape[1:])),
+            row.check,
+            escape(row.name) + (f" ({row.device})" if len(devices) > 1 else ""),
+            " x ".join(map(str, row.shape[1:] or row.shape)),
             f"{row.peak:.3g}",
-            _number(row, "float64"),
-            _number(row, "float32"),
-            f"{row.noise:.1e}",
+            *(_number(row, precision) for precision in precisions),
+            "" if row.noise is None else f"{row.noise:.1e}",
             "[green]equal[/]" if row.passed else "[red]DIFFERS[/]",
         )
     return table
 
 
-def _number(row: TapRow, dtype: str) -> str:
-    text = f"{row.errors[dtype]:.1e}"
-    return text if row.errors[dtype] <= row.limits[dtype] else f"[red]{text} > {row.limits[dtype]:.1e}[/]"
+def _headed(*headings: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in headings:
+        left = heading in ("check", "layer", "shape", "at", "")
+        widest = NAME_WIDTH if heading in ("at", "layer") else None  # of 80 columns
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True, max_width=widest)
+    return table
+
+
+def _number(row: Row, precision: str) -> str:
+    if precision not in row.errors:
+        return ""
+    error, limit = row.errors[precision], row.limits.get(precision)
+    return f"{error:.1e}" if limit is None or error <= limit else f"[red]{error:.1e} > {limit:.1e}[/]"
+
+
+def _print_explanation(found: Verification) -> None:
+    explanation = found.explanation
+    if explanation is None:
+        return
+    out.print(f"\n[bold]Where they part[/]: {escape(explanation.sentence)}")
+    if explanation.found is not None:
+        out.print(escape(CAUSES[explanation.found.cause].advice))
+    elif explanation.tried:
+        nearest = ", ".join(f"{trial.text} ({trial.error:.1e})" for trial in explanation.tried[:3])
+        out.print(f"The nearest were: {escape(nearest)}.")
 
 
 def _verdict(found: Verification) -> str:
-    worst = {dtype: found.worst(dtype) for dtype in ("float64", "float32")}
-    summary = ", ".join(f"{dtype} at most {row.errors[dtype]:.1e} ({row.tap})" for dtype, row in worst.items())
+    worst = {precision: found.worst(precision) for precision in ("float64", "float32")}
+    summary = ", ".join(f"{name} at most {row.errors[name]:.1e} ({escape(row.name)})" for name, row in worst.items())
     if found.passed:
         return f"[bold green]EQUAL[/]: {summary} of the peak"
     first = found.first_divergence
-    where = f"first at {first.tap}" if first else f"in the weights: {', '.join(found.weights_differing[:3])}"
+    where = f"first at {escape(first.name)}" if first else f"in the weights: {', '.join(found.weights_differing[:3])}"
     return f"[bold red]DIFFERS[/], {where}: {summary} of the peak"
+
+
+@click.command("check", epilog="Example: weight-transfer check certificate.json --model resnet50.safetensors")
+@click.argument("certificate", type=options.PathOf)
+@click.option("--model", type=options.PathOf, required=True, help="The converted file.")
+@options.as_json
+def check_command(certificate: Path, model: Path, json: bool) -> None:
+    """Tell whether a file on disk is the port that a certificate speaks of; exit 0 if so and it is equal, 1 if not."""
+    checked = check_certificate(certificate, model)
+    if json:
+        print_json({**asdict(checked), "passed": checked.passed})
+    else:
+        said = {
+            "file": "the certified file, byte for byte",
+            "tensors": "another file with the certified network and tensors",
+            "none": "not what was certified: another network or other numbers",
+        }
+        out.print(
+            facts(
+                {
+                    "model": f"{escape(str(model))}: {said[checked.match]}",
+                    "certified": "equal to Keras" if checked.verdict else "DIFFERENT from Keras",
+                    "reference": f"{escape(checked.source)}, recorded {checked.recorded}",
+                    "its sha256": checked.source_sha256,
+                }
+            )
+        )
+        out.print("[bold green]CERTIFIED[/]" if checked.passed else "[bold red]NOT CERTIFIED[/]")
+    if not checked.passed:
+        sys.exit(DIFFERS)

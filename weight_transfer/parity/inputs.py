@@ -7,17 +7,28 @@ sizes, swapped channels only where channels differ.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import io
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from weight_transfer.errors import VerificationError
+from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, channels_last, input_shapes
 
 DEFAULT_SIZE = 224
+TRAINING_BATCH = 4
+MOST_PHOTOGRAPHS = 8
+IN_A_FILE = "chelsea"
+ORIENTATION = 0x0112  # the EXIF tag; 6: turn it by 90 degrees clockwise
 # Photographs that scikit-image carries in its wheel: skimage.data.
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 
@@ -31,43 +42,115 @@ class Case:
         arrays: For each input of the network (N, ...), channels last where the network's are: uint8
             RGB where ``raw``, else float32 network inputs.
         raw: Whether each side preprocesses it by its own means.
+        check: What it is for: ``inference``, or ``training``, a step with its loss and gradients.
+        loading: Where each side is to load an image file, how; ``arrays`` then holds the file's bytes, uint8.
+        size: (H, W) that the image file is resized to.
     """
 
     name: str
     arrays: tuple[npt.NDArray[Any], ...]
     raw: bool
+    check: Literal["inference", "training"] = "inference"
+    loading: ImageLoading | None = None
+    size: tuple[int, int] | None = None
 
 
-def cases(network: Network, *, any_size: bool, num_photographs: int = 2, seed: int = 0) -> list[Case]:
+def cases(
+    network: Network,
+    *,
+    any_size: bool,
+    num_photographs: int = 0,
+    loading: ImageLoading = "keras",
+    seed: int = 0,
+) -> list[Case]:
     """Draws the inputs for a network.
 
     Args:
         network: Whose inputs.
         any_size: Whether it takes other sizes too.
-        num_photographs: How many photographs, at most four.
+        num_photographs: How many further photographs at the network's size, in one batch, at most
+            `MOST_PHOTOGRAPHS`.
+        loading: How image files are loaded.
         seed: Of the noise.
 
     Returns:
-        For a network of images, photographs at its size; one at 97 x 225 or, for small networks, at
-        the next odd sizes; impulses, constants and noise at an odd size. For any other, impulses,
-        constants and noise.
+        For a network of images, a photograph at its size, as a JPEG file that each side loads where
+        files can be loaded so; one at 97 x 225 or, for small networks, at the next odd sizes;
+        impulses, constants and noise at an odd size; photographs under noise to train on. For any
+        other, impulses, constants and noise; noise to train on.
     """
     shapes = list(input_shapes(network).values())
     image = len(shapes) == 1 and len(shapes[0]) == 3 and channels_last(network)
     if not image:
-        arrays = tuple(_probes(_known(shape), seed + number) for number, shape in enumerate(shapes))
-        return [Case("impulse, constants, noise", arrays, raw=False)]
+        known = [_known(shape) for shape in shapes]
+        probes = tuple(_probes(shape, seed + number) for number, shape in enumerate(known))
+        batch = tuple(_noise((TRAINING_BATCH, *shape), seed + number + 1) for number, shape in enumerate(known))
+        return [
+            Case("impulse, constants, noise", probes, raw=False),
+            Case("noise, training", batch, raw=False, check="training"),
+        ]
     height, width, channels = _known(shapes[0])
-    at_size = photographs((height, width), channels, num_photographs)
+    files = _image_file((height, width), channels, loading)
+    count = num_photographs or (0 if files else 1)
+    at_size = (photographs((height, width), channels, count),) if count else ()
     odd = (97, 225) if min(height, width) >= 97 else (height + 1 - height % 2, width + 3 - width % 2)
     odd = odd if any_size else (height, width)
-    crop = photographs(odd, channels, num_photographs)[-1:]
+    another = photographs(odd, channels, 2)[-1:]
     probe = (min(height, 65), min(width, 71)) if any_size else (height, width)
     return [
-        Case(f"photographs {height}x{width}", (at_size,), raw=True),
-        Case(f"photograph {odd[0]}x{odd[1]}", (crop,), raw=True),
+        *files,
+        *(Case(f"photographs {height}x{width}", (batch,), raw=True) for batch in at_size),
+        Case(f"photograph {odd[0]}x{odd[1]}", (another,), raw=True),
         Case(f"impulse, constants, noise {probe[0]}x{probe[1]}", (_probes((*probe, channels), seed),), raw=False),
+        Case(
+            f"photographs under noise {probe[0]}x{probe[1]}, training",
+            (_to_train_on(probe, channels, seed),),
+            raw=True,
+            check="training",
+        ),
     ]
+
+
+def _image_file(size: tuple[int, int], channels: int, loading: ImageLoading) -> list[Case]:
+    """A JPEG as a camera leaves it, turned by its EXIF tag, for networks of RGB or grey."""
+    if channels not in WAYS[loading].channels:
+        return []
+    from PIL import Image
+
+    photo = Image.fromarray(_resize(_photograph(IN_A_FILE), 150, 226))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=90, exif=exif)
+    content = np.frombuffer(file.getvalue(), np.uint8)
+    name = f"JPEG file, {loading} loading, {size[0]}x{size[1]}"
+    return [Case(name, (content,), raw=True, loading=loading, size=size)]
+
+
+def loaded(
+    case: Case, channels: int, load_images: Callable[[Sequence[Path], Any, Any, int], npt.NDArray[Any]]
+) -> tuple[npt.NDArray[Any], ...]:
+    """Returns a case's pixels.
+
+    Args:
+        case: The inputs.
+        channels: Of the network's images.
+        load_images: The side's own `weight_transfer.images.load_images`.
+    """
+    if case.loading is None:
+        return case.arrays
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.jpg"
+        file.write_bytes(case.arrays[0].tobytes())
+        return (load_images([file], case.size, case.loading, channels),)
+
+
+def _to_train_on(size: tuple[int, int], channels: int, seed: int) -> npt.NDArray[Any]:
+    """Photographs under noise: in a flat patch a max pool has no one largest place, and its gradient no one way."""
+    photos = photographs(size, channels, TRAINING_BATCH)
+    noise = np.random.default_rng(seed).integers(-24, 25, photos.shape)
+    noisy: npt.NDArray[Any] = np.clip(photos.astype(np.int64) + noise, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _known(shape: Sequence[int | None]) -> tuple[int, ...]:
@@ -78,12 +161,14 @@ def _known(shape: Sequence[int | None]) -> tuple[int, ...]:
 
 
 def photographs(size: tuple[int, int], channels: int = 3, count: int = len(PHOTOGRAPHS)) -> npt.NDArray[Any]:
-    """Returns real photographs, (count, H, W, C) uint8, RGB or grey.
+    """Returns real photographs, (count, H, W, C) uint8, RGB or grey; from the fifth on the same in a mirror.
 
     Raises:
         VerificationError: scikit-image, which carries them, is not installed.
     """
-    return np.stack([_channels(_resize(_photograph(name), *size), channels) for name in PHOTOGRAPHS[:count]])
+    chosen = [_channels(_resize(_photograph(name), *size), channels) for name in PHOTOGRAPHS[:count]]
+    mirrored = [photo[:, ::-1] for photo in chosen[: count - len(chosen)]]
+    return np.stack([*chosen, *mirrored])
 
 
 def _probes(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
@@ -94,8 +179,11 @@ def _probes(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
     impulse[(*middle, 0)] = 255  # off the middle: a flipped kernel shows
     impulse[(-1,) * len(shape)] = 255  # in the corner that asymmetric padding moves
     constants = np.broadcast_to(np.linspace(-120, 150, channels, dtype=np.float32), shape)
-    noise = np.random.default_rng(seed).normal(0, 60, shape).astype(np.float32)
-    return np.stack([impulse, constants, noise])
+    return np.stack([impulse, constants, _noise(shape, seed)])
+
+
+def _noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+    return np.random.default_rng(seed).normal(0, 60, shape).astype(np.float32)
 
 
 def _photograph(name: str) -> npt.NDArray[Any]:
@@ -126,10 +214,34 @@ def _channels(photo: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
     return np.concatenate([photo] * repeats, axis=-1)[..., :channels]
 
 
-def arrays_of(some_cases: Sequence[Case]) -> Mapping[str, npt.NDArray[Any]]:
-    """Returns the cases' arrays under the keys that both sides read: ``case0/0``, ``case0/1``, ``case1/0``, ..."""
-    return {
-        f"case{index}/{number}": np.ascontiguousarray(array)
+def save_cases(some_cases: Sequence[Case], path: Path) -> None:
+    """Writes inputs for another process to read."""
+    described = [describe_case(case) for case in some_cases]
+    arrays = {
+        f"{index}/{number}": np.ascontiguousarray(array)
         for index, case in enumerate(some_cases)
         for number, array in enumerate(case.arrays)
     }
+    save_file(arrays, path, {"cases": json.dumps(described)})
+
+
+def load_cases(path: Path) -> list[Case]:
+    """Reads what `save_cases` wrote."""
+    with safe_open(path, framework="np") as file:
+        described = json.loads(file.metadata()["cases"])
+        return [
+            case_of(row, [file.get_tensor(f"{index}/{number}") for number in range(row["inputs"])])
+            for index, row in enumerate(described)
+        ]
+
+
+def describe_case(case: Case) -> dict[str, Any]:
+    """Returns what a case is beside its arrays, as JSON can hold it."""
+    return {**{key: value for key, value in case.__dict__.items() if key != "arrays"}, "inputs": len(case.arrays)}
+
+
+def case_of(row: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> Case:
+    """Builds a case from what `describe_case` gave, and its arrays."""
+    size = None if row["size"] is None else (row["size"][0], row["size"][1])
+    fields = {key: row[key] for key in ("name", "raw", "check", "loading")}
+    return Case(arrays=tuple(arrays), size=size, **fields)

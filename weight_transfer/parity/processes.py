@@ -20,6 +20,7 @@ from weight_transfer.errors import VerificationError
 
 LAST_LINES = 5
 NEEDS: Mapping[str, tuple[str, ...]] = {"resnet_keras": ("keras", "tensorflow"), "resnet_torch": ("torch",)}
+INSTEAD = {"resnet_keras": ", or take a recording made elsewhere: weight-transfer verify --reference"}
 
 
 # Before anything imports Keras: TensorFlow is the backend that keeps float64 batch norm in float64,
@@ -34,8 +35,8 @@ def check_installed(package: str) -> None:
     missing = [name for name in NEEDS[package] if importlib.util.find_spec(name) is None]
     if missing:
         raise VerificationError(
-            f"this needs {' and '.join(missing)}, which are not installed. "
-            "Install both sides: pip install 'keras-resnet-to-torch[verify]'"
+            f"this needs {' and '.join(missing)}, not installed here. "
+            "Install both sides: pip install 'keras-resnet-to-torch[verify]'" + INSTEAD.get(package, "")
         )
 
 

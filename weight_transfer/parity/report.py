@@ -1,38 +1,143 @@
-"""What a verification found. Plain data: only a command line prints it."""
+"""What a verification found. Plain data: only a command line prints it, only `weight_transfer.report` draws it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Check = Literal["inference", "training", "loss", "gradient", "statistics"]
 
 
 @dataclass(frozen=True)
-class TapRow:
-    """One layer's output, over all inputs, on one device.
+class Row:
+    """One tensor of both sides, over all inputs, on one device.
 
     Attributes:
-        tap: Keras layer name, or ``output`` for what the model returns.
+        check: What it is: a layer's output in ``inference`` or in ``training`` mode, the ``loss``, the
+            ``gradient`` of a parameter, a batch norm's moving ``statistics`` after one training step.
+        name: Keras layer, ``output`` for what the model returns, or ``layer/role`` of an array.
         device: ``cpu`` or ``cuda``.
         shape: Of the reference for the first input, channels last.
         peak: max|reference| over all inputs.
-        errors: By dtype, the largest error over all inputs.
-        noise: The reference's own float32 error, the largest over all inputs.
-        limits: By dtype, what the error may be.
+        errors: By precision, the largest error over all inputs: max|actual - expected| / peak.
+        limits: By precision, what the error may be. A precision without one is reported and never gates.
+        noise: The reference's own float32 error, the largest over all inputs; None where it has none.
+        where: Index of the largest float64 difference, channels last, batch first.
     """
 
-    tap: str
+    check: Check
+    name: str
     device: str
     shape: tuple[int, ...]
     peak: float
     errors: dict[str, float]
-    noise: float
     limits: dict[str, float]
+    noise: float | None = None
+    where: tuple[int, ...] | None = None
 
     @property
     def passed(self) -> bool:
         """Whether every error is within its limit. An all-zero reference proves nothing and fails."""
-        return self.peak > 0 and all(self.errors[dtype] <= limit for dtype, limit in self.limits.items())
+        return self.peak > 0 and all(self.errors[precision] <= limit for precision, limit in self.limits.items())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One hypothesis about the first divergence, tried on that layer alone.
+
+    Attributes:
+        cause: Key of the kind of mistake, as `CAUSES` lists them.
+        text: What was changed, in words: ``epsilon 0.001``.
+        error: The layer's error with the change.
+    """
+
+    cause: str
+    text: str
+    error: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The first layer that differs, and why.
+
+    Attributes:
+        check: Where it shows.
+        layer: Keras name of the first layer, in execution order, that differs.
+        class_name: The PyTorch module's class.
+        error: Its error.
+        inputs: Error of each layer that feeds it: these agree.
+        found: The hypothesis with which the layer agrees; None where none does.
+        tried: The hypotheses that came nearest, the best first.
+        num_tried: How many were tried.
+    """
+
+    check: Check
+    layer: str
+    class_name: str
+    error: float
+    inputs: dict[str, float]
+    found: Trial | None
+    tried: tuple[Trial, ...]
+    num_tried: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What a person is told."""
+        fed = ", ".join(f"{name} ({error:.1e})" for name, error in self.inputs.items())
+        by = f"by {self.error:.1e} of the peak" if math.isfinite(self.error) else "in shape, or by what is no number"
+        start = f"{self.layer} ({self.class_name}) is the first that differs, {by}"
+        start += f"; what feeds it agrees: {fed}. " if fed else ". "
+        if not self.num_tried:
+            return start + "No known mistake could be tried on it."
+        if self.found is None:
+            return start + f"None of {self.num_tried} known mistakes, tried on this layer alone, explains it."
+        return start + f"It agrees to {self.found.error:.0e} with {self.found.text}."
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The top classes of both models for one picture.
+
+    Attributes:
+        picture: Key of the input, such as ``photographs 224x224, 1``.
+        png: The picture, PNG bytes in base64.
+        reference: (class number, value), the largest first, of Keras.
+        port: The same of PyTorch in float32.
+    """
+
+    picture: str
+    png: str
+    reference: tuple[tuple[int, float], ...]
+    port: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What the gates saw of one kind of mistake, planted at several layers of this port.
+
+    Attributes:
+        kind: Key of the kind, as `CAUSES` lists them.
+        title: In words.
+        planted: Layers where it was planted.
+        seen: How many of these the gates saw.
+        named: How many of these the explanation named right, layer and cause.
+        smallest_error: The smallest float64 error that one of them made.
+        gate: The limit that it exceeded.
+        seen_by_float32: How many the float32 gates would have seen alone.
+        seen_by_top_1: How many changed the class of one of the pictures.
+    """
+
+    kind: str
+    title: str
+    planted: tuple[str, ...]
+    seen: int
+    named: int
+    smallest_error: float
+    gate: float
+    seen_by_float32: int
+    seen_by_top_1: int
 
 
 @dataclass(frozen=True)
@@ -40,46 +145,83 @@ class Verification:
     """The whole comparison.
 
     Attributes:
+        title: What the network is: ``ResNet-50``.
         source: The Keras checkpoint.
+        source_sha256: Of that file.
         reference: ``file`` where Keras itself loaded the model from the file, ``twin`` where our
-            Keras twin took its weights.
+            Keras twin, or the family's network in Keras, took its weights.
         loaded_by: The reference in words.
+        recorded: When the reference was recorded, ISO 8601.
+        detail: How much of each tensor was compared, in words.
         converted: The port.
+        converted_sha256: Of that file.
+        port_digest: Of its network and tensors, whatever file they are in.
         inputs: What both were shown, in words.
-        rows: In network order, device by device.
+        rows: Check by check, device by device, in execution order.
         weights_equal: Arrays bit-equal on both sides.
         weights_total: Arrays in all.
+        weights_differing: The others, ``layer/role``.
         assumed: What the file does not show.
-        frameworks: Versions.
+        environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...
+        explanation: Of the first divergence, where there is one.
+        predictions: Of pictures, where the network classifies pictures.
+        sensitivity: What the gates would have seen of known mistakes, where that was asked for.
+        duration_s: Of the whole verification, seconds.
     """
 
+    title: str
     source: str
+    source_sha256: str
     reference: str
     loaded_by: str
+    recorded: str
+    detail: str
     converted: str
+    converted_sha256: str
+    port_digest: str
     inputs: tuple[str, ...]
-    rows: tuple[TapRow, ...]
+    rows: tuple[Row, ...]
     weights_equal: int
     weights_total: int
     weights_differing: tuple[str, ...]
     assumed: tuple[str, ...]
-    frameworks: dict[str, str]
+    environment: Mapping[str, str]
+    explanation: Explanation | None = None
+    predictions: tuple[Prediction, ...] = ()
+    sensitivity: tuple[Planted, ...] = field(default=())
+    duration_s: float = 0.0
 
     @property
     def passed(self) -> bool:
-        """Whether every tap agrees and every array is bit-equal."""
+        """Whether every tensor agrees and every array is bit-equal."""
         return self.weights_equal == self.weights_total and all(row.passed for row in self.rows)
 
     @property
-    def first_divergence(self) -> TapRow | None:
-        """The first tap in network order that does not agree."""
+    def first_divergence(self) -> Row | None:
+        """The first row, in execution order, that does not agree."""
         return next((row for row in self.rows if not row.passed), None)
 
-    def worst(self, dtype: str) -> TapRow:
-        """The tap with the largest error in a dtype."""
-        return max(self.rows, key=lambda row: row.errors[dtype])
+    def of(self, check: Check) -> Iterator[Row]:
+        """The rows of one check."""
+        return (row for row in self.rows if row.check == check)
+
+    def worst(self, precision: str, check: Check = "inference") -> Row:
+        """The row of a check with the largest error in a precision."""
+        return max(self.of(check), key=lambda row: row.errors.get(precision, 0.0))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the report as JSON can hold it."""
-        rows: Sequence[dict[str, Any]] = [{**asdict(row), "passed": row.passed} for row in self.rows]
-        return {**asdict(self), "rows": rows, "passed": self.passed}
+        """Returns the report as JSON can hold it: an error that is infinite, or no number, is None."""
+        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
+        explanation = self.explanation
+        said = None if explanation is None else {**asdict(explanation), "sentence": explanation.sentence}
+        found: dict[str, Any] = finite({**asdict(self), "rows": rows, "explanation": said, "passed": self.passed})
+        return found
+
+
+def finite(value: Any) -> Any:
+    """What JSON can hold of a value: None in place of a number that is infinite or none."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

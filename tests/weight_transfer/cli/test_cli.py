@@ -252,7 +252,7 @@ def test_verify_through_real_processes_exits_1_at_a_planted_epsilon(tmp_path, ke
     broken.write_bytes(port.read_bytes().replace(before, after))
     done = run("verify", source, broken)
     assert done.returncode == 1
-    assert "DIFFERS, first at conv1_relu" in done.stdout
+    assert "DIFFERS, first at bn_conv1" in done.stdout
 
 
 @pytest.mark.parametrize("missing", ["keras", "torch", "skimage"])

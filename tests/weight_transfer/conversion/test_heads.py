@@ -69,7 +69,7 @@ def test_a_planted_head_is_seen(files, tmp_path, monkeypatch, keras_side):
     output.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
     found = verify(files["own names"], output)
     assert not found.passed
-    assert found.first_divergence.tap == "my.head"
+    assert found.first_divergence.name == "my.head"
 
 
 def test_pretrained_folder_keeps_the_head(files, tmp_path):

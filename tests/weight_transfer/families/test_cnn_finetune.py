@@ -79,7 +79,7 @@ def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side,
     assert network.preprocessing == "caffe"
     assert conversion.assumed[0].startswith("cnn_finetune ResNet: bottleneck blocks")
     assert conversion.assumed[1] == "preprocessing caffe (cnn-finetune)"
-    found = verify(original.files[layout], conversion.output, devices=("cpu",), num_photographs=1)
+    found = verify(original.files[layout], conversion.output, devices=("cpu",))
     assert_equal(found, "twin", network)
 
 
@@ -92,7 +92,7 @@ def test_a_full_model_with_the_layer_is_imported(library, suffix, monkeypatch, k
     source = keras_side(keras_families.saved_whole, tmp_path / f"m{suffix}", library, "cnn-finetune", **arguments)
     conversion = convert(source, tmp_path / "port.safetensors")
     assert isinstance(conversion.network, LayerGraph)
-    found = verify(source, conversion.output, devices=("cpu",), num_photographs=1)
+    found = verify(source, conversion.output, devices=("cpu",))
     assert_equal(found, "file", conversion.network)
     assert found.loaded_by.startswith(library)
 

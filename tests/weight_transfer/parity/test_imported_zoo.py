@@ -16,7 +16,9 @@ from torch import nn
 from zoo import DEEP, GRAPH, assert_equal, check, parameters
 
 from resnet_torch import load_model
+from resnet_torch.comparison import subject_of
 from resnet_torch.imported import ImportedModel
+from resnet_torch.inference import inference
 from weight_transfer import convert, verify
 from weight_transfer.conversion.mapping import mapping
 
@@ -59,7 +61,8 @@ def test_channels_first_computes_what_its_channels_last_twin_does(family, tmp_pa
 
 def layer_outputs(port: ImportedModel, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
-    port.values(*inputs, wanted=found.__setitem__)
+    with inference(port):
+        subject_of(port).run(inputs, found.__setitem__)
     return found
 
 

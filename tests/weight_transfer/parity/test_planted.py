@@ -1,137 +1,180 @@
-"""The checker checked: each mistake that people make is planted in a port, and `verify` must see it."""
+"""The checker checked: mistakes that people make, planted in a port, are all seen, and named for what they are."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras_resnets
+import keras_zoo
 import numpy as np
 import pytest
 from sides import run_sides_here
 
-from weight_transfer import Architecture, convert, verify
+from resnet_torch import load_model
+from resnet_torch.comparison.comparing import subject_for_comparison
+from resnet_torch.comparison.mistakes import MISTAKES
+from resnet_torch.comparison.sensitivity import sensitivity
+from weight_transfer import Architecture, Hints, convert, verify
 from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.parity.causes import CAUSES
+from weight_transfer.parity.recording import read_recording
+from weight_transfer.parity.reference import record
+from weight_transfer.parity.sketch import COMPACT
 
 pytestmark = pytest.mark.slow
 
+# conv2_block1's widths are all equal, so that its shortcut and its third convolution can be mistaken for each other.
+SMALL: Mapping[str, Any] = {
+    "in_shape": (65, 64, 3),
+    "dialect": "keras-applications",
+    "block_counts": (2, 2),
+    "stem_filters": 16,
+    "filters": ((16, 16, 16), (24, 24, 24)),
+}
+WILD = {
+    "ResNet-8 for CIFAR": "jayanthkmr__Thesis-work__cifar10_ResNet8v1_model.001.h5",
+    "1-D, no batch norm fused": "CS-433__ml-project-2-nuclear-fusion__resnet.keras",
+}
+# What a network has no place for, and why; every other kind is seen and named wherever it is planted.
+NO_PLACE: Mapping[str, Mapping[str, str]] = {
+    "small ResNet-50": {"flatten order": "it pools before the Dense"},
+    "ResNet-8 for CIFAR": {"flatten order": "one place is left when it flattens"},
+    "1-D, no batch norm fused": {
+        "kernel transposed": "its kernels have no height and width",
+        "stride": "no convolution strides",
+        "preprocessing": "it takes no images",
+        "flatten order": "it pools before the Dense",
+        "moving variance": "Keras has one rule for batch norms of this rank",
+    },
+    "flatten head": {"kernel of another layer": "no two kernels have one shape"},
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A checkpoint, its correct port, and a compact recording of Keras."""
+
+    name: str
+    source: Path
+    port: Path
+    reference: Path
+
+
+@pytest.fixture(scope="module")
+def here(keras_side) -> Iterator[None]:
+    """Both sides of a verification run here and in the one process that has Keras."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        run_sides_here(monkeypatch, keras_side)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small(here, keras_side, tmp_path_factory) -> Recorded:
+    folder = tmp_path_factory.mktemp("small")
+    return recorded("small ResNet-50", keras_side(keras_resnets.twin, folder / "resnet.h5", **SMALL), folder)
+
+
+@pytest.fixture(scope="module", params=NO_PLACE)
+def network(request, here, keras_side, tmp_path_factory) -> Recorded:
+    if request.param == "small ResNet-50":
+        return request.getfixturevalue("small")
+    folder = tmp_path_factory.mktemp("planted")
+    if request.param in WILD:
+        source = request.getfixturevalue("shared_data") / "wild" / WILD[request.param]
+        return recorded(request.param, source, folder)
+    source = keras_side(keras_zoo.save, folder / "model.keras", "keras", request.param)
+    return recorded(request.param, source, folder, Hints(import_as="graph"))
+
+
+def recorded(name: str, source: Path, folder: Path, hints: Hints | None = None) -> Recorded:
+    found = Recorded(name, source, folder / "port.safetensors", folder / "reference.safetensors")
+    convert(source, found.port, hints)
+    assert record(source, found.reference, hints).detail == COMPACT
+    assert verify(source, found.port, hints, devices=("cpu",), reference=found.reference).passed
+    return found
+
+
+@pytest.mark.parametrize("kind", MISTAKES)
+def test_every_mistake_is_seen_and_named_wherever_it_is_planted(kind, network):
+    recording = read_recording(network.reference)
+    subject = subject_for_comparison(load_model(network.port), recording, "cpu", "float64")
+    found = list(sensitivity(subject, recording, (kind,)))
+    if kind in NO_PLACE[network.name]:
+        assert not found
+        return
+    (planted,) = found
+    assert len(planted.planted) >= 1
+    assert planted.seen == planted.named == len(planted.planted), planted
+
+
+def test_every_cause_that_is_looked_for_is_planted_and_each_network_has_places_for_most():
+    assert {mistake.cause for mistake in MISTAKES.values()} == set(CAUSES)
+    assert all(len(MISTAKES) - len(kinds) >= 25 for kinds in NO_PLACE.values())
+    assert not set.intersection(*(set(kinds) for kinds in NO_PLACE.values()))
+
+
 State = dict[str, np.ndarray]
-BLOCK = "stages.stage3.1.residual.conv3_block1_"
-OTHER = "stages.stage3.2.residual.conv3_block2_"
+Break = Callable[[State, Architecture], Architecture]
 
 
-def conventions(**values: Any) -> Callable[[State, Architecture], Architecture]:
+def conventions(**values: Any) -> Break:
     """A port that builds its network with other conventions."""
     return lambda _, a: dataclasses.replace(a, conventions=dataclasses.replace(a.conventions, **values))
 
 
-def tensors(change: Callable[[State], None]) -> Callable[[State, Architecture], Architecture]:
-    """A port with other weights."""
-
-    def plant(state: State, architecture: Architecture) -> Architecture:
-        change(state)
-        return architecture
-
-    return plant
+def swap_shortcut_and_third(state: State, architecture: Architecture) -> Architecture:
+    block = "stages.stage2.1"
+    one, two = f"{block}.shortcut.conv2_block1_0_conv.weight", f"{block}.residual.conv2_block1_3_conv.weight"
+    state[one], state[two] = state[two], state[one]
+    return architecture
 
 
-def swap(first: str, second: str) -> Callable[[State, Architecture], Architecture]:
-    def change(state: State) -> None:
-        state[first], state[second] = state[second], state[first]
-
-    return tensors(change)
-
-
-def swap_norms(state: State) -> None:
-    for leaf in ("weight", "bias", "running_mean", "running_var"):
-        first, second = f"{BLOCK}2_bn.{leaf}", f"{OTHER}2_bn.{leaf}"
-        state[first], state[second] = state[second], state[first]
-
-
-def transpose_kernel(state: State) -> None:
-    name = f"{BLOCK}2_conv.weight"
-    state[name] = np.ascontiguousarray(state[name].swapaxes(2, 3))
-
-
-def drop_bias(state: State) -> None:
-    state["stem.conv1_conv.bias"] = np.zeros_like(state["stem.conv1_conv.bias"])
-
-
-def rgb_for_bgr(state: State) -> None:
-    state["stem.conv1_conv.weight"] = np.ascontiguousarray(state["stem.conv1_conv.weight"][:, ::-1])
-
-
-def variance_for_deviation(state: State) -> None:
-    state[f"{BLOCK}2_bn.running_var"] = state[f"{BLOCK}2_bn.running_var"] ** 2
-
-
-# Each with the error, in float64, below which it would no longer be the mistake it is meant to be.
-PLANTS: dict[str, tuple[Callable[[State, Architecture], Architecture], float]] = {
-    "epsilon 1e-5 for 1.001e-5": (conventions(epsilon=1e-5), 1e-10),
-    "epsilon 1e-3 for 1.001e-5": (conventions(epsilon=1e-3), 1e-6),
-    "stride on the 3x3": (conventions(stride_in="3x3"), 1e-3),
-    "stem pool unpadded": (conventions(pool_padding="none"), 1e-3),
-    "stem pool 'same'": (conventions(pool_padding="same"), 1e-3),
-    "stem convolution 'same'": (conventions(stem_padding="same"), 1e-3),
-    "preprocessing torch for caffe": (conventions(preprocessing="torch"), 1e-3),
-    "one kernel transposed in height and width": (tensors(transpose_kernel), 1e-3),
-    "two same-shaped norms swapped": (tensors(swap_norms), 1e-3),
-    "gamma and beta swapped": (swap(f"{BLOCK}2_bn.weight", f"{BLOCK}2_bn.bias"), 1e-3),
-    "two same-shaped means swapped": (swap(f"{BLOCK}2_bn.running_mean", f"{OTHER}2_bn.running_mean"), 1e-3),
-    "variance taken for a deviation": (tensors(variance_for_deviation), 1e-4),
-    "conv bias dropped": (tensors(drop_bias), 1e-4),
-    "BGR for RGB": (tensors(rgb_for_bgr), 1e-3),
+# What is broken, the first layer that then differs, the cause to be named, and what the explanation says.
+STRUCTURAL: Mapping[str, tuple[Break, str, str, str]] = {
+    "epsilon 1e-5 everywhere": (conventions(epsilon=1e-5), "conv1_bn", "epsilon", "epsilon 1.001e-05"),
+    "epsilon 1e-3 everywhere": (conventions(epsilon=1e-3), "conv1_bn", "epsilon", "epsilon 1.001e-05"),
+    "stride on the 3x3": (conventions(stride_in="3x3"), "conv3_block1_1_conv", "stride", "stride 2 in place of 1"),
+    "stem pool unpadded": (conventions(pool_padding="none"), "pool1_pool", "padding", "padding (1, 1) x (1, 1)"),
+    "stem pool 'same'": (conventions(pool_padding="same"), "pool1_pool", "padding", "padding (1, 1) x (1, 1)"),
+    "stem convolution 'same'": (conventions(stem_padding="same"), "conv1_conv", "padding", "padding (3, 3) x (3, 3)"),
+    "preprocessing torch for caffe": (
+        conventions(preprocessing="torch"),
+        "conv1_conv",
+        "preprocessing",
+        "caffe preprocessing",
+    ),
     "shortcut and third convolution swapped": (
-        swap(
-            "stages.stage2.1.shortcut.conv2_block1_0_conv.weight", "stages.stage2.1.residual.conv2_block1_3_conv.weight"
-        ),
-        1e-3,
+        swap_shortcut_and_third,
+        "conv2_block1_0_conv",
+        "partner",
+        "stages.stage2.1.residual.conv2_block1_3_conv",
     ),
 }
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory, keras_side) -> tuple[Path, Path]:
-    """A checkpoint in keras.applications' names and its correct port; conv2_block1's widths are all equal."""
-    folder = tmp_path_factory.mktemp("planted")
-    source = keras_side(
-        keras_resnets.twin,
-        folder / "resnet.h5",
-        in_shape=(65, 64, 3),
-        dialect="keras-applications",
-        block_counts=(2, 2),
-        stem_filters=16,
-        filters=((16, 16, 16), (24, 24, 24)),
-    )
-    port = folder / "resnet.safetensors"
-    convert(source, port)
-    return source, port
-
-
-def test_the_correct_port_passes(good, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-    assert verify(*good).passed
-
-
-@pytest.mark.parametrize("name", PLANTS)
-def test_planted_mistake_is_seen(name, good, tmp_path, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-    source, port = good
-    plant, at_least = PLANTS[name]
-    broken = write_broken(port, tmp_path / "broken.safetensors", plant)
-    found = verify(source, broken)
+@pytest.mark.parametrize("name", STRUCTURAL)
+def test_a_network_built_otherwise_is_seen_and_named(name, small, tmp_path):
+    break_it, layer, cause, text = STRUCTURAL[name]
+    broken = write_broken(small.port, tmp_path / "broken.safetensors", break_it)
+    found = verify(small.source, broken, devices=("cpu",), reference=small.reference)
     assert not found.passed
-    # The outputs show it, not only the comparison of the weights.
     assert found.first_divergence is not None
-    assert found.worst("float64").errors["float64"] >= at_least
+    assert found.first_divergence.check == "inference"
+    assert found.explanation is not None
+    assert found.explanation.found is not None, found.explanation
+    assert (found.explanation.layer, found.explanation.found.cause) == (layer, cause)
+    assert text in found.explanation.sentence
 
 
-def write_broken(port: Path, broken: Path, plant: Callable[[State, Architecture], Architecture]) -> Path:
+def write_broken(port: Path, broken: Path, break_it: Break) -> Path:
     converted = read_converted(port)
     state = converted.tensors()
-    architecture = plant(state, converted.network)
+    assert isinstance(converted.network, Architecture)
+    architecture = break_it(state, converted.network)
     wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
     write_converted(broken, wanted, architecture, converted.origin)
     return broken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import keras_loading
 import keras_resnets
@@ -12,22 +13,32 @@ import pytest
 import torch
 from sides import run_sides_here
 
-from weight_transfer import Head, Hints, Verification, VerificationError, convert, export, read_checkpoint, verify
+from weight_transfer import Head, Hints, Row, Verification, VerificationError, convert, export, read_checkpoint, verify
+from weight_transfer.architecture import DEPTHS, standard_filters
 from weight_transfer.conversion.candidates import without_nesting
+from weight_transfer.graph import layers
 from weight_transfer.parity.tolerances import TOLERANCES
 
 pytestmark = pytest.mark.slow
 
 SMALL = {"stem_filters": 8, "block_counts": (2, 2), "filters": ((8, 8, 32), (16, 16, 64))}
+
+
+def narrow(depth: int) -> dict[str, Any]:
+    """Every layer of a depth, an eighth as wide."""
+    block, counts = DEPTHS[depth]
+    return {"depth": depth, "stem_filters": 8, "filters": standard_filters(block, len(counts), 8)}
+
+
 NETWORKS = {
-    "depth 18": {"in_shape": (64, 64, 3), "depth": 18},
-    "depth 34": {"in_shape": (64, 64, 3), "depth": 34},
+    "depth 18": {"in_shape": (64, 64, 3), **narrow(18)},
+    "depth 34": {"in_shape": (64, 64, 3), **narrow(34)},
     "depth 50": {"in_shape": (64, 64, 3), "depth": 50},
-    "depth 101": {"in_shape": (64, 64, 3), "depth": 101},
-    "depth 152": {"in_shape": (64, 64, 3), "depth": 152},
+    "depth 101": {"in_shape": (64, 64, 3), **narrow(101)},
+    "depth 152": {"in_shape": (64, 64, 3), **narrow(152)},
     "kernel 5": {"in_shape": (64, 64, 3), "middle_kernel_size": 5, **SMALL},
     "kernel 3x5": {"in_shape": (64, 64, 3), "middle_kernel_size": (3, 5), **SMALL},
-    "97x225x1": {"in_shape": (97, 225, 1), "depth": 50},
+    "97x225x1": {"in_shape": (97, 225, 1), **narrow(50)},
     "any size": {"in_shape": (None, None, 3), **SMALL},
     "4 channels": {"in_shape": (64, 48, 4), **SMALL},
     "imagenet head": {"in_shape": (64, 64, 3), "head": Head(classes=7), **SMALL},
@@ -41,7 +52,7 @@ NETWORKS = {
     "keras-2.1": {"in_shape": (64, 65, 3), "dialect": "keras-2.1", **SMALL},
     "keras-2.2": {"in_shape": (64, 65, 3), "dialect": "keras-2.2", **SMALL},
     "keras-resnet": {"in_shape": (64, 65, 3), "dialect": "keras-resnet", **SMALL},
-    "keras-resnet 18": {"in_shape": (65, 64, 3), "dialect": "keras-resnet", "depth": 18},
+    "keras-resnet 18": {"in_shape": (65, 64, 3), "dialect": "keras-resnet", **narrow(18)},
     "mask-rcnn": {"in_shape": (64, 65, 3), "dialect": "mask-rcnn", "n_classes": None, **SMALL},
     "caffe": {"in_shape": (64, 65, 3), "dialect": "caffe", **SMALL},
 }
@@ -54,7 +65,7 @@ def _sides(monkeypatch, keras_side):
 
 def assert_equal(found: Verification) -> None:
     assert found.passed, [row for row in found.rows if not row.passed]
-    assert found.worst("float64").errors["float64"] <= TOLERANCES["float64"].error
+    assert found.worst("float64").errors["float64"] <= TOLERANCES["inference"]["float64"].error
     assert found.weights_equal == found.weights_total > 0
 
 
@@ -64,11 +75,16 @@ def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_p
     port = tmp_path / "resnet.safetensors"
     hints = Hints(dialect=NETWORKS[name].get("dialect"))
     conversion = convert(source, port, hints)
-    found = verify(source, port, hints)
+    training = NETWORKS[name].get("depth", 0) < 101  # a training step of the deepest is no other, and takes long
+    found = verify(source, port, hints, training=training)
     assert_equal(found)
     assert found.reference == "file"
-    num_blocks = sum(conversion.network.block_counts)
-    assert len(found.rows) >= 2 + num_blocks + 1  # stem, pool, every block, the output
+    # Every layer that has a module, and the output; pads and additions have none.
+    named = [layer for layer in layers(conversion.network) if layer.tap]
+    assert len(list(found.of("inference"))) == len(named) + 1
+    if training:
+        assert len(list(found.of("training"))) == len(named) + 1
+        assert len(list(found.of("gradient"))) + len(list(found.of("statistics"))) == found.weights_total
     assert_keras_loads_it_back(source, port, tmp_path, keras_side)
 
 
@@ -98,12 +114,14 @@ def loaded_into(path: Path, model_path: Path) -> dict[str, np.ndarray]:
     return keras_loading._weights(model)
 
 
-@pytest.mark.parametrize("include_top", [True, False])
-@pytest.mark.parametrize(("name", "num_arrays"), [("ResNet50", 320), ("ResNet101", 626), ("ResNet152", 932)])
+@pytest.mark.parametrize(
+    ("name", "num_arrays", "include_top"),
+    [("ResNet50", 320, True), ("ResNet50", 320, False), ("ResNet101", 626, True), ("ResNet152", 932, True)],
+)
 def test_keras_applications(name, num_arrays, include_top, tmp_path, keras_side):
     arguments = {"input_shape": (224, 224, 3)} if name == "ResNet50" else {"input_shape": (64, 64, 3)}
     source = keras_side(keras_resnets.application, tmp_path / "model.keras", name, include_top=include_top, **arguments)
-    found = verify(source)
+    found = verify(source, training=name == "ResNet50")
     assert_equal(found)
     assert found.weights_total == num_arrays - (0 if include_top else 2)
 
@@ -157,7 +175,23 @@ def test_an_all_zero_reference_proves_nothing():
 
 
 def _report() -> Verification:
-    from weight_transfer import TapRow
-
-    row = TapRow("res2a_relu", "cpu", (1, 2, 2, 4), 1.0, {"float64": 0.0}, 0.0, {"float64": 1e-12})
-    return Verification("a", "file", "keras", "b", (), (row,), 1, 1, (), (), {})
+    row = Row("inference", "res2a_relu", "cpu", (1, 2, 2, 4), 1.0, {"float64": 0.0}, {"float64": 1e-12})
+    return Verification(
+        title="ResNet-50",
+        source="a.h5",
+        source_sha256="",
+        reference="file",
+        loaded_by="keras",
+        recorded="",
+        detail="",
+        converted="b.safetensors",
+        converted_sha256="",
+        port_digest="",
+        inputs=(),
+        rows=(row,),
+        weights_equal=1,
+        weights_total=1,
+        weights_differing=(),
+        assumed=(),
+        environment={},
+    )

@@ -1,0 +1,224 @@
+"""The port's side of a verification: runs PyTorch, compares everything with the recording, explains what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.comparison.explaining import explain
+from resnet_torch.comparison.measuring import (
+    BATCH_NORMS,
+    DTYPES,
+    compare_inference,
+    compare_training,
+    precision,
+)
+from resnet_torch.comparison.subject import Subject, subject_of
+from resnet_torch.imported import ImportedModel
+from resnet_torch.loading import load_model
+from resnet_torch.resnet import ResNet
+from weight_transfer.converted import read_converted
+from weight_transfer.parity.environment import environment
+from weight_transfer.parity.error import TapError
+from weight_transfer.parity.inputs import Case
+from weight_transfer.parity.recording import OUTPUT, Entry, Recording, read_recording
+from weight_transfer.parity.report import Check, Row
+from weight_transfer.parity.tolerances import TOLERANCES
+
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "cpu": ("float64", "float32"),
+    "cuda": ("float64", "float32", "tf32", "bfloat16"),
+}
+TOP = 5  # classes of a picture
+
+Collected = dict[tuple[str, str, str, str], TapError]  # by precision, check, name, case
+
+
+def compare(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs the port on every device and in every precision asked for, and measures it against the recording.
+
+    Args:
+        request: ``converted`` (the port), ``reference`` (the recording), ``devices`` (``cpu``, ``cuda``; the
+            latter is left out where there is none), ``training`` (whether to compare a training step),
+            ``right`` (the port as the checkpoint makes it, where ``converted`` has other numbers).
+
+    Returns:
+        ``rows``, ``explanation`` (or None), ``tops`` (by case, each picture's top classes in float32),
+        ``environment``.
+    """
+    recording = read_recording(Path(request["reference"]))
+    devices = [device for device in request["devices"] if device != "cuda" or torch.cuda.is_available()]
+    cases = [case for case in recording.cases if case.check == "inference" or request["training"]]
+    progress = _progress(sum(_runs(device, case) for device in devices for case in cases))
+    rows: list[Row] = []
+    tops: dict[str, Any] = {}
+    for device in devices:
+        collected: Collected = {}
+        for name in PRECISIONS[device]:
+            subject = subject_for_comparison(load_model(request["converted"]), recording, device, name)
+            with precision(name):
+                for case in cases:
+                    if case.check == "training" and name != "float64":
+                        continue
+                    logits = _compare_case(subject, recording, case, name, collected)
+                    if name == "float32" and case.raw and logits:
+                        tops[case.name] = tops_of(subject, logits)
+                    next(progress)
+        rows += rows_of(recording, device, cases, collected)
+    failed = next((row for row in rows if not row.passed), None)
+    explanation = None
+    if failed is not None:
+        subject = subject_for_comparison(load_model(request["converted"]), recording, failed.device, "float64")
+        right = read_converted(request["right"]).tensors() if request.get("right") else None
+        explanation = explain(subject, recording, failed, rows, right)
+    return {
+        "rows": [asdict(row) for row in rows],
+        "explanation": None if explanation is None else asdict(explanation),
+        "tops": tops,
+        "environment": environment() | _devices(devices),
+    }
+
+
+def subject_for_comparison(
+    model: ResNet | ImportedModel, recording: Recording, device: str, precision_name: str
+) -> Subject:
+    """Describes a loaded model in a precision, with batch norms that learn as the reference's do in float64."""
+    model = model.to(device, DTYPES[precision_name])
+    learn_as_in_float64(model, recording)
+    return subject_of(model)
+
+
+def learn_as_in_float64(model: nn.Module, recording: Recording) -> None:
+    """Gives batch norms the rules of a reference that runs in float64.
+
+    There no Keras has a fused batch norm, and each keeps the biased variance; the unbiased one of
+    a Keras 2 file's port could not be compared. tf_keras takes 1 - momentum in float32.
+
+    Source: assign_moving_average and _fused_can_be_used in tf_keras/src/layers/normalization/batch_normalization.py,
+    tf_keras 2.21.0.
+    """
+    for norm in model.modules():
+        if isinstance(norm, BatchNorm2d):
+            norm.moving_variance = "keras3"
+        if isinstance(norm, BATCH_NORMS) and norm.momentum is not None and recording.origin.module == "tf_keras":
+            norm.momentum = float(np.float32(norm.momentum))
+
+
+def _runs(device: str, case: Case) -> int:
+    return len(PRECISIONS[device]) if case.check == "inference" else 1
+
+
+def _compare_case(
+    subject: Subject, recording: Recording, case: Case, precision_name: str, collected: Collected
+) -> list[torch.Tensor]:
+    def found(check: Check, name: str, error: TapError) -> None:
+        collected[precision_name, check, name, case.name] = error
+
+    if case.check == "training":
+        compare_training(subject, recording, case, found)
+        return []
+    return compare_inference(subject, recording, case, found)
+
+
+def rows_of(
+    recording: Recording,
+    device: str,
+    cases: Sequence[Case],
+    collected: Collected,
+    precisions: Sequence[str] | None = None,
+) -> list[Row]:
+    """Returns one row per check and name, the worst of some inputs, in the recording's order.
+
+    Args:
+        recording: What was compared with.
+        device: Where.
+        cases: Which inputs.
+        collected: The errors found.
+        precisions: In which inference was compared, by default all of the device.
+    """
+    names = {case.name for case in cases}
+    by_row: dict[tuple[Check, str], list[Entry]] = {}
+    for entry in recording.entries:
+        if entry.case in names:
+            by_row.setdefault((entry.check, entry.name), []).append(entry)
+    taps = [name for check, name in by_row if check == "inference"]
+    logits = taps[-2] if len(taps) > 1 else taps[-1] if taps else ""  # the last before the output
+    rows = []
+    for (check, name), entries in by_row.items():
+        compared = (precisions or PRECISIONS[device]) if check == "inference" else ("float64",)
+        rows.append(_row(check, name, device, entries, collected, compared, at_the_logits=name == logits))
+    return rows
+
+
+def _row(
+    check: Check,
+    name: str,
+    device: str,
+    entries: Sequence[Entry],
+    collected: Collected,
+    precisions: Sequence[str],
+    *,
+    at_the_logits: bool,
+) -> Row:
+    noises = [entry.noise for entry in entries if entry.noise is not None]
+    noise = max(noises) if noises else None
+    missing = TapError(float("inf"), 0.0, ())  # what the port lacks is infinitely far off
+    worst = {
+        precision_name: max(
+            (collected.get((precision_name, check, name, entry.case), missing) for entry in entries),
+            key=lambda error: error.error,
+        )
+        for precision_name in precisions
+    }
+    limits = limits_of(check, noise, at_the_logits=at_the_logits)
+    return Row(
+        check=check,
+        name=name,
+        device=device,
+        shape=entries[0].shape,
+        peak=max(entry.peak for entry in entries),
+        errors={precision_name: error.error for precision_name, error in worst.items()},
+        limits={precision_name: limit for precision_name, limit in limits.items() if precision_name in worst},
+        noise=noise,
+        where=worst["float64"].where,
+    )
+
+
+def limits_of(check: Check, noise: float | None, *, at_the_logits: bool = False) -> dict[str, float]:
+    """Returns what an error may be by precision, of a tensor whose float32 reference has this error itself."""
+    tolerances = TOLERANCES[check].items()
+    return {name: tolerance.limit(noise, at_the_logits=at_the_logits) for name, tolerance in tolerances}
+
+
+def tops_of(subject: Subject, logits: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]] | None:
+    """The top classes of each picture, where the first output has classes."""
+    finish = subject.endings.get(OUTPUT) or next(iter(subject.endings.values()), None)
+    scores = logits[0] if finish is None else finish[1](logits[finish[0]])
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        return None
+    best = scores.float().topk(min(TOP, scores.shape[1]))
+    return [
+        [(int(number), float(value)) for number, value in zip(numbers, values, strict=True)]
+        for numbers, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _devices(devices: Sequence[str]) -> dict[str, str]:
+    return {"gpu": torch.cuda.get_device_name()} if "cuda" in devices else {}
+
+
+def _progress(total: int) -> Iterator[None]:
+    """Prints progress each time it is asked for the next step."""
+    for step in range(1, total + 1):
+        print(json.dumps({"progress": step / total}), flush=True)
+        yield
+    while True:
+        yield

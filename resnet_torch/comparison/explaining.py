@@ -1,0 +1,307 @@
+"""The first divergence, explained: known mistakes tried as hypotheses on that layer alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_torch.comparison.hypotheses import HYPOTHESES, Divergence, Hypothesis, statistics_hypotheses
+from resnet_torch.comparison.measuring import BATCH_NORMS, network_inputs, training_mode
+from resnet_torch.comparison.subject import Stop, Subject, Tap
+from resnet_torch.inference import inference
+from weight_transfer.parity.inputs import Case
+from weight_transfer.parity.recording import Entry, Recording
+from weight_transfer.parity.report import Explanation, Row, Trial
+from weight_transfer.parity.tolerances import TOLERANCES
+
+SHOWN_TRIALS = 12
+JUMP = 10  # times the error of what feeds a layer: more than rounding grows in one
+ROUNDING = 2e-14  # of a correct port in float64, and a little more: 2e-15 to 4e-15 in every layer of a ResNet-50
+Right = Mapping[str, np.ndarray]
+
+
+def explain(
+    subject: Subject,
+    recording: Recording,
+    failed: Row,
+    rows: Sequence[Row],
+    right: Right | None = None,
+    *,
+    as_it_is: bool = False,
+) -> Explanation:
+    """Says why the first row that failed did.
+
+    Args:
+        subject: The port, in float64.
+        recording: Of the reference.
+        failed: The first row beyond its limit.
+        rows: All rows, for the errors of what feeds the layer.
+        right: What the Keras file's arrays make, by name in the state dict.
+        as_it_is: Whether inference ran in whatever mode the module is in.
+    """
+    known = right or {}
+    for row in _jumps(recording, failed, rows):
+        limit = row.errors["float64"] / JUMP
+        earlier = _explained(subject, recording, row, rows, limit, known, as_it_is=as_it_is)
+        if earlier.found is not None:
+            return earlier
+    limit = TOLERANCES[failed.check]["float64"].error
+    return _explained(subject, recording, failed, rows, limit, known, as_it_is=as_it_is)
+
+
+def _explained(
+    subject: Subject,
+    recording: Recording,
+    row: Row,
+    rows: Sequence[Row],
+    limit: float,
+    right: Right,
+    *,
+    as_it_is: bool,
+) -> Explanation:
+    """Tries everything on one row, until its error is within the limit."""
+    tried: list[Trial] = []
+    if not row.errors["float64"] <= limit:
+        if row.check in ("inference", "training"):
+            tried = _try_layer(subject, recording, row, limit, right, as_it_is=as_it_is)
+        elif row.check == "statistics":
+            tried = _try_statistics(subject, recording, row, limit)
+        elif row.check == "gradient":
+            tried = _try_gradient(subject, row)
+    found = tried[-1] if tried and tried[-1].error <= limit else None
+    best = tuple(sorted(tried, key=lambda trial: trial.error))[:SHOWN_TRIALS]
+    inputs = _errors_of_inputs(recording, row, rows)
+    class_name = _class_name(subject, row)
+    return Explanation(row.check, row.name, class_name, row.errors["float64"], inputs, found, best, len(tried))
+
+
+def _errors_of_inputs(recording: Recording, row: Row, rows: Sequence[Row]) -> dict[str, float]:
+    errors = {one.name: one.errors["float64"] for one in rows if one.check == row.check}
+    return {name: errors[name] for name in recording.feeds.get(row.name, ()) if name in errors}
+
+
+def _jumps(recording: Recording, failed: Row, rows: Sequence[Row]) -> Iterator[Row]:
+    """Earlier layers that part by less than the limit, yet by far more than rounding and than what feeds them.
+
+    A later layer may amplify what they do to beyond the limit.
+    """
+    if failed.check not in ("inference", "training"):
+        return
+    for row in rows:
+        if row.name == failed.name and row.check == failed.check:
+            return
+        before = max(_errors_of_inputs(recording, row, rows).values(), default=0.0)
+        if row.check == failed.check and row.errors["float64"] > max(ROUNDING, JUMP * before):
+            yield row
+
+
+def _try_layer(
+    subject: Subject, recording: Recording, row: Row, limit: float, right: Right, *, as_it_is: bool
+) -> list[Trial]:
+    """Tries hypotheses on inputs that show the difference; on a second batch too, should one image say too little."""
+    tried: dict[tuple[str, str], Trial] = {}
+    for divergence in islice(_divergences(subject, recording, row, limit, right, as_it_is=as_it_is), 2):
+        trials = _try_all(divergence, limit)
+        for trial in trials:
+            tried.pop((trial.cause, trial.text), None)  # the last one tried stands last
+            tried[trial.cause, trial.text] = trial
+        if trials and trials[-1].error <= limit:
+            break
+    return list(tried.values())
+
+
+def _class_name(subject: Subject, failed: Row) -> str:
+    tap = subject.taps.get(
+        failed.name.rpartition("/")[0] if failed.check in ("gradient", "statistics") else failed.name
+    )
+    if tap is None or not tap.modules:
+        return "no module"
+    return type(subject.model.get_submodule(_main(subject, tap))).__name__
+
+
+def _main(subject: Subject, tap: Tap) -> str:
+    """The module of a chain that holds the arrays, if one does."""
+    modules = [path for path in tap.modules if any(True for _ in subject.model.get_submodule(path).parameters())]
+    return (modules or list(tap.modules))[0]
+
+
+def _try_all(divergence: Divergence, limit: float) -> list[Trial]:
+    """Tries hypothesis after hypothesis until one agrees."""
+    tried: list[Trial] = []
+    with torch.no_grad():
+        for kind in HYPOTHESES:
+            for hypothesis in kind(divergence):
+                tried.append(Trial(hypothesis.cause, hypothesis.text, _error(divergence, hypothesis)))
+                if tried[-1].error <= limit:
+                    return tried
+    return tried
+
+
+def _error(divergence: Divergence, hypothesis: Hypothesis) -> float:
+    try:
+        output = hypothesis.output()
+    except (RuntimeError, ValueError, IndexError):  # a kernel that does not fit, a tensor of another rank
+        return float("inf")
+    if isinstance(output, float):
+        return output
+    return divergence.expected.error(divergence.subject.to_keras(output)).error
+
+
+def _cases(recording: Recording, row: Row) -> list[tuple[Case, Entry]]:
+    """The inputs of a row: first a raw picture, which shows how the input is prepared, then the largest batch."""
+    found = [
+        (case, entry)
+        for case in recording.cases
+        for entry in recording.of(case.name, row.check)
+        if entry.name == row.name
+    ]
+    first, *rest = sorted(found, key=lambda pair: not pair[0].raw)
+    return [first, *sorted(rest, key=lambda pair: -pair[1].shape[0])]
+
+
+def _divergences(
+    subject: Subject, recording: Recording, row: Row, limit: float, right: Right, *, as_it_is: bool
+) -> Iterator[Divergence]:
+    """Runs the port up to the layer, on one batch after another that shows the difference."""
+    tap = subject.taps.get(row.name)
+    if tap is None:
+        return
+    training = row.check == "training"
+    feeds = recording.feeds.get(row.name, ())
+    for case, entry in _cases(recording, row):
+        given = network_inputs(subject, case)
+        outputs: dict[str, Tensor] = {}
+        with _mode(subject.model, training=training, as_it_is=as_it_is), torch.no_grad():
+            fed = _run_until(subject, tap, row.name, given, outputs)
+        if row.name not in outputs:
+            continue
+        expected = recording.expected(entry)
+        if expected.error(subject.to_keras(outputs[row.name])).error <= limit:
+            continue
+        inputs = fed if tap.modules else tuple(outputs[name] for name in feeds if name in outputs)
+        if not inputs:
+            continue  # nothing that feeds it has a name here
+        yield Divergence(
+            subject=subject,
+            layer=row.name,
+            paths=tap.modules,
+            inputs=inputs,
+            actual=outputs[row.name],
+            expected=expected,
+            fed={name: outputs[name] for name in feeds if name in outputs},
+            case=case,
+            network_inputs=given,
+            training=training,
+            right=right,
+            before=_before(subject, recording, row.name),
+        )
+
+
+def _before(subject: Subject, recording: Recording, layer: str) -> tuple[nn.Module, ...] | None:
+    """The modules between the network's input and a layer; None where they branch, or hold parameters."""
+    feeds = recording.feeds.get(layer, ())
+    if not feeds:
+        return ()
+    tap = subject.taps.get(feeds[0])
+    modules = tuple(subject.model.get_submodule(path) for path in tap.modules) if tap else ()
+    if len(feeds) > 1 or any(True for module in modules for _ in module.parameters()):
+        return None
+    earlier = _before(subject, recording, feeds[0])
+    return None if earlier is None else (*earlier, *modules)
+
+
+def _run_until(
+    subject: Subject, tap: Tap, name: str, given: Sequence[Tensor], outputs: dict[str, Tensor]
+) -> tuple[Tensor, ...]:
+    """Runs up to a layer; keeps every tap's output, and returns what the layer's first module was fed."""
+    fed: list[tuple[Tensor, ...]] = []
+    handles = []
+    if tap.modules:
+        first = subject.model.get_submodule(tap.modules[0])
+        handles.append(first.register_forward_pre_hook(lambda _module, inputs: fed.append(_clones(inputs))))
+
+    def note(layer: str, output: Tensor) -> None:
+        outputs[layer] = output.detach().clone()
+        if layer == name:
+            raise Stop
+
+    try:
+        subject.run(given, note)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return fed[min(tap.call, len(fed) - 1)] if fed else ()
+
+
+def _all_fed(subject: Subject, module: nn.Module, given: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """What a module was fed in one run of the whole, call by call: a shared layer has several."""
+    fed: list[tuple[Tensor, ...]] = []
+    handle = module.register_forward_pre_hook(lambda _module, inputs: fed.append(_clones(inputs)))
+    try:
+        subject.run(given, lambda layer, output: None)
+    finally:
+        handle.remove()
+    return fed
+
+
+def _clones(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(x.detach().clone() if isinstance(x, Tensor) else x for x in inputs)
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool, as_it_is: bool) -> Iterator[None]:
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with training_mode(model) if training else _as_it_is() if as_it_is else inference(model):
+        yield
+    for name, buffer in model.named_buffers():
+        buffer.data.copy_(buffers[name])
+
+
+@contextmanager
+def _as_it_is() -> Iterator[None]:
+    yield
+
+
+def _try_statistics(subject: Subject, recording: Recording, failed: Row, limit: float) -> list[Trial]:
+    """Runs the one batch norm's step with other rules."""
+    layer = failed.name.rpartition("/")[0]
+    tap, row = subject.taps.get(layer), subject.rows.get(failed.name)
+    if tap is None or row is None:
+        return []
+    path, _, statistic = row.torch.rpartition(".")
+    tried: list[Trial] = []
+    for case, entry in _cases(recording, failed):
+        expected = recording.expected(entry)
+        with _mode(subject.model, training=True, as_it_is=False), torch.no_grad():
+            norm = subject.model.get_submodule(path)
+            if not isinstance(norm, BATCH_NORMS):
+                return []
+            steps = _all_fed(subject, norm, network_inputs(subject, case))
+        with training_mode(subject.model), torch.no_grad():
+            for cause, text, change in statistics_hypotheses(norm):
+                changed = copy.deepcopy(norm)
+                change(changed)
+                for fed in steps:
+                    changed(*fed)
+                value = row.to_keras(getattr(changed, statistic).cpu().numpy())
+                tried.append(Trial(cause, text, expected.error(value).error))
+                if tried[-1].error <= limit:
+                    return tried
+    return tried
+
+
+def _try_gradient(subject: Subject, failed: Row) -> list[Trial]:
+    """A gradient that is missing has one cause."""
+    row = subject.rows.get(failed.name)
+    if row is None:
+        return []
+    parameter = dict(subject.model.named_parameters()).get(row.torch)
+    if parameter is None or parameter.requires_grad:
+        return []
+    return [Trial("frozen", f"requires_grad of {row.torch}, which is False", 0.0)]

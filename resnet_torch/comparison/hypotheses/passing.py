@@ -1,0 +1,183 @@
+"""What goes wrong with layers without arrays: activations, pools, additions, pads; and with the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run
+from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
+from resnet_torch.comparison.measuring import network_inputs
+from resnet_torch.layers.poolings import GlobalPool, SamePool
+from weight_transfer.architecture import Preprocessing
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "no activation": lambda x: x,
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "leaky_relu 0.01": partial(F.leaky_relu, negative_slope=0.01),
+    "leaky_relu 0.1": partial(F.leaky_relu, negative_slope=0.1),
+    "leaky_relu 0.2": partial(F.leaky_relu, negative_slope=0.2),
+    "leaky_relu 0.3": partial(F.leaky_relu, negative_slope=0.3),
+    "elu": F.elu,
+    "selu": F.selu,
+    "gelu": F.gelu,
+    "gelu (tanh)": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "mish": F.mish,
+    "tanh": torch.tanh,
+    "softplus": F.softplus,
+    "sigmoid": torch.sigmoid,
+    "hard_sigmoid of Keras 3": F.hardsigmoid,
+    "hard_sigmoid of Keras 2": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+    "softmax": lambda x: x.softmax(1),
+}
+ACTIVATION_MODULES = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softmax,
+)
+LAST = ("softmax", "sigmoid", "no activation")
+POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+GLOBAL_POOLS = (
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+
+
+def added_activation_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """A layer without an activation that it contains."""
+    for place, leaf in divergence.leaves(*ACTIVATION_MODULES):
+        text = f"no {type(leaf).__name__} in it"
+        yield Hypothesis("activation", text, divergence.changed(place, lambda leaf: nn.Identity()))
+
+
+def activation_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Another activation in the place of the layer, of its last module, or behind it."""
+    last = divergence.chain[-1] if divergence.chain else None
+    if last is not None and not any(True for _ in last.parameters()) and len(divergence.inputs) == 1:
+        *before, _ = divergence.chain
+        fed = run(before, divergence.inputs) if before else divergence.inputs[0]
+        for name, function in ACTIVATIONS.items():
+            yield Hypothesis("activation", f"{name} in place of {type(last).__name__}", partial(function, fed))
+    if last is not None:
+        for name, function in ACTIVATIONS.items():
+            if name != "no activation":
+                yield Hypothesis("activation", f"{name} behind it", partial(function, divergence.actual))
+
+
+def last_activation_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """What follows the logits."""
+    if divergence.layer in divergence.subject.endings and len(divergence.inputs) == 1:
+        for activation in LAST:
+            text = f"{activation} applied once"
+            yield Hypothesis("last activation", text, partial(ACTIVATIONS[activation], divergence.inputs[0]))
+
+
+def sum_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """The sum of everything that feeds the layer, with and without a ReLU: a block that lost its shortcut."""
+    fed = list(divergence.fed.values())
+    if len(fed) < 2 or any(x.shape != fed[0].shape for x in fed):
+        return
+    total = torch.stack(fed).sum(0)
+    names = " + ".join(divergence.fed)
+    yield Hypothesis("shortcut", f"relu({names})", lambda: F.relu(total))
+    yield Hypothesis("shortcut", names, lambda: total)
+
+
+def pool_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Another kind of pool, or another padding of its windows."""
+    x = divergence.inputs[0]
+    if any(True for _ in divergence.leaves(*GLOBAL_POOLS, GlobalPool)):
+        axes, shape = tuple(range(2, x.ndim)), divergence.actual.shape
+        yield Hypothesis("pooling", "the average of the whole map", lambda: x.mean(axes).reshape(shape))
+        yield Hypothesis("pooling", "the maximum of the whole map", lambda: x.amax(axes).reshape(shape))
+    for _, leaf in divergence.leaves(*POOLS, SamePool):
+        rank = x.ndim - 2
+        same = isinstance(leaf, SamePool)
+        kernel = tuple(leaf.pool_size) if same else _tuple(leaf.kernel_size, rank)
+        stride = tuple(leaf.strides) if same else _tuple(leaf.stride, rank)
+        own = leaf.kind if same else type(leaf).__name__
+        held = None if same else tuple((padding, padding) for padding in _tuple(leaf.padding, rank))
+        for pads in pads_that_fit(x.shape[2:], kernel, stride[0], 1, divergence.expected_size):
+            for kind, pooled in (("max", _max), ("average", _average)):
+                same_kind = ("Max" in own) == (kind == "max")
+                yield Hypothesis(
+                    "padding" if same_kind and pads != held else "pooling",
+                    f"{kind} pooling, padding {' x '.join(map(str, pads))}",
+                    partial(pooled, x, kernel, stride, pads),
+                )
+
+
+def _tuple(value: Any, rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def _max(x: Tensor, kernel: Any, stride: Any, pads: Any) -> Tensor:
+    padded = F.pad(x, [amount for pair in reversed(pads) for amount in pair], value=-float("inf"))
+    y: Tensor = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[x.ndim - 2](padded, kernel, stride)
+    return y
+
+
+def _average(x: Tensor, kernel: Any, stride: Any, pads: Any) -> Tensor:
+    """Keras's: the padding is not counted."""
+    flat = [amount for pair in reversed(pads) for amount in pair]
+    average = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
+    y: Tensor = average(F.pad(x, flat), kernel, stride) / average(F.pad(torch.ones_like(x), flat), kernel, stride)
+    return y
+
+
+def pad_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Zeros on other sides."""
+    x = divergence.inputs[0]
+    if not divergence.chain or not isinstance(divergence.chain[-1], PADS):
+        return
+    if len(divergence.expected_size) != x.ndim - 2:
+        return
+    totals = [out - n for out, n in zip(divergence.expected_size, x.shape[2:], strict=True)]
+    if min(totals) < 0:
+        return
+    halves = [tuple((total // 2, total - total // 2) for total in totals)]  # TensorFlow's 'same'
+    sides = [tuple((min(n, total), total - min(n, total)) for total in totals) for n in range(max(totals) + 1)]
+    for pads in dict.fromkeys(halves + sides):
+        flat = [amount for pair in reversed(pads) for amount in pair]
+        text = " x ".join(map(str, pads))
+        yield Hypothesis("padding", f"padding {text}", lambda flat=flat: F.pad(x, flat))
+
+
+def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """The input in another channel order, scale, or preprocessed otherwise."""
+    if divergence.read_from_input is None:
+        return
+    x = divergence.inputs[0]
+    changed: list[tuple[str, str, Callable[[], Tensor]]] = []
+    if x.ndim > 2 and x.shape[1] > 1:
+        changed.append(("input channels", "the input's channels in reverse", lambda: x.flip(1)))
+    if divergence.case.raw and len(divergence.network_inputs) == 1:
+        for mode in get_args(Preprocessing):
+            if mode != divergence.subject.preprocessing:
+                changed.append(("preprocessing", f"{mode} preprocessing", partial(_preprocessed, divergence, mode)))
+    changed += [
+        ("input scale", "the input divided by 255", lambda: x / 255),
+        ("input scale", "the input times 255", lambda: x * 255),
+    ]
+    if x.ndim == 4:
+        changed.append(("kernel transposed", "the input's height and width swapped", lambda: x.transpose(2, 3)))
+    for cause, text, make in changed:
+        yield Hypothesis(cause, text, lambda make=make: run(divergence.chain, (make(),)))
+
+
+def _preprocessed(divergence: Divergence, mode: Preprocessing) -> Tensor:
+    return run(divergence.before or (), network_inputs(divergence.subject, divergence.case, mode))

@@ -1,0 +1,166 @@
+"""A subject against a recording: every layer's output, the loss, the gradients, the statistics after a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_torch.comparison.subject import Subject
+from resnet_torch.inference import inference
+from weight_transfer.architecture import Preprocessing
+from weight_transfer.images import load_images
+from weight_transfer.parity.error import TapError
+from weight_transfer.parity.inputs import Case, loaded
+from weight_transfer.parity.losses import Loss, target
+from weight_transfer.parity.recording import Recording
+from weight_transfer.parity.report import Check
+from weight_transfer.preprocessing import preprocess
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+Found = Callable[[Check, str, TapError], None]
+
+
+def network_inputs(subject: Subject, case: Case, preprocessing: Preprocessing | None = None) -> list[Tensor]:
+    """Returns a case's inputs as the subject takes them.
+
+    Args:
+        subject: Who takes them.
+        case: The inputs.
+        preprocessing: Of raw images, in place of the subject's.
+    """
+    mode: Preprocessing = preprocessing or subject.preprocessing  # type: ignore[assignment]
+    pixels = loaded(case, subject.channels, load_images)
+    return [subject.from_keras(preprocess(array, mode) if case.raw else array) for array in pixels]
+
+
+def compare_inference(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:
+    """Compares every layer's output in inference mode.
+
+    Args:
+        subject: In the dtype and on the device to compare in.
+        recording: Of the reference.
+        case: Which inputs.
+        found: Called with each comparison as it is made; it may raise `Stop`.
+
+    Returns:
+        The outputs before their last activation.
+    """
+    with _restored(subject.model), inference(subject.model):
+        return _compare_outputs(subject, recording, case, "inference", found)
+
+
+def compare_as_it_is(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:
+    """`compare_inference` in whatever mode the module is; its statistics are put back afterwards."""
+    with _restored(subject.model), torch.no_grad():
+        return _compare_outputs(subject, recording, case, "inference", found)
+
+
+def compare_training(subject: Subject, recording: Recording, case: Case, found: Found) -> None:
+    """Compares one training step: outputs, loss, gradients, statistics. The model is put back as it was.
+
+    Batch norms alone run in training mode, for what a dropout leaves out is chance.
+    """
+    model = subject.model
+    with _restored(model), training_mode(model):
+        logits = _compare_outputs(subject, recording, case, "training", found)
+        if not logits:
+            return
+        loss = torch.stack([_loss(subject, kind, y) for kind, y in zip(subject.losses, logits, strict=True)]).sum()
+        rest = {(entry.check, entry.name): entry for entry in recording.entries if entry.case == case.name}
+        if ("loss", "loss") in rest:
+            value = loss.detach().cpu().numpy().reshape(1)
+            found("loss", "loss", recording.expected(rest["loss", "loss"]).error(value))
+        model.zero_grad()
+        loss.backward()
+        state = dict(model.state_dict(keep_vars=True))
+        for (check, name), entry in rest.items():
+            if check in ("gradient", "statistics"):
+                row = subject.rows.get(name)
+                tensor = None if row is None else state.get(row.torch)
+                found(check, name, recording.expected(entry).error(_as_keras(subject, name, tensor, check)))
+        model.zero_grad()
+
+
+def _as_keras(subject: Subject, name: str, tensor: Tensor | None, check: Check) -> np.ndarray:
+    """A gradient or a statistic in Keras's layout; an empty array where there is none."""
+    if tensor is None:
+        return np.empty(0)
+    value = tensor.grad if check == "gradient" else tensor
+    value = torch.zeros_like(tensor) if value is None else value
+    return subject.rows[name].to_keras(value.detach().cpu().numpy())
+
+
+def _compare_outputs(subject: Subject, recording: Recording, case: Case, check: Check, found: Found) -> list[Tensor]:
+    """Compares every layer's output; none of those behind a layer whose output no other layer can take."""
+    unlike: list[str] = []
+    entries = {entry.name: entry for entry in recording.of(case.name, check)}
+
+    def note(name: str, output: Tensor) -> None:
+        if name in entries:
+            error = recording.expected(entries[name]).error(subject.to_keras(output))
+            if not np.isfinite(error.error):
+                unlike.append(name)
+            found(check, name, error)
+
+    try:
+        return subject.run(network_inputs(subject, case), note)
+    except RuntimeError:
+        if unlike:  # of another shape: the error to explain is there
+            return []
+        raise
+
+
+@contextmanager
+def training_mode(model: nn.Module) -> Iterator[None]:
+    """Puts all batch norms that are not frozen, and they alone, into training mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, BATCH_NORMS) and not getattr(module, "frozen", False):
+            module.training = True
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Puts all statistics back afterwards: a batch norm that should not may have moved them."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+
+
+def _loss(subject: Subject, kind: Loss, logits: Tensor) -> Tensor:
+    shape = subject.to_keras(logits).shape
+    wanted = torch.from_numpy(np.ascontiguousarray(target(kind, shape))).to(logits.device)
+    if kind == "cross entropy":
+        return F.cross_entropy(logits, wanted)
+    wanted = wanted.movedim(-1, 1) if subject.channels_last and logits.ndim > 2 else wanted
+    if kind == "binary cross entropy":
+        return F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype))
+    return F.mse_loss(logits, wanted.to(logits.dtype))
+
+
+@contextmanager
+def precision(name: str) -> Iterator[None]:
+    """Makes float32 mean float32 on CUDA, and ``tf32`` TensorFloat-32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -1,0 +1,216 @@
+"""Where a mistake can be planted: rules that find the modules of a port, in the order of execution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from resnet_torch.blocks import ResidualBlock
+from resnet_torch.comparison.subject import Subject
+from resnet_torch.imported import ImportedModel
+from resnet_torch.layers.merges import Merge
+from resnet_torch.layers.shapes import Flatten
+from resnet_torch.resnet import ACTIVATIONS
+from weight_transfer.network import graph_of
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+GLOBAL_AVERAGES = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a mistake can be planted.
+
+    Attributes:
+        layer: Keras name of the first layer that then differs.
+        path: Of the module that is changed; empty for the whole.
+    """
+
+    layer: str
+    path: str = ""
+
+
+Sites = Callable[[Subject], Iterator[Site]]
+
+
+def modules(*kinds: type[nn.Module], where: Callable[[Any], bool] = lambda module: True) -> Sites:
+    """Every module of these classes for which ``where`` holds; a shared one where it is called first."""
+
+    def sites(subject: Subject) -> Iterator[Site]:
+        for layer, tap in subject.taps.items():
+            for path in tap.modules if tap.call == 0 else ():
+                for inner, module in subject.model.get_submodule(path).named_modules():
+                    if isinstance(module, kinds) and where(module):
+                        yield Site(layer, f"{path}.{inner}" if inner else path)
+
+    return sites
+
+
+def last_of_layer(*kinds: type[nn.Module]) -> Sites:
+    """Modules of these classes that no activation follows in their layer."""
+
+    def sites(subject: Subject) -> Iterator[Site]:
+        return (site for site in modules(*kinds)(subject) if site.path == subject.taps[site.layer].modules[-1])
+
+    return sites
+
+
+def with_partner(*kinds: type[nn.Module]) -> Sites:
+    """Modules that another could be mistaken for; the earlier of the two is the first that differs."""
+
+    def sites(subject: Subject) -> Iterator[Site]:
+        found = {site.path: site.layer for site in modules(*kinds)(subject)}
+        order = list(found.values())
+        paths = {id(module): path for path, module in subject.model.named_modules()}
+        for path, layer in found.items():
+            partner = partner_of(subject.model.get_submodule(path), subject.model)
+            other = None if partner is None else found.get(paths[id(partner)])
+            if other is not None:
+                yield Site(min(layer, other, key=order.index), path)
+
+    return sites
+
+
+def partner_of(module: nn.Module, model: nn.Module) -> nn.Module | None:
+    """Another module of the same class and shapes with other numbers."""
+    own = module.state_dict()
+    for other in model.modules():
+        state = other.state_dict() if type(other) is type(module) and other is not module else {}
+        same_shapes = {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}
+        if state and same_shapes and any(not torch.equal(state[name], own[name]) for name in own):
+            return other
+    return None
+
+
+def first_convolution(subject: Subject) -> Iterator[Site]:
+    """The convolution that reads the image, where the image has colours."""
+    found = next(modules(*CONVOLUTIONS)(subject), None)
+    convolution = None if found is None else subject.model.get_submodule(found.path)
+    if found is not None and isinstance(convolution, CONVOLUTIONS) and convolution.in_channels > 1:
+        yield found
+
+
+def strided(subject: Subject) -> Iterator[Site]:
+    """Convolutions that stride, each with the one that alone reads it and does not stride."""
+    for site in modules(*CONVOLUTIONS)(subject):
+        one = subject.model.get_submodule(site.path)
+        following = _next_convolution(subject.model, site.path)
+        two = None if following is None else subject.model.get_submodule(following)
+        if isinstance(one, CONVOLUTIONS) and isinstance(two, CONVOLUTIONS) and max(one.stride) > max(two.stride) == 1:
+            yield Site(site.layer, f"{site.path} {following}")
+
+
+def _next_convolution(model: nn.Module, path: str) -> str | None:
+    """The convolution that follows on the same branch."""
+    if isinstance(model, ImportedModel):
+        node = next((node for node in model.graph.nodes if node.target == path), None)
+        while node is not None and len(node.users) == 1:
+            node = next(iter(node.users))
+            if node.op != "call_module" or len(node.all_input_nodes) > 1:
+                return None
+            if isinstance(model.get_submodule(str(node.target)), CONVOLUTIONS):
+                return str(node.target)
+        return None
+    parent, _, name = path.rpartition(".")
+    siblings = list(model.get_submodule(parent).named_children())
+    later = siblings[[child for child, _ in siblings].index(name) + 1 :]
+    return next((f"{parent}.{child}" for child, module in later if isinstance(module, CONVOLUTIONS)), None)
+
+
+def blocks(subject: Subject) -> Iterator[Site]:
+    """Residual blocks: the additions of a graph, the blocks of a ResNet."""
+    for layer, tap in subject.taps.items():
+        if not tap.modules or tap.call > 0:
+            continue
+        path = tap.modules[-1]
+        module = subject.model.get_submodule(path)
+        parent = path.rpartition(".")[0]
+        if isinstance(module, Merge) and module.operation == "add":
+            yield Site(layer, path)
+        elif parent and isinstance(subject.model.get_submodule(parent), ResidualBlock):
+            yield Site(layer, parent)
+
+
+def flattened_maps(subject: Subject) -> Iterator[Site]:
+    """Flattens of more than one place, whose order matters."""
+    network: Any = subject.model
+    graph = graph_of(network.network)
+    for site in modules(Flatten)(subject):
+        if graph is not None and math.prod(n or 2 for n in graph.layers[site.layer].in_shapes[0][:-1]) > 1:
+            yield site
+
+
+def whole(subject: Subject) -> Iterator[Site]:
+    """The whole port, whose first layer differs."""
+    yield Site(next(iter(subject.taps)))
+
+
+def endings(subject: Subject) -> Iterator[Site]:
+    """What turns logits into what Keras returns, where that is more than the logits."""
+    for layer, (_, finish) in subject.endings.items():
+        if finish is not ACTIVATIONS["linear"]:
+            yield Site(layer)
+
+
+# Which modules
+
+
+def has_square_window(module: Any) -> bool:
+    """Whether a convolution's kernel can be transposed in height and width."""
+    return bool(module.weight.ndim == 4 and module.kernel_size[0] == module.kernel_size[1] > 1)
+
+
+def is_wide(module: Any) -> bool:
+    """Whether a convolution sees more than one place."""
+    return bool(max(module.kernel_size) > 1)
+
+
+def pads(module: Any) -> bool:
+    """Whether a convolution pads by itself."""
+    return type(module) in CONVOLUTIONS and not isinstance(module.padding, str) and max(module.padding) > 0
+
+
+def is_square(module: Any) -> bool:
+    """Whether a kernel has as many inputs as outputs."""
+    return bool(module.weight.shape[0] == module.weight.shape[1])
+
+
+def has_bias(module: Any) -> bool:
+    """Whether there is a bias that does something."""
+    return module.bias is not None and bool(module.bias.any())
+
+
+def is_affine(module: Any) -> bool:
+    """Whether a normalization has gamma and beta."""
+    return module.weight is not None and module.bias is not None
+
+
+def is_fused(module: Any) -> bool:
+    """Whether a batch norm's moving variance follows one of Keras's rules."""
+    return bool(getattr(module, "fused", True))
+
+
+def pools_many(module: Any) -> bool:
+    """Whether a pool's window has more than one place; of one that adapts to its input, whether it is the whole map."""
+    if isinstance(module, GLOBAL_AVERAGES):
+        return module.output_size in (1, (1,), (1, 1), (1, 1, 1))
+    window = getattr(module, "pool_size", getattr(module, "kernel_size", 2))
+    return bool(np.max(window) > 1)
+
+
+def changes(name: str, value: Callable[[Any], Any]) -> Callable[[Any], bool]:
+    """Whether ``value`` makes another tensor of this one."""
+
+    def where(module: Any) -> bool:
+        held = getattr(module, name)
+        return held is not None and not torch.equal(value(held.detach().clone()).reshape(held.shape), held)
+
+    return where

@@ -1,0 +1,279 @@
+"""A PyTorch module as a comparison sees it: which module gives which Keras layer's output, and where the arrays are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_torch.imported import ImportedModel
+from resnet_torch.resnet import ACTIVATIONS, ResNet
+from weight_transfer.conversion.mapping import HEAD, TORCH_NAMES, Row, mapping
+from weight_transfer.errors import VerificationError, nearest
+from weight_transfer.graph import ROLES, layers
+from weight_transfer.layer_types import Weight
+from weight_transfer.network import channels_last, input_shapes, preprocessing_of
+from weight_transfer.parity.losses import Loss, final_activations, loss_of
+from weight_transfer.parity.recording import OUTPUT, Origin
+
+Note = Callable[[str, Tensor], None]
+
+FINISHING: Mapping[str | None, Callable[[], nn.Module]] = {
+    "softmax": lambda: nn.Softmax(dim=1),
+    "sigmoid": nn.Sigmoid,
+}
+BATCH_NORM_ROLES = {role: TORCH_NAMES[role] for role in ROLES["BatchNormalization"]}
+
+
+class Stop(Exception):
+    """Ends a forward pass when what was looked for is there."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a Keras layer's output is in a module.
+
+    Attributes:
+        modules: Paths of the modules that compute it, one behind the other: a convolution and its
+            activation are one layer in Keras.
+        call: Which call of the last one, from 0: a shared layer is called more than once.
+    """
+
+    modules: tuple[str, ...]
+    call: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A module to compare.
+
+    Attributes:
+        model: It.
+        taps: By Keras layer.
+        endings: By tap, what turns this output of ``model`` into what Keras returns: position, function.
+        rows: By Keras array ``layer/role``, which tensor of the state dict it is, and how it is laid out.
+        channels_last: Whether Keras's tensors are (N, ..., C) where the module's are (N, C, ...).
+        preprocessing: What is done to raw images before the network.
+        channels: Of the images that the network takes; 0 for other inputs.
+        losses: Of each output of ``model``.
+    """
+
+    model: nn.Module
+    taps: Mapping[str, Tap]
+    rows: Mapping[str, Row]
+    endings: Mapping[str, tuple[int, Callable[[Tensor], Tensor]]] = field(default_factory=dict)
+    channels_last: bool = True
+    preprocessing: str = "none"
+    channels: int = 0
+    losses: tuple[Loss, ...] = ("mean square",)
+
+    def run(self, inputs: Sequence[Tensor], note: Note) -> list[Tensor]:
+        """Runs the module in the mode it is in.
+
+        Args:
+            inputs: Channels first.
+            note: Called with each Keras layer's name and its output, in the order of execution; it may
+                raise `Stop`.
+
+        Returns:
+            The outputs before a last softmax or sigmoid; none after `Stop`.
+        """
+        shown = {name: tap for name, tap in self.taps.items() if name not in self.endings}
+        try:
+            with _hooks(self.model, shown, note):
+                outputs = flat(self.model(*inputs))
+            for name, (position, finish) in self.endings.items():
+                note(name, finish(outputs[position]))
+        except Stop:
+            return []
+        return outputs
+
+    def to_keras(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+        """Returns a tensor as Keras lays it out."""
+        value = tensor.detach().cpu()
+        array: np.ndarray[Any, Any] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        return np.moveaxis(array, 1, -1) if self.channels_last and array.ndim > 2 else array
+
+    def from_keras(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """Returns an array of Keras as the module takes it, in its dtype and on its device."""
+        array = np.moveaxis(array, -1, 1) if self.channels_last and array.ndim > 2 else array
+        parameter = next(self.model.parameters())
+        return torch.from_numpy(np.ascontiguousarray(array)).to(parameter.device, parameter.dtype)
+
+
+def flat(outputs: Any) -> list[Tensor]:
+    """The tensors of what a module returned, in order."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return [*outputs.values()] if isinstance(outputs, Mapping) else [*outputs]
+
+
+@contextmanager
+def _hooks(model: nn.Module, taps: Mapping[str, Tap], note: Note) -> Iterator[None]:
+    calls: Counter[str] = Counter()
+    by_path: dict[str, dict[int, list[str]]] = {}
+    for name, tap in taps.items():
+        by_path.setdefault(tap.modules[-1], {}).setdefault(tap.call, []).append(name)
+
+    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            for name in by_path[path].get(calls[path], ()):
+                note(name, output)
+            calls[path] += 1
+
+        return after
+
+    handles = [model.get_submodule(path).register_forward_hook(hook(path)) for path in by_path]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def subject_of(model: ResNet | ImportedModel) -> Subject:
+    """Describes a converted model."""
+    network = model.network
+    rows = {row.keras: row for row in mapping(network)}
+    taps, endings = _of_graph(model, "") if isinstance(model, ImportedModel) else _of_resnet(model)
+    losses = tuple(map(loss_of, final_activations(network)))
+    shapes = list(input_shapes(network).values())
+    channels = shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 else 0
+    return Subject(model, taps, rows, endings, channels_last(network), preprocessing_of(network), channels or 0, losses)
+
+
+Found = tuple[dict[str, Tap], dict[str, tuple[int, Callable[[Tensor], Tensor]]]]
+
+
+def _of_resnet(model: ResNet) -> Found:
+    rows = layers(model.architecture)
+    names = model.architecture.names
+    padded = {names.stem_conv: f"stem.{names.stem_pad}", names.pool: f"stem.{names.pool_pad}"}
+    modules = {path for path, _ in model.named_modules()}
+    pads = {name: (path,) for name, path in padded.items() if path in modules}
+    taps = {}
+    for row in rows:
+        if row.tap is not None:
+            fused = (row.module,) if row.module is not None and row.module != row.tap else ()
+            taps[row.name] = Tap((*pads.get(row.name, ()), *fused, row.tap))
+    if isinstance(model.head, ImportedModel):
+        own, endings = _of_graph(model.head, HEAD)
+        return taps | own, endings
+    head = model.architecture.head
+    finish = ACTIVATIONS["linear" if head.classes is None else head.activation]
+    return {**taps, OUTPUT: Tap(())}, {OUTPUT: (0, finish)}
+
+
+def _of_graph(model: ImportedModel, prefix: str) -> Found:
+    taps: dict[str, Tap] = {}
+    calls: Counter[str] = Counter()
+    values, tails = model.meta["values"], model.meta["tails"]
+    for node in model.graph.nodes:
+        if node.op != "call_module":
+            continue
+        path = str(node.target)
+        if node.name in values:
+            chain = (path,)
+            if path.endswith("_activation") and path.removesuffix("_activation") == str(node.args[0].target):
+                chain = (str(node.args[0].target), path)
+            taps[values[node.name]] = Tap(tuple(prefix + one for one in chain), calls[path])
+        calls[path] += 1
+    endings = {}
+    for position, (value, tail) in enumerate(zip(model.network.outputs, tails, strict=True)):
+        if tail is not None:
+            taps[value] = Tap((prefix + tail,))
+            endings[value] = (position, model.get_submodule(tail))
+    return taps, endings
+
+
+def subject_of_module(
+    model: nn.Module,
+    names: Mapping[str, str],
+    wanted: Sequence[str],
+    origin: Origin,
+    *,
+    gives_predictions: bool = False,
+) -> Subject:
+    """Describes any module whose parts have Keras's names, or the names that a person gives.
+
+    Args:
+        model: The module.
+        names: Path of the module behind a Keras layer, where it does not end in the layer's name.
+        wanted: The Keras layers to look for.
+        origin: Of the recording to compare with.
+        gives_predictions: Whether the module applies a last softmax or sigmoid itself.
+
+    Raises:
+        VerificationError: ``names`` points at a module or a layer that is not there.
+    """
+    modules = dict(model.named_modules())
+    wrong = [f"{layer} -> {path}{nearest(path, list(modules))}" for layer, path in names.items() if path not in modules]
+    wrong += [f"{layer}{nearest(layer, wanted)}" for layer in names if layer not in wanted]
+    if wrong:
+        raise VerificationError(
+            f"the name map points at what is not there: {'; '.join(wrong)}. Expected Keras layer to path of a module."
+        )
+    by_name: dict[str, list[str]] = {}
+    for path in modules:
+        by_name.setdefault(path.rpartition(".")[2], []).append(path)
+    taps = {}
+    for layer in wanted:
+        found = by_name.get(layer.rpartition("/")[2].replace(".", "_"), [])
+        if layer in names:
+            taps[layer] = Tap((names[layer],))
+        elif len(found) == 1:
+            taps[layer] = Tap((found[0],))
+    rows = {row.keras: row for layer, tap in taps.items() for row in _rows_of(layer, tap.modules[0], modules)}
+    last = origin.last_activations
+    endings = {
+        name: (position, ACTIVATIONS["linear" if gives_predictions else activation or "linear"])
+        for position, (name, activation) in enumerate(zip(origin.outputs, last, strict=True))
+    }
+    for name, activation in zip(origin.outputs, last, strict=True):
+        taps[name] = Tap(()) if gives_predictions else _ended(model, taps.get(name, Tap(())), name, activation)
+    return Subject(
+        model,
+        taps,
+        rows,
+        endings,
+        preprocessing=origin.preprocessing,
+        channels=origin.channels,
+        losses=tuple(map(loss_of, last)),
+    )
+
+
+def _ended(model: nn.Module, tap: Tap, name: str, activation: str | None) -> Tap:
+    """A last layer with its activation behind it, which the module leaves out: for explanations."""
+    if not tap.modules or activation not in FINISHING:
+        return tap
+    if isinstance(model, nn.Sequential):  # which would run it
+        return Tap(())
+    path = f"{name.replace('.', '_')}_finishing"
+    model.add_module(path, FINISHING[activation]())
+    return Tap((*tap.modules, path), tap.call)
+
+
+def _rows_of(layer: str, path: str, modules: Mapping[str, nn.Module]) -> Iterator[Row]:
+    """The arrays of PyTorch's own layers, in Keras's layout."""
+    module = modules[path]
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        axes = (*range(2, module.weight.ndim), 1, 0)  # of the weight, in Keras's order
+        shape = tuple(module.weight.shape[axis] for axis in axes)
+        yield Row(f"{layer}/kernel", f"{path}.weight", Weight(shape, "weight", _inverse(axes)))
+        if module.bias is not None:
+            yield Row(f"{layer}/bias", f"{path}.bias", Weight(tuple(module.bias.shape), "bias"))
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        for role, name in BATCH_NORM_ROLES.items():
+            tensor = getattr(module, name)
+            if tensor is not None:
+                yield Row(f"{layer}/{role}", f"{path}.{name}", Weight(tuple(tensor.shape), name))
+
+
+def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(axes.index(axis) for axis in range(len(axes)))

@@ -1,0 +1,25 @@
+"""Imported networks from configs written by hand, which need no Keras."""
+
+from __future__ import annotations
+
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.layer_graph import LayerGraph, layer_graph
+
+
+def row(class_name: str, name: str, inputs: list[str], **config) -> dict:
+    inbound = [[[source, 0, 0, {}] for source in inputs]] if inputs else []
+    return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": inbound}
+
+
+def network(*rows: dict, outputs: object, shape=(6, 6, 3)) -> LayerGraph:
+    image = row("InputLayer", "image", [], batch_input_shape=[None, *shape])
+    config = {"name": "small", "layers": [image, *rows], "input_layers": [["image", 0, 0]], "output_layers": outputs}
+    return layer_graph(keras_graph({"class_name": "Functional", "config": config}))
+
+
+def conv(name: str, source: str, **config) -> dict:
+    return row("Conv2D", name, [source], **{"filters": 3, "kernel_size": [3, 3], "padding": "same", **config})
+
+
+def dense(name: str, source: str, units: int, **config) -> dict:
+    return row("Dense", name, [source], units=units, **config)

@@ -1,0 +1,90 @@
+"""The kinds of mistake that ports of Keras networks make: what explanations look for, and what is planted as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One kind.
+
+    Attributes:
+        title: In a few words.
+        advice: What to do about it.
+    """
+
+    title: str
+    advice: str
+
+
+CAUSES: Mapping[str, Cause] = {
+    "epsilon": Cause(
+        "epsilon of a normalization",
+        "Weights files do not show it: 1e-3 is Keras's default and Keras <= 2.2's ResNets', 1.001e-5 "
+        "keras.applications', 1e-5 PyTorch's. Convert with --epsilon.",
+    ),
+    "stride": Cause(
+        "stride on another layer", "Keras's bottlenecks stride in the first 1x1. Convert with --stride-in."
+    ),
+    "padding": Cause(
+        "padding",
+        "'same' with stride 2 pads the bottom and the right only; a ZeroPadding2D in front pads each side. "
+        "Convert with --stem-padding or --pool-padding.",
+    ),
+    "dilation": Cause("dilation", "Compare the layer's dilation_rate with the module's dilation."),
+    "kernel transposed": Cause(
+        "kernel with height and width swapped",
+        "Keras's (kh, kw, c_in, c_out) becomes (c_out, c_in, kh, kw): axes 3, 2, 0, 1.",
+    ),
+    "kernel flipped": Cause(
+        "kernel turned by 180 degrees", "Theano convolved with flipped kernels; TensorFlow and PyTorch correlate."
+    ),
+    "kernel channels": Cause(
+        "kernel with inputs and outputs swapped", "Transpose axes 3, 2, 0, 1 for a convolution, 1, 0 for a Dense."
+    ),
+    "kernel reshaped": Cause(
+        "kernel reshaped instead of transposed", "Transpose axes 3, 2, 0, 1; a reshape keeps Keras's order."
+    ),
+    "gamma and beta": Cause("gamma and beta swapped", "PyTorch's weight is Keras's gamma, bias is beta."),
+    "mean and variance": Cause(
+        "mean and variance swapped", "running_mean is moving_mean, running_var is moving_variance."
+    ),
+    "deviation": Cause(
+        "variance and standard deviation confused", "Keras 1's running_std holds the variance: take it as it is."
+    ),
+    "bias": Cause("bias missing", "The convolutions of Keras's v1 ResNets have a bias; give the module one."),
+    "partner": Cause(
+        "weights of another layer of the same shape", "Match arrays by the layer's name, never by order or shape."
+    ),
+    "weights": Cause("other numbers than the file's", "Convert the checkpoint again."),
+    "input channels": Cause("channel order of the input", "caffe preprocessing feeds BGR, the others RGB."),
+    "preprocessing": Cause("preprocessing of the input", "Convert with --preprocessing."),
+    "input scale": Cause("scale of the input", "caffe preprocessing takes 0..255, not 0..1."),
+    "activation": Cause(
+        "another activation, or none, or one too many", "Compare the layer's activation with the module's."
+    ),
+    "last activation": Cause(
+        "softmax or sigmoid applied twice, or not at all",
+        "`model(x)` gives logits; `model.predict(x)` applies it once.",
+    ),
+    "flatten order": Cause(
+        "order of a flatten",
+        "Keras flattens (H, W, C): permute (0, 2, 3, 1) before flattening, or reorder the Dense's kernel.",
+    ),
+    "pooling": Cause("kind of pooling", "Compare max with average, and whether an average counts the padding."),
+    "shortcut": Cause("shortcut of a block", "A block adds its input, or the projection of it, before its last ReLU."),
+    "training mode": Cause(
+        "batch norm in the other mode", "Call model.eval() before inference; freeze with model.freeze()."
+    ),
+    "momentum": Cause("momentum of a batch norm", "Keras's 0.99 is PyTorch's 0.01: the share of the new statistic."),
+    "moving variance": Cause(
+        "rule of the moving variance",
+        "Keras 3 keeps the batch's biased variance, PyTorch and tf_keras's fused kernel the unbiased: "
+        "resnet_torch.BatchNorm2d has both rules.",
+    ),
+    "frozen": Cause(
+        "a parameter or statistic that does not learn", "Unfreeze it: requires_grad, and train() of its batch norm."
+    ),
+}

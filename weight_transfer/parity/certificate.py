@@ -1,0 +1,100 @@
+"""The certificate: what a verification found, for machines, and whether a file on disk is the one it speaks of."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from weight_transfer.atomic import atomic_write
+from weight_transfer.converted import read_converted
+from weight_transfer.errors import VerificationError
+from weight_transfer.parity.report import Verification
+from weight_transfer.version import __version__
+
+FORMAT = 1
+Match = Literal["file", "tensors", "none"]
+
+
+def write_certificate(found: Verification, path: str | os.PathLike[str]) -> None:
+    """Writes a verification as JSON: verdict, gates and error of every tensor, versions, hashes.
+
+    Raises:
+        TransferError: The output cannot be written.
+    """
+    values = found.to_dict()
+    del values["predictions"]  # their pictures are for people
+    text = json.dumps({"certificate": FORMAT, "tool_version": __version__, **values}, indent=1)
+    with atomic_write(path, size_bytes=len(text)) as temporary:
+        temporary.write_text(text)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Whether a certificate vouches for a file.
+
+    Attributes:
+        match: ``file``: it is the certified file, byte for byte. ``tensors``: another file with the same
+            network and the same tensors. ``none``: another network or other numbers.
+        verdict: Whether the certificate says that the port is equal to Keras.
+        source: The Keras checkpoint it was compared with.
+        source_sha256: Of that.
+        recorded: When the reference was recorded, ISO 8601.
+    """
+
+    match: Match
+    verdict: bool
+    source: str
+    source_sha256: str
+    recorded: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file holds what was certified as equal."""
+        return self.verdict and self.match != "none"
+
+
+def check_certificate(path: str | os.PathLike[str], model: str | os.PathLike[str]) -> Checked:
+    """Tells whether a converted file is the one that was certified.
+
+    Args:
+        path: The certificate.
+        model: The converted file.
+
+    Raises:
+        VerificationError: The certificate is none, or damaged.
+        CheckpointError: The model is no converted file.
+    """
+    values = _read(Path(path))
+    port = read_converted(model)
+    match: Match = "none"
+    if values["converted_sha256"] == port.sha256:
+        match = "file"
+    elif values["port_digest"] == port.digest:
+        match = "tensors"
+    return Checked(match, values["passed"] is True, values["source"], values["source_sha256"], values["recorded"])
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise VerificationError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise VerificationError(f"{path}: no JSON ({error}). Expected what `verify --certificate` wrote.") from error
+    needed = {"certificate", "converted_sha256", "port_digest", "passed", "source", "source_sha256", "recorded"}
+    missing = needed - set(values) if isinstance(values, dict) else needed
+    if missing:
+        raise VerificationError(
+            f"{path}: no certificate, it lacks {', '.join(sorted(missing))}. "
+            "Expected what `verify --certificate` wrote."
+        )
+    if values["certificate"] != FORMAT:
+        raise VerificationError(
+            f"{path}: a certificate of format {values['certificate']}, expected {FORMAT}. Verify again."
+        )
+    certificate: Mapping[str, Any] = values
+    return certificate

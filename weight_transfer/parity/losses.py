@@ -1,0 +1,48 @@
+"""The loss of the training check: one that every network has, the same numbers on both sides."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from weight_transfer.network import Network, backbone_of, graph_of
+
+Loss = Literal["cross entropy", "binary cross entropy", "mean square"]
+
+OF_ACTIVATION: dict[str | None, Loss] = {"softmax": "cross entropy", "sigmoid": "binary cross entropy"}
+
+
+def final_activations(network: Network) -> list[str | None]:
+    """Of each output, the softmax or sigmoid that the port's ``forward`` leaves out, if any."""
+    graph, backbone = graph_of(network), backbone_of(network)
+    if graph is not None:
+        return graph.final_activations
+    if backbone is None or backbone.head.classes is None or backbone.head.activation == "linear":
+        return [None]
+    return [backbone.head.activation]
+
+
+def loss_of(last_activation: str | None) -> Loss:
+    """The loss of an output, computed on its logits; a network's is the sum over its outputs, each a mean."""
+    return OF_ACTIVATION.get(last_activation, "mean square")
+
+
+def target(loss: Loss, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """What an output is to become.
+
+    Args:
+        loss: Of the output.
+        shape: Of the logits, channels last.
+
+    Returns:
+        For ``cross entropy`` class numbers, ``shape`` without the last axis: 0, 1, 2 and so on. For
+        ``binary cross entropy`` 0, 1, 0, 1 in ``shape``; for ``mean square`` zeros.
+    """
+    if loss == "cross entropy":
+        return (np.arange(math.prod(shape[:-1])) % shape[-1]).reshape(shape[:-1])
+    if loss == "binary cross entropy":
+        return (np.arange(math.prod(shape)) % 2).astype(np.float64).reshape(shape)
+    return np.zeros(shape)

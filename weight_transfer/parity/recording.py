@@ -1,0 +1,309 @@
+"""The recording: what Keras gave for given inputs, in one file that a machine without Keras compares against.
+
+A safetensors file. ``values`` holds what `sketch` keeps of every tensor, one behind the other, and
+the metadata says which; ``input/CASE/NUMBER`` are the inputs. Written as a stream: one tensor in
+memory at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from weight_transfer.architecture import Preprocessing
+from weight_transfer.atomic import atomic_write
+from weight_transfer.errors import VerificationError
+from weight_transfer.parity.inputs import Case, case_of, describe_case
+from weight_transfer.parity.report import Check
+from weight_transfer.parity.sketch import DETAILS, Detail, Expected, Floats, sketch
+
+METADATA_KEY = "weight_transfer_recording"
+FORMAT = 1
+Tops = list[list[tuple[int, float]]]  # of each picture: class and value, the largest first
+VALUES = "values"
+OUTPUT = "output"  # what the model returns, where the last layer shows its logits
+
+
+def output_names(count: int, taken: Collection[str] = ()) -> tuple[str, ...]:
+    """Names for what a model returns that no layer has: ``output``, or ``output 1`` and so on of several."""
+    name = OUTPUT
+    while True:
+        names = (name,) if count == 1 else tuple(f"{name} {number}" for number in range(1, count + 1))
+        if not set(names) & set(taken):
+            return names
+        name = f"model {name}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recorded tensor.
+
+    Attributes:
+        case: Name of the inputs.
+        check: What it is.
+        name: Keras layer, ``output``, ``layer/role`` or ``loss``.
+        shape: Channels last.
+        peak: What an error is measured against. Of a gradient that is zero but for rounding, such as
+            that of a bias before a batch norm, the largest of its layer's, or of all where these are zero.
+        noise: The reference's own float32 error, where it was measured.
+    """
+
+    case: str
+    check: Check
+    name: str
+    shape: tuple[int, ...]
+    peak: float
+    noise: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Decides samples and signs."""
+        return f"{self.check}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What was recorded, and by what.
+
+    Attributes:
+        source: Name of the checkpoint.
+        sha256: Of the checkpoint; empty where the model came from no file.
+        reference: ``file`` or ``twin``, as `Verification.reference`.
+        loaded_by: The reference in words.
+        recorded: When, ISO 8601, UTC.
+        environment: Versions and machine.
+        module: ``keras`` or ``tf_keras``.
+        preprocessing: Of raw images.
+        channels: Of the images that the network takes; 0 for other inputs.
+        last_activations: Of each output, the softmax or sigmoid that ends it.
+        outputs: Under which name each output is recorded as the model returns it.
+        skipped: Why a check was left out, by check.
+    """
+
+    source: str
+    sha256: str
+    reference: str
+    loaded_by: str
+    recorded: str
+    environment: Mapping[str, str]
+    module: str = "keras"
+    preprocessing: Preprocessing = "none"
+    channels: int = 0
+    last_activations: tuple[str | None, ...] = (None,)
+    outputs: tuple[str, ...] = (OUTPUT,)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+
+
+class RecordingWriter:
+    """Writes a recording tensor by tensor; the file appears when the block ends without an error.
+
+    Args:
+        path: The output.
+        detail: How much of each tensor to keep.
+        folder: Where what was written so far lies, by default the system's temporary folder.
+
+    Example:
+        >>> with RecordingWriter("reference.safetensors", COMPACT) as writer:
+        ...     writer.add_case(case)
+        ...     writer.add("photographs", "inference", "conv1", array)
+        ...     writer.origin = origin
+    """
+
+    origin: Origin
+
+    def __init__(self, path: Path, detail: Detail, folder: Path | None = None) -> None:
+        self.path = path
+        self.detail = detail
+        self.feeds: dict[str, tuple[str, ...]] = {}
+        self.tops: dict[str, Tops] = {}
+        self._cases: list[Case] = []
+        self._entries: dict[tuple[str, str, str], Entry] = {}
+        self._starts: dict[tuple[str, str, str], int] = {}
+        self._count = 0
+        self._blob = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in __exit__)
+
+    def __enter__(self) -> RecordingWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._write()
+        finally:
+            self._blob.close()
+
+    def add_case(self, case: Case) -> None:
+        """Adds inputs."""
+        self._cases.append(case)
+
+    def add(self, case: str, check: Check, name: str, array: npt.NDArray[Any], peak: float | None = None) -> None:
+        """Adds a tensor.
+
+        Args:
+            case: Name of the inputs it was computed from.
+            check: What it is.
+            name: Of the layer, the array, ``output`` or ``loss``.
+            array: Channels last.
+            peak: What an error is measured against, by default max|array|.
+        """
+        key = (case, check, name)
+        if key in self._entries:
+            raise ValueError(f"{case}: {check} {name} was recorded before")
+        own = float(np.max(np.abs(array), initial=0.0))
+        entry = Entry(case, check, name, tuple(array.shape), own if peak is None else peak)
+        kept = sketch(array, entry.key, self.detail)
+        self._entries[key], self._starts[key] = entry, self._count
+        self._count += kept.size
+        self._blob.seek(0, 2)
+        self._blob.write(kept.tobytes())
+
+    def measure_noise(self, case: str, check: Check, name: str, rough: npt.NDArray[Any]) -> None:
+        """Notes how far the reference in float32 is from what was added."""
+        key = (case, check, name)
+        entry = self._entries[key]
+        self._blob.seek(self._starts[key] * 8)
+        kept = np.frombuffer(self._blob.read(self.detail.kept(entry.shape) * 8))
+        noise = Expected(entry.key, entry.shape, entry.peak, kept, self.detail).error(rough).error
+        self._entries[key] = Entry(**{**entry.__dict__, "noise": noise})
+
+    def _write(self) -> None:
+        arrays = {
+            f"input/{case.name}/{number}": np.ascontiguousarray(array)
+            for case in self._cases
+            for number, array in enumerate(case.arrays)
+        }
+        information = {
+            "format": FORMAT,
+            "detail": self.detail.name,
+            "origin": asdict(self.origin),
+            "feeds": self.feeds,
+            "tops": self.tops,
+            "cases": [describe_case(case) for case in self._cases],
+            "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
+        }
+        header = _header(self._count, arrays, json.dumps(information, separators=(",", ":")))
+        size = len(header) + self._count * 8 + sum(array.nbytes for array in arrays.values())
+        with atomic_write(self.path, size_bytes=size) as temporary, temporary.open("wb") as file:
+            file.write(header)
+            self._blob.seek(0)
+            shutil.copyfileobj(self._blob, file, 1 << 20)
+            for array in arrays.values():
+                file.write(array.tobytes())
+
+
+# Source: https://huggingface.co/docs/safetensors/metadata_parsing
+DTYPES: Mapping[str, str] = {
+    "bool": "BOOL",
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+}
+
+
+def _header(count: int, arrays: Mapping[str, npt.NDArray[Any]], information: str) -> bytes:
+    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: information}}
+    entries[VALUES] = {"dtype": "F64", "shape": [count], "data_offsets": [0, count * 8]}
+    offset = count * 8
+    for name, array in arrays.items():
+        end = offset + array.nbytes
+        entries[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording that was opened.
+
+    Attributes:
+        path: The file.
+        origin: What was recorded.
+        detail: How much of each tensor it holds.
+        cases: The inputs, in the order in which they are shown.
+        entries: The tensors, in the order in which Keras computed them.
+        feeds: By layer, the layers whose outputs it reads.
+        tops: By case, the top classes that Keras gives each picture.
+    """
+
+    path: Path
+    origin: Origin
+    detail: Detail
+    cases: tuple[Case, ...]
+    entries: tuple[Entry, ...]
+    feeds: Mapping[str, tuple[str, ...]]
+    tops: Mapping[str, Tops]
+    starts: Mapping[tuple[str, str, str], int] = field(repr=False)
+
+    def of(self, case: str, check: Check) -> list[Entry]:
+        """The entries of one case and check."""
+        return [entry for entry in self.entries if entry.case == case and entry.check == check]
+
+    def expected(self, entry: Entry) -> Expected:
+        """Reads what is kept of a tensor."""
+        start = self.starts[entry.case, entry.check, entry.name]
+        count = self.detail.kept(entry.shape)
+        with safe_open(self.path, framework="np") as file:
+            kept: Floats = file.get_slice(VALUES)[start : start + count]
+        return Expected(entry.key, entry.shape, entry.peak, kept, self.detail)
+
+
+def read_recording(path: Path) -> Recording:
+    """Opens a recording.
+
+    Raises:
+        VerificationError: It is none, damaged, or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            if text is None:
+                raise VerificationError(
+                    f"{path}: holds no recording. Expected a file that `weight-transfer record` wrote."
+                )
+            information = json.loads(text)
+            if information["format"] != FORMAT:
+                raise VerificationError(
+                    f"{path}: a recording of format {information['format']}, expected {FORMAT}. Record it again."
+                )
+            cases = tuple(
+                case_of(row, [file.get_tensor(f"input/{row['name']}/{number}") for number in range(row["inputs"])])
+                for row in information["cases"]
+            )
+            entries = tuple(
+                Entry(c, k, name, tuple(shape), *rest) for c, k, name, shape, *rest in information["entries"]
+            )
+            detail = DETAILS[information["detail"]]
+            origin = dict(information["origin"])
+            origin |= {name: tuple(origin[name]) for name in ("last_activations", "outputs")}
+            starts, total = _starts(entries, detail)
+            if file.get_slice(VALUES).get_shape() != [total]:
+                raise KeyError(VALUES)
+            feeds = {name: tuple(inputs) for name, inputs in information["feeds"].items()}
+            return Recording(Path(path), Origin(**origin), detail, cases, entries, feeds, information["tops"], starts)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, VerificationError):
+            raise
+        raise VerificationError(f"{path}: not a readable recording ({error}). Record it again.") from error
+
+
+def _starts(entries: Sequence[Entry], detail: Detail) -> tuple[dict[tuple[str, str, str], int], int]:
+    starts: dict[tuple[str, str, str], int] = {}
+    count = 0
+    for entry in entries:
+        starts[entry.case, entry.check, entry.name] = count
+        count += detail.kept(entry.shape)
+    return starts, count

@@ -1,0 +1,136 @@
+"""The reference of a verification: Keras, run once in a process of its own, written down in a recording."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from weight_transfer.architecture import Architecture
+from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.checkpoint import Checkpoint, read_checkpoint
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.structure import can_resize
+from weight_transfer.errors import VerificationError
+from weight_transfer.images import ImageLoading
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.model_config import model_graph
+from weight_transfer.network import network_to_dict
+from weight_transfer.parity.inputs import cases, save_cases
+from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.recording import Recording, read_recording
+from weight_transfer.parity.sketch import COMPACT, Detail
+
+Progress = Callable[[str, float], None]
+
+
+def record(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    hints: Hints | None = None,
+    detail: Detail = COMPACT,
+    num_photographs: int = 0,
+    on_progress: Progress = lambda stage, share: None,
+) -> Recording:
+    """Runs Keras once on a checkpoint and writes down what it gives, for machines that have no Keras.
+
+    Args:
+        source: The Keras checkpoint.
+        output: The recording, a safetensors file.
+        hints: What the checkpoint may not show.
+        detail: How much of each tensor to keep.
+        num_photographs: Further photographs at the network's size, in one batch.
+        on_progress: Called with what is going on and the share that is done.
+
+    Raises:
+        CheckpointError, ArchitectureError, MappingError: As `convert`.
+        VerificationError: Keras is missing or failed.
+        TransferError: The output cannot be written.
+    """
+    check_installed("resnet_keras")
+    check_output(output)
+    refuse_same_file(output, source)
+    with read_checkpoint(source) as checkpoint:
+        identified = identify(checkpoint, hints)
+        record_checkpoint(
+            checkpoint,
+            identified,
+            Path(output),
+            detail,
+            num_photographs,
+            training=True,
+            loading=(hints or Hints()).image_loading or "keras",
+            on_progress=lambda share: on_progress("Keras", share),
+        )
+    return read_recording(Path(output))
+
+
+def record_checkpoint(
+    checkpoint: Checkpoint,
+    identified: Identified,
+    output: Path,
+    detail: Detail,
+    num_photographs: int,
+    training: bool,
+    loading: ImageLoading,
+    on_progress: Callable[[float], None],
+) -> None:
+    """Runs Keras on an open checkpoint and writes the recording; arguments as for `record`.
+
+    Args:
+        checkpoint: The Keras checkpoint.
+        identified: Its network.
+        output: The recording.
+        detail: How much of each tensor to keep.
+        num_photographs: Further photographs at the network's size, in one batch.
+        training: Whether to record a training step too.
+        loading: How image files are loaded.
+        on_progress: Called with the share that is done.
+    """
+    _check_runnable(checkpoint, identified)
+    shown = cases(identified.network, any_size=_any_size(identified), num_photographs=num_photographs, loading=loading)
+    shown = [case for case in shown if training or case.check == "inference"]
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.safetensors"
+        save_cases(shown, inputs)
+        request = {
+            "checkpoint": str(checkpoint.path),
+            "sha256": checkpoint.sha256,
+            "reference": "twin" if checkpoint.config is None else "file",
+            "arrays": {name: array.name for name, array in identified.arrays.items()},
+            "network": network_to_dict(identified.network),
+            "config": None if checkpoint.config is not None else identified.config,
+            "inputs": str(inputs),
+            "detail": detail.name,
+            "output": str(output),
+        }
+        run_side("resnet_keras.recording", request, on_progress)
+
+
+def check_same(recording: Recording, checkpoint: Checkpoint) -> None:
+    """Raises VerificationError where a recording is of another checkpoint."""
+    if recording.origin.sha256 != checkpoint.sha256:
+        raise VerificationError(
+            f"{recording.path}: a recording of another checkpoint. Expected one of {checkpoint.path.name}, sha256 "
+            f"{checkpoint.sha256}. Received one of {recording.origin.source}, sha256 {recording.origin.sha256}. "
+            "Record this checkpoint: weight-transfer record"
+        )
+
+
+def _check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
+    """Raises VerificationError for a network that the reference cannot run."""
+    network = identified.network
+    if isinstance(network, LayerGraph) and network.data_format == "channels_first":
+        raise VerificationError(
+            f"{checkpoint.path.name}: a channels_first network, whose convolutions TensorFlow has for GPUs only, "
+            "so that there is no reference on the CPU to compare with. The conversion itself does not depend on it."
+        )
+
+
+def _any_size(identified: Identified) -> bool:
+    """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
+    if not isinstance(identified.network, Architecture):
+        return False
+    return identified.keras is None or can_resize(model_graph(identified.keras))

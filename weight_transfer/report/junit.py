@@ -1,0 +1,71 @@
+"""The verification as JUnit XML, which every CI shows: a test case for each tensor."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from weight_transfer.atomic import atomic_write
+from weight_transfer.errors import VerificationError
+from weight_transfer.parity.report import Row, Verification
+from weight_transfer.report.formatting import limit, number, visible
+
+LISTED = 10  # arrays that differ
+
+
+def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
+    """Writes a suite per check and a case per tensor, failed where it differs; one case for the weights.
+
+    Args:
+        found: What to write.
+        path: The XML file.
+
+    Raises:
+        VerificationError: junitparser is not installed.
+        TransferError: The output cannot be written.
+    """
+    try:
+        from junitparser import Failure, JUnitXml, TestCase, TestSuite
+    except ImportError as error:
+        raise VerificationError(
+            "JUnit XML needs junitparser. Install: pip install 'keras-resnet-to-torch[report]'"
+        ) from error
+
+    def case_of(name: str, kind: str, why: str | None) -> TestCase:
+        """A case; what XML cannot hold of a name from a file is written out."""
+        case = TestCase(visible(name), visible(f"{found.source}.{kind}"))
+        if why is not None:
+            case.result = [Failure(visible(why))]
+        return case
+
+    xml: Any = JUnitXml()
+    weights = TestSuite("weights")
+    weights.add_testcase(case_of("arrays bit-equal", "weights", _weights(found)))
+    xml.add_testsuite(weights)
+    for check in dict.fromkeys(row.check for row in found.rows):
+        suite = TestSuite(check)
+        suite.add_testcases([case_of(f"{row.name} ({row.device})", check, _why(row, found)) for row in found.of(check)])
+        xml.add_testsuite(suite)
+    xml.update_statistics()
+    with atomic_write(path) as temporary:
+        xml.write(str(temporary), pretty=True)
+
+
+def _weights(found: Verification) -> str | None:
+    """Which arrays differ; None where all are the same."""
+    differing = found.weights_differing
+    if found.weights_equal == found.weights_total:
+        return None
+    listed = ", ".join(differing[:LISTED]) + (", ..." if len(differing) > LISTED else "")
+    return f"{found.weights_total - found.weights_equal} of {found.weights_total} differ: {listed}"
+
+
+def _why(row: Row, found: Verification) -> str | None:
+    """Why a tensor fails; None where it does not."""
+    if row.passed:
+        return None
+    over = {name: gate for name, gate in row.limits.items() if not row.errors[name] <= gate}
+    errors = ", ".join(f"{name} {number(row.errors[name])} > {limit(gate)}" for name, gate in over.items())
+    why = f"differs from {found.loaded_by}: {errors}." if over else "the reference is all zero, which proves nothing."
+    said = found.explanation.sentence if row is found.first_divergence and found.explanation is not None else ""
+    return f"{why} {said}".rstrip()

@@ -1,0 +1,247 @@
+"""What the page says in words: the verdict, and what stands out of each check."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from weight_transfer.parity.causes import CAUSES
+from weight_transfer.parity.report import Check, Explanation, Planted, Prediction, Row, Verification
+from weight_transfer.report.formatting import limit, number
+
+# Title, and what a row of the check is.
+CHECKS: Mapping[Check, tuple[str, str]] = {
+    "inference": ("Inference", "What each layer gives, in inference mode."),
+    "training": ("Training", "What each layer gives, in training mode."),
+    "loss": ("Loss", "Of one training step."),
+    "gradient": ("Gradients", "The loss's gradient for each parameter."),
+    "statistics": ("Statistics", "Each batch norm's moving mean and variance after one training step."),
+}
+OWN_FLOAT32 = "Keras\u2019s own float32"
+INCOMPARABLE = "another shape or no number"  # an infinite error
+LEAST_SCORE = 5e-5  # of a probability that four decimals show
+PRECISIONS = ("float64", "float32")  # these first, then whatever else was run
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one check on one device.
+
+    Attributes:
+        check: Which.
+        device: Which.
+        rows: In execution order, each with its place among all rows of the verification.
+    """
+
+    check: Check
+    device: str
+    rows: tuple[tuple[int, Row], ...]
+
+    @property
+    def title(self) -> str:
+        """Of the check, in words."""
+        return CHECKS[self.check][0]
+
+    @property
+    def text(self) -> str:
+        """What one row of it is."""
+        return CHECKS[self.check][1]
+
+    @property
+    def num_equal(self) -> int:
+        """Rows that agree."""
+        return sum(row.passed for _, row in self.rows)
+
+    @property
+    def first_divergence(self) -> int | None:
+        """Position in `rows` of the first that does not agree."""
+        return next((position for position, (_, row) in enumerate(self.rows) if not row.passed), None)
+
+    @property
+    def precisions(self) -> list[str]:
+        """Those that were measured in this check."""
+        return precisions([row for _, row in self.rows])
+
+    @property
+    def gated(self) -> list[str]:
+        """Those of them that have a limit."""
+        return gated([row for _, row in self.rows])
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether the reference's own float32 is known."""
+        return any(row.noise is not None for _, row in self.rows)
+
+    def worst(self, precision: str) -> Row | None:
+        """The row with the largest error in a precision; None where nothing ran in it."""
+        return _worst_of([row for _, row in self.rows], precision)
+
+
+def _worst_of(rows: Sequence[Row], precision: str) -> Row | None:
+    """The largest error; not a number is worse than any."""
+    measured = [row for row in rows if precision in row.errors]
+    return max(measured, key=lambda row: (math.isnan(row.errors[precision]), row.errors[precision]), default=None)
+
+
+def groups(found: Verification) -> list[Group]:
+    """Returns the rows by check and device, in the order in which they appear."""
+    together: dict[tuple[Check, str], list[tuple[int, Row]]] = {}
+    for place, row in enumerate(found.rows):
+        together.setdefault((row.check, row.device), []).append((place, row))
+    return [Group(check, device, tuple(rows)) for (check, device), rows in together.items()]
+
+
+def devices(rows: Sequence[Row]) -> list[str]:
+    """Returns the devices, in the order in which they appear."""
+    return list(dict.fromkeys(row.device for row in rows))
+
+
+def precisions(rows: Sequence[Row]) -> list[str]:
+    """Returns the precisions that were run, float64 and float32 first."""
+    run = dict.fromkeys(precision for row in rows for precision in row.errors)
+    return [name for name in PRECISIONS if name in run] + [name for name in run if name not in PRECISIONS]
+
+
+def gated(rows: Sequence[Row]) -> list[str]:
+    """Returns the precisions in which some row has a limit."""
+    return [name for name in precisions(rows) if any(name in row.limits for row in rows)]
+
+
+def sentence(found: Verification) -> str:
+    """Returns the verdict in one sentence, with the worst errors."""
+    return "; ".join(part for part in (_agreement(found), _worst(found)) if part) + "."
+
+
+def _agreement(found: Verification) -> str:
+    if found.passed:
+        arrays = f"all {found.weights_total:,} arrays are bit for bit the same"
+        return f"All {len(found.rows):,} tensors agree with Keras and {arrays}"
+    parts = []
+    first = found.first_divergence
+    if first is not None:
+        differing = sum(not row.passed for row in found.rows)
+        check = "" if first.check == "inference" else CHECKS[first.check][0].lower()
+        device = first.device if len(devices(found.rows)) > 1 else ""
+        place = ", ".join(part for part in (check, device) if part)
+        where = f"{first.name} ({place})" if place else first.name
+        parts.append(f"{differing:,} of {len(found.rows):,} tensors differ from Keras, the first of them {where}")
+    missing = found.weights_total - found.weights_equal
+    if missing:
+        parts.append(f"{missing:,} of {found.weights_total:,} arrays are not bit for bit the same")
+    return ", and ".join(parts)
+
+
+def _worst(found: Verification) -> str:
+    """The largest errors: ``in inference, float64 differs by at most 4.4e-15 of the peak (res5a_relu), ...``."""
+    rows = list(found.of("inference"))
+    several = len(devices(rows)) > 1
+    parts: list[str] = []
+    for precision in gated(rows):
+        row = _worst_of(rows, precision)
+        if row is None:
+            continue
+        place = f"{row.name}, {row.device}" if several else row.name
+        error = row.errors[precision]
+        if not math.isfinite(error):
+            return f"in inference, {place} has {INCOMPARABLE}"
+        differs, of_what = ("", "") if parts else (" differs", " of the peak")
+        parts.append(f"{precision}{differs} by at most {number(error)}{of_what} ({place})")
+    return f"in inference, {', '.join(parts)}" if parts else ""
+
+
+def caption(group: Group) -> str:
+    """Returns what a chart of the group shows, for whoever sees it and whoever does not."""
+    total = len(group.rows)
+    said = f"{group.num_equal:,} of {total:,} agree. "
+    parts = []
+    for precision in precisions([row for _, row in group.rows]):
+        row = group.worst(precision)
+        if row is not None:
+            gate = f", gate {limit(row.limits[precision])}" if precision in row.limits else ", not gated"
+            parts.append(f"{precision} {number(row.errors[precision])} at {row.name}{gate}")
+    said += f"Largest errors: {'; '.join(parts)}." if parts else ""
+    if group.first_divergence is not None:
+        said += f" The first that differs: {group.rows[group.first_divergence][1].name}."
+    return said
+
+
+def cause(key: str) -> str:
+    """Returns a kind of mistake in words; the key itself where `CAUSES` does not know it."""
+    return CAUSES[key].title if key in CAUSES else key
+
+
+def advice(explanation: Explanation) -> str:
+    """Returns what to do about the cause that was found; nothing where none was."""
+    found = explanation.found
+    return CAUSES[found.cause].advice if found is not None and found.cause in CAUSES else ""
+
+
+def tried(explanation: Explanation) -> str:
+    """Returns what the table of hypotheses shows."""
+    shown = len(explanation.tried)
+    if explanation.num_tried > shown:
+        nearest = f"The {shown} that came nearest of {explanation.num_tried:,} known mistakes"
+        return f"{nearest}, each tried on this layer alone"
+    return "Known mistakes, each tried on this layer alone, the nearest first"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What one thing was on both sides.
+
+    Attributes:
+        name: Of a library, or of what a machine has.
+        reference: Of Keras's side; empty where it has none.
+        port: Of PyTorch's side.
+    """
+
+    name: str
+    reference: str
+    port: str
+
+
+def installed(environment: Mapping[str, str]) -> list[Installed]:
+    """Returns the environment side by side; what names no side stands on both."""
+    sides: dict[str, dict[str, str]] = {}
+    for key, value in environment.items():
+        side, _, name = key.partition(" ")
+        if side in ("reference", "port") and name:
+            sides.setdefault(name, {})[side] = value
+        else:
+            sides.setdefault(key, {}).update(reference=value, port=value)
+    return [Installed(name, known.get("reference", ""), known.get("port", "")) for name, known in sides.items()]
+
+
+def ranks(prediction: Prediction) -> int:
+    """Returns how many classes are shown: behind them no probability is left, and their order means nothing."""
+    scores = [[value for _, value in side] for side in (prediction.reference, prediction.port)]
+    shown = max(map(len, scores))
+    if all(0 <= value <= 1 for side in scores for value in side):
+        while shown > 1 and all(value < LEAST_SCORE for side in scores for value in side[shown - 1 : shown]):
+            shown -= 1
+    return shown
+
+
+def same_classes(prediction: Prediction) -> str:
+    """Returns whether both models name the same classes, in words."""
+    shown, known = ranks(prediction), max(len(prediction.reference), len(prediction.port))
+    ours = [number for number, _ in prediction.port[:shown]]
+    theirs = [number for number, _ in prediction.reference[:shown]]
+    others = " The others score 0.0000 in both." if shown < known else ""
+    if ours == theirs:
+        return (f"Same {len(ours)} classes, same order." if len(ours) > 1 else "Same class.") + others
+    rank = next((rank for rank, pair in enumerate(zip(theirs, ours, strict=False), 1) if pair[0] != pair[1]), None)
+    return f"They differ, first at rank {rank}." if rank else "They differ in number."
+
+
+def seen(sensitivity: Sequence[Planted]) -> str:
+    """Returns what the gates saw of all planted mistakes, in one sentence."""
+    planted = sum(len(row.planted) for row in sensitivity)
+    found = sum(row.seen for row in sensitivity)
+    named = sum(row.named for row in sensitivity)
+    return (
+        f"Mistakes of {len(sensitivity)} {'kind' if len(sensitivity) == 1 else 'kinds'} were planted in this very "
+        f"port, one at a time, {planted:,} in all: the gates saw {found:,}, and {named:,} were named right, layer "
+        "and cause."
+    )
