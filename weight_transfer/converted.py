@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,8 @@ from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of
+from weight_transfer.safetensors_header import safetensors_header
 
-# Source: https://huggingface.co/docs/safetensors/metadata_parsing and safetensors' Dtype.
-SAFETENSORS_DTYPES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16"}
-HEADER_ALIGNMENT = 8
 METADATA_KEY = "weight_transfer"
 
 
@@ -87,7 +85,10 @@ def write_converted(
     """
     # The serialiser's own order: wide types first, then by name, so that all data is aligned.
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-    header = _header(ordered, {METADATA_KEY: _metadata(network, origin, image_loading), "format": "pt"})
+    header = safetensors_header(
+        ((tensor.name, tensor.dtype, tensor.shape) for tensor in ordered),
+        {METADATA_KEY: _metadata(network, origin, image_loading), "format": "pt"},
+    )
     total = len(header) + sum(tensor.size_bytes for tensor in ordered)
     with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
         file.write(header)
@@ -102,21 +103,6 @@ def _metadata(network: Network, origin: Origin, image_loading: ImageLoading | No
     if image_loading is not None:
         values["image_loading"] = image_loading
     return json.dumps(values, sort_keys=True)
-
-
-def _header(tensors: Iterable[Tensor], metadata: Mapping[str, str]) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    offset = 0
-    for tensor in tensors:
-        entries[tensor.name] = {
-            "dtype": SAFETENSORS_DTYPES[tensor.dtype.name],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.size_bytes],
-        }
-        offset += tensor.size_bytes
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % HEADER_ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
 
 
 @dataclass(frozen=True)

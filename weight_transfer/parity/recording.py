@@ -26,6 +26,7 @@ from weight_transfer.errors import VerificationError
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.report import Check
 from weight_transfer.parity.sketch import DETAILS, Detail, Expected, Floats, sketch
+from weight_transfer.safetensors_header import safetensors_header
 
 METADATA_KEY = "weight_transfer_recording"
 FORMAT = 1
@@ -193,7 +194,13 @@ class RecordingWriter:
             "cases": [describe_case(case) for case in self._cases],
             "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
         }
-        header = _header(self._count, arrays, json.dumps(information, separators=(",", ":")))
+        header = safetensors_header(
+            [
+                (VALUES, np.dtype(np.float64), (self._count,)),
+                *((name, array.dtype, array.shape) for name, array in arrays.items()),
+            ],
+            {METADATA_KEY: json.dumps(information, separators=(",", ":"))},
+        )
         size = len(header) + self._count * 8 + sum(array.nbytes for array in arrays.values())
         with atomic_write(self.path, size_bytes=size) as temporary, temporary.open("wb") as file:
             file.write(header)
@@ -201,28 +208,6 @@ class RecordingWriter:
             shutil.copyfileobj(self._blob, file, 1 << 20)
             for array in arrays.values():
                 file.write(array.tobytes())
-
-
-# Source: https://huggingface.co/docs/safetensors/metadata_parsing
-DTYPES: Mapping[str, str] = {
-    "bool": "BOOL",
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-}
-
-
-def _header(count: int, arrays: Mapping[str, npt.NDArray[Any]], information: str) -> bytes:
-    entries: dict[str, Any] = {"__metadata__": {METADATA_KEY: information}}
-    entries[VALUES] = {"dtype": "F64", "shape": [count], "data_offsets": [0, count * 8]}
-    offset = count * 8
-    for name, array in arrays.items():
-        end = offset + array.nbytes
-        entries[name] = {"dtype": DTYPES[array.dtype.name], "shape": array.shape, "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
 
 
 @dataclass(frozen=True)

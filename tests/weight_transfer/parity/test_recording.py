@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save_file
 from weight_transfer import VerificationError, read_checkpoint
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import (
-    DTYPES,
     METADATA_KEY,
     VALUES,
     Entry,
@@ -29,6 +28,7 @@ from weight_transfer.parity.recording import (
 )
 from weight_transfer.parity.reference import check_same
 from weight_transfer.parity.sketch import COMPACT, LIVE, Detail
+from weight_transfer.safetensors_header import DTYPES
 
 GENERATOR = np.random.default_rng(0)
 PICTURES = GENERATOR.integers(0, 256, (2, 5, 7, 3)).astype(np.uint8)

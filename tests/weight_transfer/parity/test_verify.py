@@ -33,7 +33,7 @@ def narrow(depth: int) -> dict[str, Any]:
 NETWORKS = {
     "depth 18": {"in_shape": (64, 64, 3), **narrow(18)},
     "depth 34": {"in_shape": (64, 64, 3), **narrow(34)},
-    "depth 50": {"in_shape": (64, 64, 3), "depth": 50},
+    "depth 50": {"in_shape": (64, 64, 3), **narrow(50)},
     "depth 101": {"in_shape": (64, 64, 3), **narrow(101)},
     "depth 152": {"in_shape": (64, 64, 3), **narrow(152)},
     "kernel 5": {"in_shape": (64, 64, 3), "middle_kernel_size": 5, **SMALL},
