@@ -117,7 +117,7 @@ def test_commands_of_the_readme_run(demo):
 
 @pytest.mark.slow
 def test_python_of_the_readme_runs(demo):
-    code = blocks("python")[0] + "\nprint(model.stages.stage2.a.residual.res2a_branch2a)"
+    code = "\n".join(blocks("python")) + "\nprint(model.stages.stage2.a.residual.res2a_branch2a)"
     done = subprocess.run([sys.executable, "-c", code], cwd=demo[0], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     expected = re.search(r"# (Conv2d.*)", code)
