@@ -18,6 +18,7 @@ import tensorflow as tf
 from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
 from resnet_keras.reference import Reference
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
+from weight_transfer.layer_graph import FINAL_ACTIVATIONS
 from weight_transfer.layer_types.operations import FLOATS
 
 Note = Callable[[str, Any, Any], None]  # a value's name, it, and it after an activation that was taken off
@@ -132,7 +133,7 @@ def _last_activation(layer: KerasLayer) -> str | None:
     if layer.class_name in ("Softmax", "Sigmoid"):
         return layer.class_name.lower()
     activation = layer.config.get("activation")
-    return activation if activation in LAST_ACTIVATIONS else None
+    return activation if activation in FINAL_ACTIVATIONS else None
 
 
 def _logits(graph: KerasGraph, last_activations: Sequence[str | None]) -> tuple[list[str], Collection[str]]:
@@ -150,7 +151,6 @@ def _logits(graph: KerasGraph, last_activations: Sequence[str | None]) -> tuple[
     return logits, stripped
 
 
-LAST_ACTIVATIONS = ("softmax", "sigmoid")
 WITHOUT_WEIGHTS = ("Activation", "Softmax", "Sigmoid")  # layers that are nothing but an activation
 
 

@@ -6,8 +6,6 @@ process of its own. It prints JSON lines: progress, then one result.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,10 +35,10 @@ from weight_transfer.network import Network, backbone_of, graph_of, network_from
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case, load_cases, loaded
 from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
-from weight_transfer.parity.recording import OUTPUT, Origin, RecordingWriter, output_names
+from weight_transfer.parity.processes import serve, steps
+from weight_transfer.parity.recording import OUTPUT, TOP, Origin, RecordingWriter, output_names
 from weight_transfer.parity.sketch import DETAILS
 
-TOP = 5  # classes of a picture
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
 STATISTICS = ("moving_mean", "moving_variance")
 
@@ -70,7 +68,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
                 f"{case.name}: {len(case.arrays)} arrays. Expected {len(graph.inputs)}, one for each input of the "
                 f"model: {', '.join(graph.inputs)}"
             )
-    steps = _steps(sum(2 if case.check == "inference" else 1 for case in shown))
+    progress = steps(sum(2 if case.check == "inference" else 1 for case in shown))
     skipped: dict[str, str] = {}
     output = Path(request["output"])
     with RecordingWriter(output, DETAILS[request["detail"]], output.parent) as writer:
@@ -80,7 +78,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
             inputs = [_network_input(array, case.raw, preprocessing) for array in pixels]
             if case.check == "inference":
                 writer.add_case(case)
-                _record_inference(subject, writer, case, inputs, steps)
+                _record_inference(subject, writer, case, inputs, progress)
                 continue
             try:
                 tensors = list(_training(subject, inputs))
@@ -93,7 +91,7 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
             for check, name, array, peak in tensors:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
-            next(steps)
+            next(progress)
         writer.origin = Origin(
             source=Path(request["checkpoint"]).name,
             sha256=request["sha256"],
@@ -189,14 +187,14 @@ def _built(
 
 
 def _record_inference(
-    subject: _Subject, writer: RecordingWriter, case: Case, inputs: list[np.ndarray], steps: Iterator[None]
+    subject: _Subject, writer: RecordingWriter, case: Case, inputs: list[np.ndarray], progress: Iterator[None]
 ) -> None:
     _, output = subject.run("float64", inputs, lambda tap, value: writer.add(case.name, "inference", tap, value))
     if case.raw and output.ndim == 2 and output.shape[1] > 1:
         writer.tops[case.name] = [_top(row) for row in output]
-    next(steps)
+    next(progress)
     subject.run("float32", inputs, lambda tap, value: writer.measure_noise(case.name, "inference", tap, value))
-    next(steps)
+    next(progress)
 
 
 def _top(scores: np.ndarray) -> list[tuple[int, float]]:
@@ -333,20 +331,5 @@ def _network_input(images: np.ndarray, raw: bool, preprocessing: str) -> np.ndar
     return keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode=preprocessing)
 
 
-def _steps(total: int) -> Iterator[None]:
-    """Prints progress each time it is asked for the next step."""
-    for step in range(1, total + 1):
-        print(json.dumps({"progress": step / total}), flush=True)
-        yield
-    while True:
-        yield
-
-
-def main() -> None:
-    """Reads a request, records, prints the result."""
-    request = json.loads(Path(sys.argv[1]).read_text())
-    print(json.dumps({"result": record(request)}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(record)

@@ -9,9 +9,7 @@ Run as ``python -m resnet_keras.seeded REQUEST.json`` by ``weight-transfer demo`
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -21,6 +19,7 @@ from safetensors.numpy import load_file
 from resnet_keras.resnet import create_resnet
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.model_config import model_graph
+from weight_transfer.parity.processes import serve, tell_progress
 
 
 def seed_weights(model: keras.Model, images: np.ndarray | None = None, seed: int = 0) -> keras.Model:
@@ -105,16 +104,22 @@ def _flat(model: keras.Model) -> list[Any]:
     return found
 
 
-def main() -> None:
-    """Reads a request (``depth``, ``seed``, ``images``, ``output``), makes the checkpoint, prints the result."""
-    request = json.loads(Path(sys.argv[1]).read_text())
+def make(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes a checkpoint.
+
+    Args:
+        request: ``depth``, ``seed``, ``images`` (a safetensors file), ``output``.
+
+    Returns:
+        ``keras``: the version that wrote it.
+    """
     model = create_resnet(depth=request["depth"])
-    print(json.dumps({"progress": 0.3}), flush=True)
+    tell_progress(0.3)
     seed_weights(model, load_file(request["images"])["images"], request["seed"])
-    print(json.dumps({"progress": 0.9}), flush=True)
+    tell_progress(0.9)
     model.save(request["output"])
-    print(json.dumps({"result": {"keras": keras.__version__}}), flush=True)
+    return {"keras": keras.__version__}
 
 
 if __name__ == "__main__":
-    main()
+    serve(make)

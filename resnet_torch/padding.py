@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -47,3 +49,8 @@ def same_padding(size: int, kernel_size: int, strides: int) -> tuple[int, int]:
     # (ceil(size / strides) - 1) * strides + kernel_size - size, in a form that torch.export can bound.
     total = max(kernel_size - strides + -size % strides, 0)
     return total // 2, total - total // 2
+
+
+def pad_axes(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
+    """Pads each spatial axis of (N, C, ...) before and behind; `torch.nn.functional.pad` begins at the last axis."""
+    return F.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)

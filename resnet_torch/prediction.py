@@ -6,12 +6,9 @@ The command line loads no torch: this is a process of its own. It prints JSON li
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ from weight_transfer.architecture import Preprocessing
 from weight_transfer.errors import TransferError
 from weight_transfer.images import ImageLoading, load_image
 from weight_transfer.network import preprocessing_of
+from weight_transfer.parity.processes import serve, tell_progress
 from weight_transfer.picture_classifier import picture_classifier
 from weight_transfer.preprocessing import preprocess
 
@@ -148,7 +146,7 @@ def predict(request: Mapping[str, Any]) -> dict[str, Any]:
     arguments = {key: request[key] for key in ("size", "preprocessing", "top")}
     for prediction in predict_images(model, request["images"], loading=request["image_loading"], **arguments):
         predictions.append(asdict(prediction))
-        print(json.dumps({"progress": len(predictions) / len(request["images"])}), flush=True)
+        tell_progress(len(predictions) / len(request["images"]))
     return {"predictions": predictions, "names": imagenet_names() if request["imagenet"] else None}
 
 
@@ -157,17 +155,14 @@ def _is_available(device: str) -> bool:
     return device not in backends or backends[device]()
 
 
-def main() -> None:
-    """Reads a request, predicts, prints the result, or ``error`` in words."""
-    request = json.loads(Path(sys.argv[1]).read_text())
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `predict` does, or ``error`` in words."""
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in a verification
-    result: dict[str, Any]
     try:
-        result = predict(request)
+        return predict(request)
     except TransferError as error:
-        result = {"error": str(error)}
-    print(json.dumps({"progress": 1.0, "result": result}), flush=True)
+        return {"error": str(error)}
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -17,7 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from resnet_torch.comparison.comparing import learn_as_in_float64, rows_of, subject_for_comparison
+from resnet_torch.comparison.comparing import (
+    Collected,
+    collecting,
+    learn_as_in_float64,
+    rows_of,
+    subject_for_comparison,
+)
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_as_it_is, compare_training, precision
 from resnet_torch.comparison.subject import Subject, subject_of_module
@@ -27,11 +33,10 @@ from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError, nearest
 from weight_transfer.parity.causes import CAUSES
-from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case, save_cases
 from weight_transfer.parity.processes import run_side
 from weight_transfer.parity.recording import Recording, read_recording
-from weight_transfer.parity.report import Check, Explanation, Row
+from weight_transfer.parity.report import Explanation, Row
 from weight_transfer.parity.sketch import LIVE
 
 Arrays = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
@@ -179,13 +184,10 @@ def _only_what_both_name(subject: Subject, recording: Recording) -> tuple[Record
 
 
 def _compare(subjects: Mapping[str, Subject], recording: Recording) -> tuple[Row, ...]:
-    collected: dict[tuple[str, str, str, str], TapError] = {}
+    collected: Collected = {}
     for name, subject in subjects.items():
         for case in recording.cases:
-
-            def found(check: Check, layer: str, error: TapError, name: str = name, case: Case = case) -> None:
-                collected[name, check, layer, case.name] = error
-
+            found = collecting(collected, name, case)
             with precision(name):
                 if case.check == "inference":
                     compare_as_it_is(subject, recording, case, found)

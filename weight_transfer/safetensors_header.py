@@ -17,6 +17,7 @@ DTYPES: Mapping[str, str] = {
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }
 ALIGNMENT = 8
+LENGTH_SIZE = 8  # bytes of the number that the file begins with: the length of the header behind it
 
 
 def safetensors_header(
@@ -36,4 +37,4 @@ def safetensors_header(
         offset = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
+    return len(text).to_bytes(LENGTH_SIZE, "little") + text

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,8 @@ from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.explaining import explain
-from resnet_torch.comparison.measuring import (
-    BATCH_NORMS,
-    DTYPES,
-    compare_inference,
-    compare_training,
-    precision,
-)
-from resnet_torch.comparison.subject import Subject, subject_of
+from resnet_torch.comparison.measuring import DTYPES, Found, compare_inference, compare_training, precision
+from resnet_torch.comparison.subject import BATCH_NORMS, Subject, subject_of
 from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import load_model
 from resnet_torch.resnet import ResNet
@@ -29,7 +22,8 @@ from weight_transfer.converted import read_converted
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case
-from weight_transfer.parity.recording import OUTPUT, Entry, Recording, read_recording
+from weight_transfer.parity.processes import steps
+from weight_transfer.parity.recording import OUTPUT, TOP, Entry, Recording, read_recording
 from weight_transfer.parity.report import Check, Row
 from weight_transfer.parity.tolerances import TOLERANCES
 
@@ -37,7 +31,6 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "cpu": ("float64", "float32"),
     "cuda": ("float64", "float32", "tf32", "bfloat16"),
 }
-TOP = 5  # classes of a picture
 
 Collected = dict[tuple[str, str, str, str], TapError]  # by precision, check, name, case
 
@@ -57,7 +50,7 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     recording = read_recording(Path(request["reference"]))
     devices = [device for device in request["devices"] if device != "cuda" or torch.cuda.is_available()]
     cases = [case for case in recording.cases if case.check == "inference" or request["training"]]
-    progress = _progress(sum(_runs(device, case) for device in devices for case in cases))
+    progress = steps(sum(_runs(device, case) for device in devices for case in cases))
     rows: list[Row] = []
     tops: dict[str, Any] = {}
     for device in devices:
@@ -119,13 +112,20 @@ def _runs(device: str, case: Case) -> int:
 def _compare_case(
     subject: Subject, recording: Recording, case: Case, precision_name: str, collected: Collected
 ) -> list[torch.Tensor]:
-    def found(check: Check, name: str, error: TapError) -> None:
-        collected[precision_name, check, name, case.name] = error
-
+    found = collecting(collected, precision_name, case)
     if case.check == "training":
         compare_training(subject, recording, case, found)
         return []
     return compare_inference(subject, recording, case, found)
+
+
+def collecting(collected: Collected, precision_name: str, case: Case) -> Found:
+    """Returns what puts each error of one run among those collected."""
+
+    def found(check: Check, name: str, error: TapError) -> None:
+        collected[precision_name, check, name, case.name] = error
+
+    return found
 
 
 def rows_of(
@@ -213,12 +213,3 @@ def tops_of(subject: Subject, logits: Sequence[torch.Tensor]) -> list[list[tuple
 
 def _devices(devices: Sequence[str]) -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name()} if "cuda" in devices else {}
-
-
-def _progress(total: int) -> Iterator[None]:
-    """Prints progress each time it is asked for the next step."""
-    for step in range(1, total + 1):
-        print(json.dumps({"progress": step / total}), flush=True)
-        yield
-    while True:
-        yield

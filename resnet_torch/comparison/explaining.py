@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 
 import numpy as np
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.comparison.hypotheses import HYPOTHESES, Divergence, Hypothesis, statistics_hypotheses
-from resnet_torch.comparison.measuring import BATCH_NORMS, network_inputs, training_mode
-from resnet_torch.comparison.subject import Stop, Subject, Tap
+from resnet_torch.comparison.measuring import network_inputs, restored, training_mode
+from resnet_torch.comparison.subject import BATCH_NORMS, Note, Stop, Subject, Tap
 from resnet_torch.inference import inference
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
-from weight_transfer.parity.report import Explanation, Row, Trial
+from weight_transfer.parity.report import Explanation, Row, Trial, layer_of
 from weight_transfer.parity.tolerances import TOLERANCES
 
 SHOWN_TRIALS = 12
@@ -117,9 +117,7 @@ def _try_layer(
 
 
 def _class_name(subject: Subject, failed: Row) -> str:
-    tap = subject.taps.get(
-        failed.name.rpartition("/")[0] if failed.check in ("gradient", "statistics") else failed.name
-    )
+    tap = subject.taps.get(layer_of(failed.check, failed.name))
     if tap is None or not tap.modules:
         return "no module"
     return type(subject.model.get_submodule(_main(subject, tap))).__name__
@@ -177,7 +175,7 @@ def _divergences(
     for case, entry in _cases(recording, row):
         given = network_inputs(subject, case)
         outputs: dict[str, Tensor] = {}
-        with _mode(subject.model, training=training, as_it_is=as_it_is), torch.no_grad():
+        with _mode(subject.model, training=training, as_it_is=as_it_is):
             fed = _run_until(subject, tap, row.name, given, outputs)
         if row.name not in outputs:
             continue
@@ -220,31 +218,28 @@ def _run_until(
     subject: Subject, tap: Tap, name: str, given: Sequence[Tensor], outputs: dict[str, Tensor]
 ) -> tuple[Tensor, ...]:
     """Runs up to a layer; keeps every tap's output, and returns what the layer's first module was fed."""
-    fed: list[tuple[Tensor, ...]] = []
-    handles = []
-    if tap.modules:
-        first = subject.model.get_submodule(tap.modules[0])
-        handles.append(first.register_forward_pre_hook(lambda _module, inputs: fed.append(_clones(inputs))))
 
     def note(layer: str, output: Tensor) -> None:
         outputs[layer] = output.detach().clone()
         if layer == name:
             raise Stop
 
-    try:
-        subject.run(given, note)
-    finally:
-        for handle in handles:
-            handle.remove()
+    fed = _fed(subject, tap.modules[0] if tap.modules else None, given, note)
     return fed[min(tap.call, len(fed) - 1)] if fed else ()
 
 
-def _all_fed(subject: Subject, module: nn.Module, given: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
-    """What a module was fed in one run of the whole, call by call: a shared layer has several."""
+def _fed(
+    subject: Subject, path: str | None, given: Sequence[Tensor], note: Note = lambda layer, output: None
+) -> list[tuple[Tensor, ...]]:
+    """What a module was fed in a run, call by call: a shared layer has several."""
     fed: list[tuple[Tensor, ...]] = []
+    if path is None:
+        subject.run(given, note)
+        return fed
+    module = subject.model.get_submodule(path)
     handle = module.register_forward_pre_hook(lambda _module, inputs: fed.append(_clones(inputs)))
     try:
-        subject.run(given, lambda layer, output: None)
+        subject.run(given, note)
     finally:
         handle.remove()
     return fed
@@ -255,22 +250,16 @@ def _clones(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 
 @contextmanager
-def _mode(model: nn.Module, *, training: bool, as_it_is: bool) -> Iterator[None]:
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with training_mode(model) if training else _as_it_is() if as_it_is else inference(model):
+def _mode(model: nn.Module, *, training: bool, as_it_is: bool = False) -> Iterator[None]:
+    """The mode that a check runs in, without gradients; the statistics are put back."""
+    mode = training_mode(model) if training else nullcontext() if as_it_is else inference(model)
+    with restored(model), mode, torch.no_grad():
         yield
-    for name, buffer in model.named_buffers():
-        buffer.data.copy_(buffers[name])
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 def _try_statistics(subject: Subject, recording: Recording, failed: Row, limit: float) -> list[Trial]:
     """Runs the one batch norm's step with other rules."""
-    layer = failed.name.rpartition("/")[0]
+    layer = layer_of(failed.check, failed.name)
     tap, row = subject.taps.get(layer), subject.rows.get(failed.name)
     if tap is None or row is None:
         return []
@@ -278,12 +267,12 @@ def _try_statistics(subject: Subject, recording: Recording, failed: Row, limit: 
     tried: list[Trial] = []
     for case, entry in _cases(recording, failed):
         expected = recording.expected(entry)
-        with _mode(subject.model, training=True, as_it_is=False), torch.no_grad():
-            norm = subject.model.get_submodule(path)
-            if not isinstance(norm, BATCH_NORMS):
-                return []
-            steps = _all_fed(subject, norm, network_inputs(subject, case))
-        with training_mode(subject.model), torch.no_grad():
+        norm = subject.model.get_submodule(path)
+        if not isinstance(norm, BATCH_NORMS):
+            return []
+        with _mode(subject.model, training=True):
+            steps = _fed(subject, path, network_inputs(subject, case))
+        with _mode(subject.model, training=True):
             for cause, text, change in statistics_hypotheses(norm):
                 changed = copy.deepcopy(norm)
                 change(changed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.comparison.subject import Subject
+from resnet_torch.comparison.subject import BATCH_NORMS, Subject
 from resnet_torch.inference import inference
 from weight_transfer.architecture import Preprocessing
 from weight_transfer.images import load_images
@@ -22,7 +22,6 @@ from weight_transfer.parity.report import Check
 from weight_transfer.preprocessing import preprocess
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 Found = Callable[[Check, str, TapError], None]
 
@@ -52,13 +51,13 @@ def compare_inference(subject: Subject, recording: Recording, case: Case, found:
     Returns:
         The outputs before their last activation.
     """
-    with _restored(subject.model), inference(subject.model):
+    with restored(subject.model), inference(subject.model):
         return _compare_outputs(subject, recording, case, "inference", found)
 
 
 def compare_as_it_is(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:
     """`compare_inference` in whatever mode the module is; its statistics are put back afterwards."""
-    with _restored(subject.model), torch.no_grad():
+    with restored(subject.model), torch.no_grad():
         return _compare_outputs(subject, recording, case, "inference", found)
 
 
@@ -68,7 +67,7 @@ def compare_training(subject: Subject, recording: Recording, case: Case, found: 
     Batch norms alone run in training mode, for what a dropout leaves out is chance.
     """
     model = subject.model
-    with _restored(model), training_mode(model):
+    with restored(model), training_mode(model):
         logits = _compare_outputs(subject, recording, case, "training", found)
         if not logits:
             return
@@ -133,7 +132,7 @@ def training_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
+def restored(model: nn.Module) -> Iterator[None]:
     """Puts all statistics back afterwards: a batch norm that should not may have moved them."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:

@@ -6,28 +6,26 @@ Run as ``python -m resnet_torch.comparison.sensitivity REQUEST.json`` by
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from resnet_torch.comparison.comparing import limits_of, rows_of, subject_for_comparison, tops_of
+from resnet_torch.comparison.comparing import Collected, collecting, limits_of, rows_of, subject_for_comparison, tops_of
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import compare_inference, compare_training
 from resnet_torch.comparison.mistakes import MISTAKES, Mistake, Site, chosen_sites, planted
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model
-from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case
+from weight_transfer.parity.processes import serve, tell_progress
 from weight_transfer.parity.recording import Recording, read_recording
-from weight_transfer.parity.report import Check, Explanation, Planted, Row
+from weight_transfer.parity.report import Planted, Row, layer_of
 
 
-def sensitivity(subject: Subject, recording: Recording, kinds: Sequence[str] = tuple(MISTAKES)) -> Iterator[Planted]:
+def sensitivity(subject: Subject, recording: Recording, kinds: Iterable[str] = tuple(MISTAKES)) -> Iterator[Planted]:
     """Plants kind after kind and says what was seen.
 
     Args:
@@ -70,41 +68,34 @@ def _plant_all(
         by_float32 += any(row.errors["float64"] > limits_of("inference", row.noise)["float32"] for row in inference)
         explanation = explain(broken, recording, failed, rows, right)
         named += explanation.found is not None and (
-            explanation.found.cause == mistake.cause and _layer(explanation) == site.layer
+            explanation.found.cause == mistake.cause and layer_of(explanation.check, explanation.layer) == site.layer
         )
     layers = tuple(site.layer for site in sites)
     return Planted(kind, mistake.title, layers, seen, named, smallest, gate, by_float32, by_top_1)
 
 
-def _layer(explanation: Explanation) -> str:
-    of_array = explanation.check in ("gradient", "statistics")
-    return explanation.layer.rpartition("/")[0] if of_array else explanation.layer
-
-
 def _rows(broken: Subject, recording: Recording) -> tuple[list[Row], bool]:
     """Compares case by case, the smallest first, until one shows the mistake; and whether a picture's class changed."""
-    collected: dict[tuple[str, str, str, str], TapError] = {}
+    collected: Collected = {}
     cases = sorted(
         recording.cases, key=lambda case: (case.check == "training", case.loading is not None, case.arrays[0].size)
     )
-    changed_class, failed = False, False
+    changed_class = False
+    rows: list[Row] = []
     used: list[Case] = []
     for case in cases:
         smallest_pictures = case.raw and case.check == "inference" and not any(one.raw for one in used)
-        if failed and not smallest_pictures:
+        if any(not row.passed for row in rows) and not smallest_pictures:
             continue
         used.append(case)
-
-        def found(check: Check, name: str, error: TapError, case: Case = case) -> None:
-            collected["float64", check, name, case.name] = error
-
+        found = collecting(collected, "float64", case)
         if case.check == "training":
             compare_training(broken, recording, case, found)
         else:
             logits = compare_inference(broken, recording, case, found)
             changed_class |= _changes_class(broken, recording, case, logits)
-        failed = any(not row.passed for row in rows_of(recording, "cpu", used, collected, precisions=("float64",)))
-    return rows_of(recording, "cpu", used, collected, precisions=("float64",)), changed_class
+        rows = rows_of(recording, "cpu", used, collected, precisions=("float64",))
+    return rows, changed_class
 
 
 def _changes_class(broken: Subject, recording: Recording, case: Case, logits: Sequence[torch.Tensor]) -> bool:
@@ -128,12 +119,15 @@ def plant_all(request: Mapping[str, Any]) -> dict[str, Any]:
     recording = read_recording(Path(request["reference"]))
     subject = subject_for_comparison(load_model(request["converted"]), recording, "cpu", "float64")
     kinds = request["kinds"] or tuple(MISTAKES)
-    found = []
+    return {"planted": [asdict(planted) for planted in sensitivity(subject, recording, _told(kinds))]}
+
+
+def _told(kinds: Sequence[str]) -> Iterator[str]:
+    """Yields the kinds, and tells when each is done."""
     for number, kind in enumerate(kinds, start=1):
-        found += [asdict(planted) for planted in sensitivity(subject, recording, (kind,))]
-        print(json.dumps({"progress": number / len(kinds)}), flush=True)
-    return {"planted": found}
+        yield kind
+        tell_progress(number / len(kinds))
 
 
 if __name__ == "__main__":
-    print(json.dumps({"result": plant_all(json.loads(Path(sys.argv[1]).read_text()))}), flush=True)
+    serve(plant_all)

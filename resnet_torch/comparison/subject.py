@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
+from resnet_torch.layers.activations import activation_module
+from resnet_torch.layers.convolutions import CONVS
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from weight_transfer.conversion.mapping import HEAD, TORCH_NAMES, Row, mapping
 from weight_transfer.errors import VerificationError, nearest
@@ -24,10 +26,8 @@ from weight_transfer.parity.recording import OUTPUT, Origin
 
 Note = Callable[[str, Tensor], None]
 
-FINISHING: Mapping[str | None, Callable[[], nn.Module]] = {
-    "softmax": lambda: nn.Softmax(dim=1),
-    "sigmoid": nn.Sigmoid,
-}
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+CONVOLUTIONS = tuple(CONVS.values())
 BATCH_NORM_ROLES = {role: TORCH_NAMES[role] for role in ROLES["BatchNormalization"]}
 
 
@@ -250,30 +250,27 @@ def subject_of_module(
 
 def _ended(model: nn.Module, tap: Tap, name: str, activation: str | None) -> Tap:
     """A last layer with its activation behind it, which the module leaves out: for explanations."""
-    if not tap.modules or activation not in FINISHING:
+    if not tap.modules or activation is None:
         return tap
     if isinstance(model, nn.Sequential):  # which would run it
         return Tap(())
     path = f"{name.replace('.', '_')}_finishing"
-    model.add_module(path, FINISHING[activation]())
+    arguments = {"axis": 1} if activation == "softmax" else {}
+    model.add_module(path, activation_module({"name": activation, **arguments}))
     return Tap((*tap.modules, path), tap.call)
 
 
 def _rows_of(layer: str, path: str, modules: Mapping[str, nn.Module]) -> Iterator[Row]:
     """The arrays of PyTorch's own layers, in Keras's layout."""
     module = modules[path]
-    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-        axes = (*range(2, module.weight.ndim), 1, 0)  # of the weight, in Keras's order
-        shape = tuple(module.weight.shape[axis] for axis in axes)
-        yield Row(f"{layer}/kernel", f"{path}.weight", Weight(shape, "weight", _inverse(axes)))
+    if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
+        size = range(module.weight.ndim - 2)
+        shape = tuple(module.weight.shape[axis] for axis in (*(2 + axis for axis in size), 1, 0))  # Keras's
+        yield Row(f"{layer}/kernel", f"{path}.weight", Weight(shape, "weight", (len(size) + 1, len(size), *size)))
         if module.bias is not None:
             yield Row(f"{layer}/bias", f"{path}.bias", Weight(tuple(module.bias.shape), "bias"))
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    if isinstance(module, BATCH_NORMS):
         for role, name in BATCH_NORM_ROLES.items():
             tensor = getattr(module, name)
             if tensor is not None:
                 yield Row(f"{layer}/{role}", f"{path}.{name}", Weight(tuple(tensor.shape), name))
-
-
-def _inverse(axes: Sequence[int]) -> tuple[int, ...]:
-    return tuple(axes.index(axis) for axis in range(len(axes)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.padding import same_padding
+from resnet_torch.padding import pad_axes, same_padding
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -29,7 +29,7 @@ def same_pad(x: Tensor, window: Sequence[int], strides: Sequence[int]) -> Tensor
         (N, C, ...), from which the window takes ceil(size / strides) steps.
     """
     per_axis = [same_padding(*sizes) for sizes in zip(x.shape[2:], window, strides, strict=True)]
-    return F.pad(x, [amount for pair in reversed(per_axis) for amount in pair])  # F.pad begins at the last axis
+    return pad_axes(x, per_axis)
 
 
 class _Same:

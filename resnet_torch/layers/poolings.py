@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.padding import same_padding
+from resnet_torch.padding import pad_axes, same_padding
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 MODULES = {
@@ -48,18 +48,19 @@ class SamePool(nn.Module):
 @torch.fx.wrap  # one node of a traced graph: what happens inside depends on the size
 def same_pool(x: Tensor, kind: str, pool_size: list[int], strides: list[int]) -> Tensor:
     """Pools (N, C, *sizes) by TensorFlow's rule for 'same'."""
+    sizes = zip(x.shape[2:], pool_size, strides, strict=True)
+    return padded_pool(x, kind, pool_size, strides, [same_padding(*one) for one in sizes])
+
+
+def padded_pool(
+    x: Tensor, kind: str, pool_size: list[int], strides: list[int], pads: Sequence[tuple[int, int]]
+) -> Tensor:
+    """Pools (N, C, *sizes) padded before and behind each axis, by what is no one's maximum and in no average."""
     pool = FUNCTIONS[kind][len(pool_size) - 1]
     if kind == "Max":
-        return pool(_padded(x, pool_size, strides, float("-inf")), pool_size, strides)
-    share_of_real = pool(_padded(torch.ones_like(x[:1, :1]), pool_size, strides, 0.0), pool_size, strides)
-    return pool(_padded(x, pool_size, strides, 0.0), pool_size, strides) / share_of_real
-
-
-def _padded(x: Tensor, pool_size: list[int], strides: list[int], value: float) -> Tensor:
-    pads: list[int] = []
-    for size, window, stride in zip(x.shape[2:], pool_size, strides, strict=True):
-        pads = [*same_padding(size, window, stride), *pads]  # F.pad takes the last axis first
-    return F.pad(x, pads, value=value)
+        return pool(pad_axes(x, pads, float("-inf")), pool_size, strides)
+    share_of_real = pool(pad_axes(torch.ones_like(x[:1, :1]), pads), pool_size, strides)
+    return pool(pad_axes(x, pads), pool_size, strides) / share_of_real
 
 
 class GlobalPool(nn.Module):

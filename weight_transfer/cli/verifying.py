@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import rich_click as click
 from rich.markup import escape
@@ -19,7 +19,8 @@ from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, TransferError, VerificationError
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.certificate import check_certificate, write_certificate
-from weight_transfer.parity.report import Check, Row, Verification
+from weight_transfer.parity.groups import devices, groups, precisions
+from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.verify import Device, verify
 
 DIFFERS = 1
@@ -168,42 +169,32 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
 def _summary(found: Verification) -> Table:
     """One row per check and device: how many tensors agree, how far off the worst is and where."""
     table = _headed("check", "agree", "float64", "at", "float32", "Keras's", "")
-    for check in get_args(Check):
-        for device in dict.fromkeys(row.device for row in found.of(check)):
-            rows = [row for row in found.of(check) if row.device == device]
-            passed = sum(row.passed for row in rows)
-            noises = [row.noise for row in rows if row.noise is not None]
-            table.add_row(
-                check + (f" ({device})" if device != "cpu" else ""),
-                str(passed) if passed == len(rows) else f"{passed} of {len(rows)}",
-                *_worst(rows, "float64"),
-                _worst(rows, "float32")[0],
-                f"{max(noises):.1e}" if noises else "",
-                "[green]equal[/]" if passed == len(rows) else "[red]DIFFERS[/]",
-            )
+    for group in groups(found):
+        noises = [row.noise for _, row in group.rows if row.noise is not None]
+        worst = group.worst("float64"), group.worst("float32")
+        table.add_row(
+            group.check + (f" ({group.device})" if group.device != "cpu" else ""),
+            str(group.num_equal) if group.num_equal == len(group.rows) else f"{group.num_equal} of {len(group.rows)}",
+            "" if worst[0] is None else f"{worst[0].errors['float64']:.1e}",
+            "" if worst[0] is None else f"[dim]{escape(worst[0].name)}[/]",
+            "" if worst[1] is None else f"{worst[1].errors['float32']:.1e}",
+            f"{max(noises):.1e}" if noises else "",
+            "[green]equal[/]" if group.num_equal == len(group.rows) else "[red]DIFFERS[/]",
+        )
     return table
 
 
-def _worst(rows: Sequence[Row], precision: str) -> tuple[str, str]:
-    """The largest error in a precision, and where."""
-    compared = [row for row in rows if precision in row.errors]
-    if not compared:
-        return "", ""
-    worst = max(compared, key=lambda row: row.errors[precision])
-    return f"{worst.errors[precision]:.1e}", f"[dim]{escape(worst.name)}[/]"
-
-
 def _table(rows: Sequence[Row]) -> Table:
-    precisions = list(dict.fromkeys(precision for row in rows for precision in row.errors))
-    table = _headed("check", "layer", "shape", "peak", *precisions, "Keras's", "")
-    devices = {row.device for row in rows}
+    run = precisions(rows)
+    table = _headed("check", "layer", "shape", "peak", *run, "Keras's", "")
+    several = len(devices(rows)) > 1
     for row in rows:
         table.add_row(
             row.check,
-            escape(row.name) + (f" ({row.device})" if len(devices) > 1 else ""),
+            escape(row.name) + (f" ({row.device})" if several else ""),
             " x ".join(map(str, row.shape[1:] or row.shape)),
             f"{row.peak:.3g}",
-            *(_number(row, precision) for precision in precisions),
+            *(_number(row, precision) for precision in run),
             "" if row.noise is None else f"{row.noise:.1e}",
             "[green]equal[/]" if row.passed else "[red]DIFFERS[/]",
         )

@@ -130,9 +130,8 @@ def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLo
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Exception as error:  # of a decoder, whose errors are of many classes
-        raise ImageError(
-            f"{path}: not a readable image ({type(error).__name__}: {error}). Expected a whole JPEG, PNG or the like."
-        ) from error
+        why = f"{type(error).__name__}: {error}".partition(" <_io.")[0]  # Pillow adds where the bytes lie in memory
+        raise ImageError(f"{path}: not a readable image ({why}). Expected a whole JPEG, PNG or the like.") from error
 
 
 def check_loading(loading: ImageLoading, channels: int = 3) -> None:

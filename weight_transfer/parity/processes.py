@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +84,26 @@ def _last_words(stderr: str, returncode: int) -> str:
     if returncode < 0:
         lines.append(f"killed by signal {-returncode}")
     return "\n  ".join(lines[-1:] if lines and "Error" in lines[-1] else lines[-LAST_LINES:])
+
+
+# The other end: what such a process prints
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Reads the request that `run_side` passed, and prints what ``answer`` makes of it."""
+    request = json.loads(Path(sys.argv[1]).read_text())
+    print(json.dumps({"result": answer(request)}), flush=True)
+
+
+def tell_progress(share: float) -> None:
+    """Prints the share that is done, 0 to 1."""
+    print(json.dumps({"progress": share}), flush=True)
+
+
+def steps(total: int) -> Iterator[None]:
+    """Tells the progress each time it is asked for the next of so many steps."""
+    for step in range(1, total + 1):
+        tell_progress(step / total)
+        yield
+    while True:
+        yield

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,13 +26,14 @@ from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.report import Check
-from weight_transfer.parity.sketch import DETAILS, Detail, Expected, Floats, sketch
-from weight_transfer.safetensors_header import safetensors_header
+from weight_transfer.parity.sketch import DETAILS, Detail, Expected, sketch
+from weight_transfer.safetensors_header import LENGTH_SIZE, safetensors_header
 
 METADATA_KEY = "weight_transfer_recording"
 FORMAT = 1
 Tops = list[list[tuple[int, float]]]  # of each picture: class and value, the largest first
 VALUES = "values"
+TOP = 5  # classes of a picture
 OUTPUT = "output"  # what the model returns, where the last layer shows its logits
 
 
@@ -239,11 +241,15 @@ class Recording:
 
     def expected(self, entry: Entry) -> Expected:
         """Reads what is kept of a tensor."""
-        start = self.starts[entry.case, entry.check, entry.name]
-        count = self.detail.kept(entry.shape)
-        with safe_open(self.path, framework="np") as file:
-            kept: Floats = file.get_slice(VALUES)[start : start + count]
+        start = self._first_value + 8 * self.starts[entry.case, entry.check, entry.name]
+        kept = np.fromfile(self.path, "<f8", self.detail.kept(entry.shape), offset=start)
         return Expected(entry.key, entry.shape, entry.peak, kept, self.detail)
+
+    @cached_property
+    def _first_value(self) -> int:
+        """Where ``values``, which come first, begin in the file: its header, long as it is, is read but once."""
+        with self.path.open("rb") as file:
+            return LENGTH_SIZE + int.from_bytes(file.read(LENGTH_SIZE), "little")
 
 
 def read_recording(path: Path) -> Recording:

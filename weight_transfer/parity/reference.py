@@ -14,7 +14,6 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
-from weight_transfer.images import ImageLoading
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.model_config import model_graph
 from weight_transfer.network import network_to_dict
@@ -61,7 +60,7 @@ def record(
             detail,
             num_photographs,
             training=True,
-            loading=(hints or Hints()).image_loading or "keras",
+            hints=hints,
             on_progress=lambda share: on_progress("Keras", share),
         )
     return read_recording(Path(output))
@@ -74,7 +73,7 @@ def record_checkpoint(
     detail: Detail,
     num_photographs: int,
     training: bool,
-    loading: ImageLoading,
+    hints: Hints | None,
     on_progress: Callable[[float], None],
 ) -> None:
     """Runs Keras on an open checkpoint and writes the recording; arguments as for `record`.
@@ -86,10 +85,11 @@ def record_checkpoint(
         detail: How much of each tensor to keep.
         num_photographs: Further photographs at the network's size, in one batch.
         training: Whether to record a training step too.
-        loading: How image files are loaded.
+        hints: What the checkpoint may not show, such as how image files are loaded.
         on_progress: Called with the share that is done.
     """
     _check_runnable(checkpoint, identified)
+    loading = (hints or Hints()).image_loading or "keras"
     shown = cases(identified.network, any_size=_any_size(identified), num_photographs=num_photographs, loading=loading)
     shown = [case for case in shown if training or case.check == "inference"]
     with tempfile.TemporaryDirectory() as folder:

@@ -43,6 +43,11 @@ class Row:
         return self.peak > 0 and all(self.errors[precision] <= limit for precision, limit in self.limits.items())
 
 
+def layer_of(check: Check, name: str) -> str:
+    """Returns the Keras layer of a row's name: a gradient's and a statistic's is ``layer/role``."""
+    return name.rpartition("/")[0] if check in ("gradient", "statistics") else name
+
+
 @dataclass(frozen=True)
 class Trial:
     """One hypothesis about the first divergence, tried on that layer alone.

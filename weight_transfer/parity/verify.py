@@ -83,7 +83,7 @@ def verify(
                 LIVE,
                 num_photographs,
                 training,
-                (hints or Hints()).image_loading or "keras",
+                hints,
                 lambda share: on_progress("Keras", share * REFERENCE_SHARE),
             )
         recording = read_recording(Path(reference))

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from weight_transfer.parity.groups import Group, precisions
 from weight_transfer.parity.report import Check, Row, Verification
 from weight_transfer.report.formatting import limit, number, shape, visible
-from weight_transfer.report.summary import OWN_FLOAT32, Group, caption, precisions
+from weight_transfer.report.summary import OWN_FLOAT32, caption
 from weight_transfer.report.svg import Target, inline
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import Any
 
 from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.errors import VerificationError
+from weight_transfer.parity import groups
 from weight_transfer.parity.report import Verification
 from weight_transfer.report import formatting, summary
 from weight_transfer.version import __version__
@@ -78,22 +79,22 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
         autoescape=True, undefined=StrictUndefined, finalize=shown, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update({name: getattr(formatting, name) for name in FILTERS}, prose=prose, breakable=breakable)
-    groups = summary.groups(found)
+    together = groups.groups(found)
     script = _own("table.js")
     return environment.from_string(_own("template.html.jinja")).render(
         found=found,
         verdict="EQUAL" if found.passed else "DIFFERS",
         sentence=summary.sentence(found),
-        groups=groups,
-        devices=summary.devices(found.rows),
-        precisions=summary.precisions(found.rows),
-        gated=summary.gated(found.rows),
+        groups=together,
+        devices=groups.devices(found.rows),
+        precisions=groups.precisions(found.rows),
+        gated=groups.gated(found.rows),
         cause=summary.cause,
         advice="" if found.explanation is None else summary.advice(found.explanation),
         tried=summary.tried,
         incomparable=summary.INCOMPARABLE,
         installed=summary.installed(found.environment),
-        charts=[chart(group, found) for group in groups if len(group.rows) >= LEAST_DRAWN],
+        charts=[chart(group, found) for group in together if len(group.rows) >= LEAST_DRAWN],
         class_name=lambda number: _class_name(number, class_names),
         ranks=summary.ranks,
         same_classes=summary.same_classes,

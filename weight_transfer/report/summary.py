@@ -7,105 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weight_transfer.parity.causes import CAUSES
-from weight_transfer.parity.report import Check, Explanation, Planted, Prediction, Row, Verification
+from weight_transfer.parity.groups import CHECKS, Group, devices, gated, precisions, worst_of
+from weight_transfer.parity.report import Explanation, Planted, Prediction, Verification
 from weight_transfer.report.formatting import limit, number
 
-# Title, and what a row of the check is.
-CHECKS: Mapping[Check, tuple[str, str]] = {
-    "inference": ("Inference", "What each layer gives, in inference mode."),
-    "training": ("Training", "What each layer gives, in training mode."),
-    "loss": ("Loss", "Of one training step."),
-    "gradient": ("Gradients", "The loss's gradient for each parameter."),
-    "statistics": ("Statistics", "Each batch norm's moving mean and variance after one training step."),
-}
 OWN_FLOAT32 = "Keras\u2019s own float32"
 INCOMPARABLE = "another shape or no number"  # an infinite error
 LEAST_SCORE = 5e-5  # of a probability that four decimals show
-PRECISIONS = ("float64", "float32")  # these first, then whatever else was run
-
-
-@dataclass(frozen=True)
-class Group:
-    """The rows of one check on one device.
-
-    Attributes:
-        check: Which.
-        device: Which.
-        rows: In execution order, each with its place among all rows of the verification.
-    """
-
-    check: Check
-    device: str
-    rows: tuple[tuple[int, Row], ...]
-
-    @property
-    def title(self) -> str:
-        """Of the check, in words."""
-        return CHECKS[self.check][0]
-
-    @property
-    def text(self) -> str:
-        """What one row of it is."""
-        return CHECKS[self.check][1]
-
-    @property
-    def num_equal(self) -> int:
-        """Rows that agree."""
-        return sum(row.passed for _, row in self.rows)
-
-    @property
-    def first_divergence(self) -> int | None:
-        """Position in `rows` of the first that does not agree."""
-        return next((position for position, (_, row) in enumerate(self.rows) if not row.passed), None)
-
-    @property
-    def precisions(self) -> list[str]:
-        """Those that were measured in this check."""
-        return precisions([row for _, row in self.rows])
-
-    @property
-    def gated(self) -> list[str]:
-        """Those of them that have a limit."""
-        return gated([row for _, row in self.rows])
-
-    @property
-    def has_noise(self) -> bool:
-        """Whether the reference's own float32 is known."""
-        return any(row.noise is not None for _, row in self.rows)
-
-    def worst(self, precision: str) -> Row | None:
-        """The row with the largest error in a precision; None where nothing ran in it."""
-        return _worst_of([row for _, row in self.rows], precision)
-
-
-def _worst_of(rows: Sequence[Row], precision: str) -> Row | None:
-    """The largest error; not a number is worse than any."""
-    measured = [row for row in rows if precision in row.errors]
-    return max(measured, key=lambda row: (math.isnan(row.errors[precision]), row.errors[precision]), default=None)
-
-
-def groups(found: Verification) -> list[Group]:
-    """Returns the rows by check and device, in the order in which they appear."""
-    together: dict[tuple[Check, str], list[tuple[int, Row]]] = {}
-    for place, row in enumerate(found.rows):
-        together.setdefault((row.check, row.device), []).append((place, row))
-    return [Group(check, device, tuple(rows)) for (check, device), rows in together.items()]
-
-
-def devices(rows: Sequence[Row]) -> list[str]:
-    """Returns the devices, in the order in which they appear."""
-    return list(dict.fromkeys(row.device for row in rows))
-
-
-def precisions(rows: Sequence[Row]) -> list[str]:
-    """Returns the precisions that were run, float64 and float32 first."""
-    run = dict.fromkeys(precision for row in rows for precision in row.errors)
-    return [name for name in PRECISIONS if name in run] + [name for name in run if name not in PRECISIONS]
-
-
-def gated(rows: Sequence[Row]) -> list[str]:
-    """Returns the precisions in which some row has a limit."""
-    return [name for name in precisions(rows) if any(name in row.limits for row in rows)]
 
 
 def sentence(found: Verification) -> str:
@@ -138,7 +46,7 @@ def _worst(found: Verification) -> str:
     several = len(devices(rows)) > 1
     parts: list[str] = []
     for precision in gated(rows):
-        row = _worst_of(rows, precision)
+        row = worst_of(rows, precision)
         if row is None:
             continue
         place = f"{row.name}, {row.device}" if several else row.name

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, set_tensor
-from resnet_torch.comparison.measuring import BATCH_NORMS
+from resnet_torch.comparison.subject import BATCH_NORMS
 from weight_transfer.parity.sketch import positions
 
 # Of Keras, of its ResNets, of PyTorch, of the projects in `DIALECTS` and `FAMILIES`.

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run
 from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
 from resnet_torch.comparison.measuring import network_inputs
-from resnet_torch.layers.poolings import GlobalPool, SamePool
+from resnet_torch.layers.poolings import MODULES, GlobalPool, SamePool, padded_pool
+from resnet_torch.padding import pad_axes
 from weight_transfer.architecture import Preprocessing
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -50,7 +51,7 @@ ACTIVATION_MODULES = (
     nn.Softmax,
 )
 LAST = ("softmax", "sigmoid", "no activation")
-POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+POOLS = (*MODULES["Max"], *MODULES["Average"])
 GLOBAL_POOLS = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
@@ -112,31 +113,17 @@ def pool_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         own = leaf.kind if same else type(leaf).__name__
         held = None if same else tuple((padding, padding) for padding in _tuple(leaf.padding, rank))
         for pads in pads_that_fit(x.shape[2:], kernel, stride[0], 1, divergence.expected_size):
-            for kind, pooled in (("max", _max), ("average", _average)):
-                same_kind = ("Max" in own) == (kind == "max")
+            for kind, called in (("Max", "max"), ("Average", "average")):
+                same_kind = ("Max" in own) == (kind == "Max")
                 yield Hypothesis(
                     "padding" if same_kind and pads != held else "pooling",
-                    f"{kind} pooling, padding {' x '.join(map(str, pads))}",
-                    partial(pooled, x, kernel, stride, pads),
+                    f"{called} pooling, padding {' x '.join(map(str, pads))}",
+                    partial(padded_pool, x, kind, list(kernel), list(stride), pads),
                 )
 
 
 def _tuple(value: Any, rank: int) -> tuple[int, ...]:
     return (value,) * rank if isinstance(value, int) else tuple(value)
-
-
-def _max(x: Tensor, kernel: Any, stride: Any, pads: Any) -> Tensor:
-    padded = F.pad(x, [amount for pair in reversed(pads) for amount in pair], value=-float("inf"))
-    y: Tensor = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[x.ndim - 2](padded, kernel, stride)
-    return y
-
-
-def _average(x: Tensor, kernel: Any, stride: Any, pads: Any) -> Tensor:
-    """Keras's: the padding is not counted."""
-    flat = [amount for pair in reversed(pads) for amount in pair]
-    average = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
-    y: Tensor = average(F.pad(x, flat), kernel, stride) / average(F.pad(torch.ones_like(x), flat), kernel, stride)
-    return y
 
 
 def pad_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
@@ -152,9 +139,8 @@ def pad_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
     halves = [tuple((total // 2, total - total // 2) for total in totals)]  # TensorFlow's 'same'
     sides = [tuple((min(n, total), total - min(n, total)) for total in totals) for n in range(max(totals) + 1)]
     for pads in dict.fromkeys(halves + sides):
-        flat = [amount for pair in reversed(pads) for amount in pair]
         text = " x ".join(map(str, pads))
-        yield Hypothesis("padding", f"padding {text}", lambda flat=flat: F.pad(x, flat))
+        yield Hypothesis("padding", f"padding {text}", partial(pad_axes, x, pads))
 
 
 def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:

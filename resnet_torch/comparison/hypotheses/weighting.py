@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run, set_tensor
+from resnet_torch.comparison.subject import CONVOLUTIONS
 from resnet_torch.layers.shapes import Flatten
-from resnet_torch.padding import SamePad2d
+from resnet_torch.padding import SamePad2d, pad_axes
 from weight_transfer.parity.tolerances import TOLERANCES
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PADS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, SamePad2d)
 TELLING = 1e-6  # of the peak: by how much a channel must vary
 AGREES = TOLERANCES["inference"]["float64"].error
@@ -179,9 +179,8 @@ def _convolved(
     leaf: Any, x: Tensor, pads: Sequence[tuple[int, int]], stride: int, dilation: int, after: Sequence[nn.Module]
 ) -> Tensor:
     """A convolution by other settings, and what follows it in the layer."""
-    padded = F.pad(x, [amount for pair in reversed(pads) for amount in pair])
     convolve = FUNCTIONS[leaf.weight.ndim - 2]
-    y: Tensor = convolve(padded, leaf.weight, leaf.bias, stride, 0, dilation, leaf.groups)
+    y: Tensor = convolve(pad_axes(x, pads), leaf.weight, leaf.bias, stride, 0, dilation, leaf.groups)
     return run(after, (y,)) if after else y
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from resnet_torch.comparison.mistakes.sites import AVERAGE_POOLS, GLOBAL_AVERAGES, MAX_POOLS, Site, partner_of
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import GlobalPool, SamePool
+from resnet_torch.padding import pad_axes
 
 OTHER_POOLS: dict[type[nn.Module], Any] = {
     **dict(zip(MAX_POOLS, AVERAGE_POOLS, strict=True)),
@@ -173,7 +173,7 @@ class OneSided(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """As the convolution, in shape."""
-        y: Tensor = self.convolution(F.pad(x, [amount for total in reversed(self.total) for amount in (0, total)]))
+        y: Tensor = self.convolution(pad_axes(x, [(0, total) for total in self.total]))
         return y
 
 

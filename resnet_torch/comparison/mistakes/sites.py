@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from resnet_torch.blocks import ResidualBlock
-from resnet_torch.comparison.subject import Subject
+from resnet_torch.comparison.subject import CONVOLUTIONS, Subject
 from resnet_torch.imported import ImportedModel
 from resnet_torch.layers.merges import Merge
+from resnet_torch.layers.poolings import MODULES as POOLS
 from resnet_torch.layers.shapes import Flatten
 from resnet_torch.resnet import ACTIVATIONS
 from weight_transfer.network import graph_of
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
-AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+MAX_POOLS, AVERAGE_POOLS = POOLS["Max"], POOLS["Average"]
 GLOBAL_AVERAGES = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 
 

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
+from weight_transfer.parity.groups import groups
 from weight_transfer.report.charts import COLOURS, MOST_BANDS, chart
-from weight_transfer.report.summary import groups
 
 
 def texts(svg: str) -> list[str]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from weight_transfer.parity import groups
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import summary
 
 
 def test_the_groups_hold_every_row_in_its_place(passing):
-    groups = summary.groups(passing)
-    assert [group.title for group in groups] == ["Inference", "Training", "Gradients", "Statistics", "Loss"]
-    assert [place for group in groups for place, _ in group.rows] == list(range(len(passing.rows)))
+    together = groups.groups(passing)
+    assert [group.title for group in together] == ["Inference", "Training", "Gradients", "Statistics", "Loss"]
+    assert [place for group in together for place, _ in group.rows] == list(range(len(passing.rows)))
 
 
 def test_a_device_is_a_group_of_its_own(passing):
     on_cuda = [dataclasses.replace(row, device="cuda") for row in passing.of("inference")]
     both = dataclasses.replace(passing, rows=(*passing.of("inference"), *on_cuda))
-    assert [(group.check, group.device) for group in summary.groups(both)] == [
+    assert [(group.check, group.device) for group in groups.groups(both)] == [
         ("inference", "cpu"),
         ("inference", "cuda"),
     ]
@@ -72,21 +73,21 @@ def test_nothing_compared_has_a_sentence_too(passing):
 
 def test_not_a_number_is_the_worst_error(passing):
     row = dataclasses.replace(next(passing.of("inference")), errors={"float64": math.nan, "float32": 0.0})
-    group = summary.groups(dataclasses.replace(passing, rows=(*passing.of("inference"), row)))[0]
+    group = groups.groups(dataclasses.replace(passing, rows=(*passing.of("inference"), row)))[0]
     assert group.worst("float64") is row
     assert group.worst("bfloat16") is None
 
 
 def test_precisions_that_never_gate_come_last_and_say_so(passing):
     rows = tuple(dataclasses.replace(row, errors={"tf32": 1e-3, **row.errors}) for row in passing.of("inference"))
-    assert summary.precisions(rows) == ["float64", "float32", "tf32"]
-    assert summary.gated(rows) == ["float64", "float32"]
-    group = summary.groups(dataclasses.replace(passing, rows=rows))[0]
+    assert groups.precisions(rows) == ["float64", "float32", "tf32"]
+    assert groups.gated(rows) == ["float64", "float32"]
+    group = groups.groups(dataclasses.replace(passing, rows=rows))[0]
     assert "tf32 1.0e-03 at conv1, not gated" in summary.caption(group)
 
 
 def test_the_caption_says_what_the_chart_shows(failing):
-    group = summary.groups(failing)[0]
+    group = groups.groups(failing)[0]
     said = summary.caption(group)
     assert said.startswith("40 of 177 agree. Largest errors: float64 2.1e-02 at ")
     assert "gate 1e-12" in said

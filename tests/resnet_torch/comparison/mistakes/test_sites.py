@@ -12,8 +12,8 @@ from torch_recordings import lived_in
 
 from resnet_torch import BatchNorm2d, import_graph
 from resnet_torch.comparison.mistakes import sites
-from resnet_torch.comparison.mistakes.sites import CONVOLUTIONS, Site
-from resnet_torch.comparison.subject import Subject, subject_of
+from resnet_torch.comparison.mistakes.sites import Site
+from resnet_torch.comparison.subject import CONVOLUTIONS, Subject, subject_of
 
 NORM = {"epsilon": 1e-3, "momentum": 0.99, "axis": -1}
 
