@@ -16,6 +16,7 @@ from resnet_torch.resnet import (
     resnet101,
     resnet152,
 )
+from resnet_torch.saving import save_converted
 from resnet_torch.stages import stage
 from resnet_torch.stem import stem
 
@@ -39,6 +40,7 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "save_converted",
     "stage",
     "stem",
 ]

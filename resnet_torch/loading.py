@@ -12,11 +12,12 @@ import torch
 from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
+from resnet_torch.saving import with_origin
 from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.convert import to_torch
+from weight_transfer.conversion.convert import origin_of, to_torch
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.converted import is_converted, moving_variance_of, read_converted
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import HeadedResNet, Network
@@ -34,7 +35,7 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
 
     Returns:
         The module in the file's dtype: a `ResNet`, described by ``model.architecture``, or an
-        `ImportedModel`, described by ``model.network``.
+        `ImportedModel`, described by ``model.network``. `origin_of_module` says where it comes from.
 
     Raises:
         TransferError: The file is neither, or its weights do not fit its architecture.
@@ -45,17 +46,13 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     """
     if is_converted(path):
         converted = read_converted(path)
-        rule = moving_variance_of(converted.origin.keras_version)
-        return _module(Path(path), converted.network, converted.tensors(), rule)
+        model = _module(Path(path), converted.network, converted.tensors(), converted.moving_variance)
+        return with_origin(model, converted.origin)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         rule = moving_variance_of(checkpoint.keras_version)
-        return _module(Path(path), identified.network, to_torch(identified, Path(path)), rule)
-
-
-def moving_variance_of(keras_version: str | None) -> MovingVariance:
-    """Returns the rule by which this Keras moves its variances; Keras 3's where the version is not known."""
-    return "tf_keras" if (keras_version or "3").partition(".")[0] in ("0", "1", "2") else "keras3"
+        model = _module(Path(path), identified.network, to_torch(identified, Path(path)), rule)
+        return with_origin(model, origin_of(checkpoint))
 
 
 def _built(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +28,15 @@ from weight_transfer.safetensors_header import safetensors_header
 METADATA_KEY = "weight_transfer"
 
 
+MovingVariance = Literal["keras3", "tf_keras"]
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a converted file comes from.
 
     Attributes:
-        source: Name of the Keras file.
+        source: Name of the Keras file; empty for a network that was made in PyTorch.
         sha256: Of the Keras file.
         container: Which kind of Keras file it was.
         keras_version: What wrote it, as it says itself.
@@ -69,6 +72,7 @@ def write_converted(
     origin: Origin,
     on_written: Callable[[int], None] | None = None,
     image_loading: ImageLoading | None = None,
+    training: Training | None = None,
 ) -> None:
     """Writes a converted file atomically.
 
@@ -79,6 +83,7 @@ def write_converted(
         origin: For the metadata.
         on_written: Called with each tensor's size in bytes, for a progress bar.
         image_loading: For the metadata: how the network's images were loaded, where that is known.
+        training: For the metadata, where the tensors were trained in PyTorch.
 
     Raises:
         TransferError: The output cannot be written.
@@ -87,7 +92,7 @@ def write_converted(
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
     header = safetensors_header(
         ((tensor.name, tensor.dtype, tensor.shape) for tensor in ordered),
-        {METADATA_KEY: _metadata(network, origin, image_loading), "format": "pt"},
+        {METADATA_KEY: _metadata(network, origin, image_loading, training), "format": "pt"},
     )
     total = len(header) + sum(tensor.size_bytes for tensor in ordered)
     with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
@@ -98,11 +103,28 @@ def write_converted(
                 on_written(tensor.size_bytes)
 
 
-def _metadata(network: Network, origin: Origin, image_loading: ImageLoading | None) -> str:
+def _metadata(network: Network, origin: Origin, image_loading: ImageLoading | None, training: Training | None) -> str:
     values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
     if image_loading is not None:
         values["image_loading"] = image_loading
+    if training is not None:
+        values["training"] = training.__dict__
     return json.dumps(values, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a network that was trained in PyTorch knows and a Keras file would not have told.
+
+    Attributes:
+        moving_variance: The rule by which its batch norms move their variances; None where it has none.
+    """
+
+    moving_variance: MovingVariance | None
+
+    def __post_init__(self) -> None:
+        if self.moving_variance not in (None, *get_args(MovingVariance)):
+            raise ValueError(f"moving_variance {self.moving_variance!r}")
 
 
 @dataclass(frozen=True)
@@ -114,12 +136,20 @@ class Converted:
         network: What it holds.
         origin: Where it comes from.
         image_loading: How the network's images were loaded; None is not known.
+        training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
     """
 
     path: Path
     network: Network
     origin: Origin
     image_loading: ImageLoading | None = None
+    training: Training | None = None
+
+    @property
+    def moving_variance(self) -> MovingVariance:
+        """The rule by which the network's batch norms move their variances."""
+        known = None if self.training is None else self.training.moving_variance
+        return known or moving_variance_of(self.origin.keras_version)
 
     @property
     def sha256(self) -> str:
@@ -143,6 +173,11 @@ class Converted:
         """Reads all tensors, by state-dict key."""
         with safe_open(self.path, framework="np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def moving_variance_of(keras_version: str | None) -> MovingVariance:
+    """Returns the rule by which this Keras moves its variances; Keras 3's where the version is not known."""
+    return "tf_keras" if (keras_version or "3").partition(".")[0] in ("0", "1", "2") else "keras3"
 
 
 def is_converted(path: str | os.PathLike[str]) -> bool:
@@ -180,6 +215,7 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
         image_loading = values.get("image_loading")
         if image_loading not in (None, *WAYS):
             raise ValueError(f"image_loading {image_loading!r}")
+        training = Training(**values["training"]) if "training" in values else None
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    return Converted(path, network, origin, image_loading)
+    return Converted(path, network, origin, image_loading, training)

@@ -194,17 +194,24 @@ def _channels_first(shape: Shape, data_format: str) -> Shape:
 def _origin(converted: Converted) -> list[str]:
     origin = converted.origin
     back = "; `weight-transfer convert` takes it back to Keras" if graph_of(converted.network) is None else ""
+    version = plain_text(origin.keras_version or "of a version that the file does not tell")
+    file = [
+        f"| Keras file | `{plain_text(origin.source)}` ({plain_text(origin.container)}) |",
+        f"| its SHA-256 | `{plain_text(origin.sha256)}` |",
+        f"| written by Keras | {version} |",
+    ]
+    trained = ["| trained | in PyTorch |"] if converted.training is not None else []
+    compared = "compares it with the Keras file" if origin.source else "compares it with a Keras file"
     return [
         "## Where it comes from",
         "",
         "| | |",
         "|---|---|",
-        f"| Keras file | `{plain_text(origin.source)}` ({plain_text(origin.container)}) |",
-        f"| its SHA-256 | `{plain_text(origin.sha256)}` |",
-        f"| written by Keras | {plain_text(origin.keras_version or 'of a version that the file does not tell')} |",
+        *(file if origin.source else []),
+        *trained,
         f"| ported by | {made_by(origin)} |",
         "",
         "When this folder was written, its model gave the same outputs as the port it was made from, bit for bit. "
-        f"`weights.safetensors` is that port: `weight-transfer verify` compares it with the Keras file{back}.",
+        f"`weights.safetensors` is that port: `weight-transfer verify` {compared}{back}.",
         "",
     ]

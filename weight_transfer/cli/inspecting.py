@@ -16,7 +16,7 @@ from weight_transfer.cli import options
 from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
-from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import TransferError
 from weight_transfer.keras_graph import keras_graph
@@ -200,16 +200,24 @@ def _show_converted(file: Path, json: bool) -> None:
     if json:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
         found["image_loading"] = converted.image_loading
+        found["trained_in_pytorch"] = converted.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
-    origin = converted.origin
     lines: dict[str, object] = {
         "file": escape(converted.path.name),
-        "container": f"converted safetensors, by version {origin.tool_version}",
-        "from": f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})",
+        "container": f"converted safetensors, by version {converted.origin.tool_version}",
+        "from": _source_text(converted),
         **network_facts(converted.network),
         "preprocessing": preprocessing_of(converted.network),
         "image loading": loading_text(converted.image_loading),
     }
     out.print(facts(lines))
     out.print(parts_table(parts_of(converted.network)))
+
+
+def _source_text(converted: Converted) -> str:
+    origin = converted.origin
+    if not origin.source:
+        return "PyTorch"
+    file = f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})"
+    return file if converted.training is None else f"{file}, trained on in PyTorch"

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import refuse_same_file
 from weight_transfer.checkpoint.writing import write_checkpoint
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import ArchitectureError, MappingError, listing, nearest
 from weight_transfer.network import Network, title_of
+
+NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
 
 
 def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Network) -> dict[str, npt.NDArray[np.generic]]:
@@ -29,19 +31,33 @@ def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Network) -> dict[st
     Raises:
         MappingError: Tensors are missing, left over or of a wrong shape.
     """
+    rows = rows_of({name: tensor.shape for name, tensor in state.items()}, network)
+    return {row.keras: row.to_keras(state[row.torch]) for row in rows}
+
+
+def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Row, ...]:
+    """Returns the rows of a state dict's tensors, which must be exactly the network's.
+
+    Args:
+        shapes: By state-dict key; ``num_batches_tracked`` is passed over.
+        network: What the state dict belongs to.
+
+    Raises:
+        MappingError: Tensors are missing, left over or of a wrong shape.
+    """
     rows = mapping(network)
     needed = {row.torch: row for row in rows}
-    given = {name: tensor for name, tensor in state.items() if not name.endswith(".num_batches_tracked")}
+    given = {name: tuple(shape) for name, shape in shapes.items() if not name.endswith(NOT_KERAS)}
     problems = [f"missing {name}{nearest(name, list(given))}" for name in needed if name not in given]
     problems += [f"not part of it: {name}{nearest(name, list(needed))}" for name in given if name not in needed]
     problems += [
-        f"{name}: expected shape {row.torch_shape}, received {given[name].shape}"
+        f"{name}: expected shape {row.torch_shape}, received {given[name]}"
         for name, row in needed.items()
-        if name in given and given[name].shape != row.torch_shape
+        if name in given and given[name] != row.torch_shape
     ]
     if problems:
         raise MappingError(f"the state dict is not that of {title_of(network)}:{listing(problems)}")
-    return {row.keras: row.to_keras(given[row.torch]) for row in rows}
+    return rows
 
 
 def export(source: str | os.PathLike[str], output: str | os.PathLike[str], *, weights_only: bool = False) -> Path:
