@@ -1,6 +1,6 @@
 """The PyTorch twin: the same blocks, stages, heads and names as `resnet_keras`."""
 
-from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.batch_norm import BatchNorm2d, synchronize_batch_norms
 from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
 from resnet_torch.folding import fold_preprocessing
 from resnet_torch.head import head
@@ -43,4 +43,5 @@ __all__ = [
     "save_converted",
     "stage",
     "stem",
+    "synchronize_batch_norms",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from resnet_torch.synchronized_step import several_processes, synchronized_step
 
 MovingVariance = Literal["keras3", "tf_keras"]
 
@@ -28,6 +30,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         frozen: Whether to stay in inference mode whatever `train` says, as a Keras layer with
             ``trainable=False`` does. PyTorch's ``requires_grad=False`` alone leaves the moving
             statistics moving.
+        synchronized: Whether to take the statistics over the batches of all processes, as a Keras
+            layer with ``synchronized=True``; nothing with one process.
 
     Source: keras/src/layers/normalization/batch_normalization.py, call; tf_keras
     layers/normalization/batch_normalization.py, _fused_batch_norm.
@@ -48,6 +52,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features, eps, momentum)
         self.moving_variance = moving_variance
         self.frozen = False
+        self.synchronized = False
 
     def train(self, mode: bool = True) -> BatchNorm2d:
         """Sets training mode, except where the layer is frozen."""
@@ -60,9 +65,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return F.batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
         biased = self.moving_variance == "keras3"
-        return training_step(
+        return self.training_step(
             x, *moving, self.num_batches_tracked, self.weight, self.bias, self.momentum, self.eps, biased
         )
+
+    @property
+    def training_step(self) -> Callable[..., Tensor]:
+        """`training_step`, or `synchronized_step` where there are other processes to do it with."""
+        return synchronized_step if self.synchronized and several_processes() else training_step
 
     def extra_repr(self) -> str:
         """Shows the rule in the printed module."""
@@ -77,6 +87,30 @@ class BatchNorm2d(nn.BatchNorm2d):
         # Keras counts no batches, and with a fixed momentum nothing here reads the count.
         state_dict.setdefault(f"{prefix}num_batches_tracked", torch.tensor(0))
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+
+def synchronize_batch_norms(model: nn.Module, synchronized: bool = True) -> int:
+    """Makes every batch norm of a model take its statistics over the batches of all processes.
+
+    The modules stay what they are, and so does the state dict. Each keeps its rule for the moving
+    variance, so that several processes learn what one with the whole batch learns. (A tf_keras
+    layer with ``synchronized=True`` is not fused, and learns by the rule ``keras3``.)
+
+    Args:
+        model: Any module.
+        synchronized: False undoes it.
+
+    Returns:
+        How many batch norms there are.
+
+    Example:
+        >>> synchronize_batch_norms(resnet50())
+        53
+    """
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm2d)]
+    for norm in norms:
+        norm.synchronized = synchronized
+    return len(norms)
 
 
 @torch.fx.wrap  # one node of a traced graph: tracing must not move the statistics
@@ -109,6 +143,8 @@ def training_step(
     """
     num_batches_tracked.add_(1)
     n = x.numel() // x.shape[1]
+    if n == 0:  # a process whose part of the last batch is empty: nothing moves, every gradient is 0
+        return (x * weight[:, None, None] + bias[:, None, None]).to(x.dtype)
     if n == 1:
         return _single_value(x, running_mean, running_var, weight, bias, momentum)
     if not biased:

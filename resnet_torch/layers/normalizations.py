@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.batch_norm import BatchNorm2d, training_step
+from resnet_torch.batch_norm import BatchNorm2d
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -65,8 +65,8 @@ class BatchNorm(BatchNorm2d):
         beta = torch.zeros_like(self.running_mean) if self.bias is None else self.bias
         moving = (self.running_mean, self.running_var, self.num_batches_tracked)
         biased = self.moving_variance == "keras3" or not self.fused
-        flat = x.reshape(x.shape[0], x.shape[1], -1, 1)  # the rank that training_step knows
-        return training_step(flat, *moving, gamma, beta, self.momentum, self.eps, biased).reshape(x.shape)
+        flat = x[..., None, None].flatten(2)[..., None]  # the rank that training_step knows
+        return self.training_step(flat, *moving, gamma, beta, self.momentum, self.eps, biased).reshape(x.shape)
 
     def extra_repr(self) -> str:
         """Shows the axis in the printed module."""

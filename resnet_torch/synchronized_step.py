@@ -1,0 +1,121 @@
+"""A batch norm's training step over the batches of all processes, as Keras's ``synchronized=True``.
+
+`torch.nn.SyncBatchNorm` refuses the CPU and knows neither Keras's moving variance nor its frozen layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+
+OVER = (0, 2, 3)
+
+
+def several_processes() -> bool:
+    """Whether this is one of several processes that train together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+@torch.fx.wrap  # as training_step: tracing must not move the statistics
+@torch.compiler.disable  # compiled, processes with other batch sizes would each order their collectives anew
+def synchronized_step(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    num_batches_tracked: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    momentum: float,
+    eps: float,
+    biased: bool,
+) -> Tensor:
+    """Does what `resnet_torch.batch_norm.training_step` does, with the batches of all processes as one.
+
+    Every process of the default group must call it, one without images with a batch of 0. The
+    gradients are those of the sum of the processes' losses.
+
+    Args:
+        x: This process's part of the batch, (N, C, H, W); N may differ from process to process.
+        running_mean: (C,), changed.
+        running_var: (C,), changed.
+        num_batches_tracked: (), changed.
+        weight: Gamma, (C,).
+        bias: Beta, (C,).
+        momentum: Share of the new statistic.
+        eps: Added to the variance.
+        biased: Whether the batch's biased variance goes into ``running_var``.
+
+    Returns:
+        Like ``x``.
+
+    Source: keras/src/backend/tensorflow/nn.py, _compute_moments_sync, with the parallel algorithm of
+    Chan, Golub and LeVeque (1979) for the variance: E[x^2] - E[x]^2 cancels in float32.
+    """
+    y, mean, var, count = _NormalizedTogether.apply(x, weight, bias, running_mean.dtype, eps)
+    num_batches_tracked.add_(1)
+    running_mean.lerp_(mean, momentum)
+    increment = var if biased else var * (count / (count - 1).clamp(min=1)).to(var.dtype)
+    running_var.mul_(1 - momentum).add_(increment, alpha=momentum)
+    return y
+
+
+class _NormalizedTogether(torch.autograd.Function):
+    """From a process's (N, C, H, W) to it normalized, and mean, variance and count per channel of all processes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mean, var, count = _moments_of_all(x, dtype)
+        y = F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps) if x.numel() else torch.empty_like(x)
+        ctx.save_for_backward(x, weight, mean, var, count)
+        ctx.mark_non_differentiable(mean, var, count)
+        ctx.eps = eps
+        return y, mean, var, count
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None]:
+        x, weight, mean, var, count = ctx.saved_tensors
+        if x.numel():
+            inference = (dy, x, weight, mean, var, None, None, False, ctx.eps, [False, True, True])
+            _, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(*inference)
+        else:
+            d_weight = d_bias = torch.zeros_like(weight)
+        if not ctx.needs_input_grad[0]:  # the same in every process
+            return None, d_weight, d_bias, None, None
+        sums = torch.stack([d_weight, d_bias]).to(count.dtype)
+        dist.all_reduce(sums)
+        slope, shift = (sums / count).to(mean.dtype)
+        inverse = (var + ctx.eps).rsqrt()
+        # The derivative for fixed statistics, less what their own derivatives take off it.
+        d_x = dy - _along(shift) - (x - _along(mean)) * _along(slope * inverse)
+        return (d_x * _along(weight * inverse)).to(x.dtype), d_weight, d_bias, None, None
+
+
+def _moments_of_all(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (C,) and biased variance (C,) of all processes' (N, C, H, W), and the count of values per channel.
+
+    Every process computes the same bits. A batch without values counts for nothing.
+    """
+    channels = x.shape[1]
+    count = x.numel() // channels
+    own = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)  # holds any count exactly
+    if count:
+        var, mean = torch.var_mean(x.to(dtype), OVER, correction=0)
+        own[:channels], own[channels:-1], own[-1] = mean, var * count, count
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, own)
+    gathered = torch.stack(parts)
+    means, squares, counts = gathered[:, :channels], gathered[:, channels:-1], gathered[:, -1:]
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    var = (squares + counts * (means - mean).square()).sum(0) / total
+    return mean.to(dtype), var.to(dtype), total
+
+
+def _along(channels: Tensor) -> Tensor:
+    return channels[:, None, None]
