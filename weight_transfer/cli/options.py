@@ -101,7 +101,7 @@ def hints_of(
     return Hints(
         dialect=dialect,
         depth=depth,
-        in_shape=_size(input_size),
+        in_shape=None if input_size is None else image_size(input_size),
         pooling=pooling,
         import_as=import_as,
         family=family,
@@ -112,9 +112,12 @@ def hints_of(
     )
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
+def image_size(text: str) -> tuple[int, int]:
+    """Reads (H, W) of ``224x224``.
+
+    Raises:
+        ArchitectureError: It reads otherwise.
+    """
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
         raise ArchitectureError(f"--input-size must be HxW, such as 224x224. Received: {text!r}")

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import pytest
+
+from resnet_torch.anatomy import bottleneck
+from resnet_torch.anatomy.tables import show
+from weight_transfer.cli import terminal
+
+
+@pytest.fixture
+def printed(anatomies, choices, monkeypatch, capsys) -> str:
+    monkeypatch.setattr(terminal.out, "width", 80)
+    show(list(anatomies.values()), (224, 224), "1x1", bottleneck.blocks(), list(choices.values()))
+    return capsys.readouterr().out
+
+
+def test_everything_fits_a_terminal_of_80_columns(printed):
+    assert "…" not in printed
+    for row in (
+        "conv1          112 x 112  7x7 64",
+        "x2   0.41  x6   1.34  1x1 1024   1x1 1024   1x1 1024",
+        "multiply-adds  10^9            1.83       3.68       3.86       7.57      11.28",
+        "  the paper    10^9             1.8        3.6        3.8        7.6       11.3",
+        "  torchvision  10^9            1.81       3.66       4.09       7.80      11.51",
+        "bottleneck      1x1 64, 3x3 64, 1x1 256       3       256      70,784     218.37",
+    ):
+        assert row in printed
+
+
+def test_remarks_say_where_a_figure_is_not_the_papers(printed):
+    words = " ".join(printed.split())
+    assert "Every output size is the paper's." in words
+    assert (
+        "The paper's 18 and 34 layers have shortcuts without convolutions; ours without theirs: 1.79 and 3.64." in words
+    )
+    assert "torchvision's bottlenecks stride in the 3x3" in words
+    assert "As wide, the basic block has 16.7 times the parameters and 16.9 times the multiply-adds." in words
