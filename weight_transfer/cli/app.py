@@ -1,8 +1,6 @@
-"""The commands, and the one place where errors become words and exit codes."""
+"""The commands."""
 
 from __future__ import annotations
-
-import sys
 
 import rich_click as click
 
@@ -12,11 +10,9 @@ from weight_transfer.cli.inspecting import inspect
 from weight_transfer.cli.planting import sensitivity_command
 from weight_transfer.cli.predicting import predict_command
 from weight_transfer.cli.recording import record_command
+from weight_transfer.cli.running import run
 from weight_transfer.cli.verifying import check_command, verify_command
-from weight_transfer.errors import TransferError
 from weight_transfer.version import __version__
-
-BAD_INPUT = 2
 
 EPILOG = """Exit codes: 0 done or equal, 1 differs, 2 bad input.
 
@@ -45,8 +41,4 @@ for command in (
 
 def main() -> None:
     """Runs the command line; a `TransferError` is one message on stderr and exit code 2."""
-    try:
-        app(prog_name="weight-transfer")
-    except TransferError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+    run(app, "weight-transfer")

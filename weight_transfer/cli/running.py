@@ -1,0 +1,25 @@
+"""The one place where errors become words and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import rich_click as click
+
+from weight_transfer.errors import TransferError
+
+BAD_INPUT = 2
+
+
+def run(app: click.Group, name: str) -> None:
+    """Runs a command line; a `TransferError` is one message on stderr and exit code 2.
+
+    Args:
+        app: The commands.
+        name: What a person typed to start it.
+    """
+    try:
+        app(prog_name=name)
+    except TransferError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
