@@ -1,18 +1,34 @@
 """The Keras twin: the same blocks, stages, heads and names as `resnet_torch`."""
 
-from resnet_keras.blocks import basic_conv_block, basic_identity_block, conv_block, identity_block
-from resnet_keras.head import head
-from resnet_keras.resnet import (
-    create_resnet,
-    resnet,
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet101,
-    resnet152,
-)
-from resnet_keras.stages import stage
-from resnet_keras.stem import stem
+from typing import TYPE_CHECKING
+
+from weight_transfer.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from resnet_keras.blocks import basic_conv_block, basic_identity_block, conv_block, identity_block
+    from resnet_keras.head import head
+    from resnet_keras.resnet import (
+        create_resnet,
+        resnet,
+        resnet18,
+        resnet34,
+        resnet50,
+        resnet101,
+        resnet152,
+    )
+    from resnet_keras.stages import stage
+    from resnet_keras.stem import stem
+else:
+    lazy_names(
+        __name__,
+        {
+            "blocks": ("basic_conv_block", "basic_identity_block", "conv_block", "identity_block"),
+            "head": ("head",),
+            "resnet": ("create_resnet", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+            "stages": ("stage",),
+            "stem": ("stem",),
+        },
+    )
 
 __all__ = [
     "basic_conv_block",

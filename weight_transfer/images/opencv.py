@@ -32,5 +32,18 @@ def load(data: bytes, size: tuple[int, int] | None, channels: int) -> npt.NDArra
     if channels == 3:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if size is not None:
-        image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        image = resize(image, size)
     return image if image.ndim == 3 else image[..., np.newaxis]
+
+
+def resize(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Resizes bilinearly as ``cv2.resize`` does: whole numbers stay whole.
+
+    Args:
+        image: (H, W, C) or (H, W).
+        size: (H, W) of the result.
+    """
+    import cv2
+
+    resized: npt.NDArray[Any] = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return resized

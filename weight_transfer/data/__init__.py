@@ -1,0 +1,28 @@
+"""Images to batches, one pipeline for both frameworks: NumPy and OpenCV, no framework."""
+
+from weight_transfer.data.batches import Batch, Batches
+from weight_transfer.data.image_set import PARTS, ArrayImages, ImageSet, ImageStream, Part, Sample
+from weight_transfer.data.order import Fixed, Order, Shuffled, Written, read_order, write_order
+from weight_transfer.data.preparation import Preparation
+from weight_transfer.data.sources import open_images
+from weight_transfer.data.splitting import split
+
+__all__ = [
+    "PARTS",
+    "ArrayImages",
+    "Batch",
+    "Batches",
+    "Fixed",
+    "ImageSet",
+    "ImageStream",
+    "Order",
+    "Part",
+    "Preparation",
+    "Sample",
+    "Shuffled",
+    "Written",
+    "open_images",
+    "read_order",
+    "split",
+    "write_order",
+]

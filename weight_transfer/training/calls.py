@@ -1,0 +1,139 @@
+"""Optimizers and schedules as a person writes them: ``Adam``, ``SGD(momentum=0.9, clipnorm=1.0)``.
+
+The words are Keras's, so that a line of somebody's training script is what to write. What is known is a table:
+a wrong word is found before any framework is loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weight_transfer.errors import TransferError, nearest
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a class of Keras takes.
+
+    Attributes:
+        required: Arguments it cannot do without.
+        optional: Others.
+    """
+
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+SHARED = (
+    "weight_decay",
+    "clipnorm",
+    "clipvalue",
+    "global_clipnorm",
+    "use_ema",
+    "ema_momentum",
+    "ema_overwrite_frequency",
+)
+# Source: the signatures in keras 3.15.1, keras/src/optimizers/*.py.
+OPTIMIZERS: Mapping[str, Signature] = {
+    name: Signature(optional=(*own, *SHARED))
+    for name, own in {
+        "Adam": ("beta_1", "beta_2", "epsilon", "amsgrad"),
+        "AdamW": ("beta_1", "beta_2", "epsilon", "amsgrad"),
+        "SGD": ("momentum", "nesterov"),
+        "RMSprop": ("rho", "momentum", "epsilon", "centered"),
+        "Adamax": ("beta_1", "beta_2", "epsilon"),
+        "Nadam": ("beta_1", "beta_2", "epsilon"),
+        "Adagrad": ("initial_accumulator_value", "epsilon"),
+    }.items()
+}
+# Source: keras 3.15.1, keras/src/optimizers/schedules/learning_rate_schedule.py.
+SCHEDULES: Mapping[str, Signature] = {
+    "CosineDecay": Signature(("decay_steps",), ("initial_learning_rate", "alpha", "warmup_target", "warmup_steps")),
+    "ExponentialDecay": Signature(("decay_steps", "decay_rate"), ("initial_learning_rate", "staircase")),
+    "InverseTimeDecay": Signature(("decay_steps", "decay_rate"), ("initial_learning_rate", "staircase")),
+    "PiecewiseConstantDecay": Signature(("boundaries", "values")),
+    "PolynomialDecay": Signature(("decay_steps",), ("initial_learning_rate", "end_learning_rate", "power", "cycle")),
+}
+
+
+def optimizer_config(text: str, learning_rate: float | Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what Keras serializes an optimizer as.
+
+    Args:
+        text: A name, in any case, with or without arguments.
+        learning_rate: A number, or what `schedule_config` gave.
+
+    Returns:
+        ``{"class_name": "SGD", "config": {"learning_rate": 0.001, "momentum": 0.9}}``.
+
+    Raises:
+        TransferError: There is no such optimizer, or it takes no such argument.
+    """
+    name, arguments = _known("optimizer", text, OPTIMIZERS)
+    return {"class_name": name, "config": {"learning_rate": learning_rate, **arguments}}
+
+
+def schedule_config(text: str, learning_rate: float) -> dict[str, Any]:
+    """Returns what Keras serializes a learning-rate schedule as.
+
+    Args:
+        text: A name with its arguments.
+        learning_rate: The first rate, where the arguments do not say it.
+
+    Raises:
+        TransferError: There is no such schedule, it takes no such argument, or it lacks one.
+    """
+    name, arguments = _known("schedule", text, SCHEDULES)
+    if "initial_learning_rate" in SCHEDULES[name].optional:
+        arguments = {"initial_learning_rate": learning_rate, **arguments}
+    return {"class_name": name, "config": arguments}
+
+
+def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, dict[str, Any]]:
+    said, arguments = _parsed(kind, text)
+    name = {one.lower(): one for one in known}.get(said.lower())
+    if name is None:
+        raise TransferError(
+            f"no {kind} {said!r}{nearest(said, list(known))}. Known: {', '.join(sorted(known))}. Received: {text!r}"
+        )
+    signature = known[name]
+    names = (*signature.required, *signature.optional)
+    if rates := {"learning_rate", "lr"} & set(arguments):
+        raise TransferError(f"{name}: say {rates.pop()} by --learning-rate, or --schedule. Received: {text!r}")
+    unknown = [f"{one}{nearest(one, names)}" for one in arguments if one not in names]
+    missing = [one for one in signature.required if one not in arguments]
+    if unknown or missing:
+        wrong = [f"it has no argument {one}" for one in unknown] + [f"it needs {one}" for one in missing]
+        raise TransferError(f"{name}: {', '.join(wrong)}. It takes: {', '.join(names)}. Received: {text!r}")
+    return name, arguments
+
+
+def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """A name and its keyword arguments; ``keras.optimizers.Adam(...)`` is ``Adam(...)``."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        call = node if isinstance(node, ast.Call) else None
+        words = [word for word in ([] if call is None else call.keywords) if word.arg is not None]
+        arguments = {str(word.arg): ast.literal_eval(word.value) for word in words}
+    except (SyntaxError, ValueError) as error:
+        raise _unreadable(kind, text) from error
+    function = node if call is None else call.func
+    if isinstance(function, ast.Attribute):
+        name = function.attr
+    elif isinstance(function, ast.Name):
+        name = function.id
+    else:
+        raise _unreadable(kind, text)
+    if call is not None and (call.args or len(words) < len(call.keywords)):
+        raise _unreadable(kind, text)
+    return name, arguments
+
+
+def _unreadable(kind: str, text: str) -> TransferError:
+    example = "SGD(momentum=0.9)" if kind == "optimizer" else "CosineDecay(decay_steps=1000)"
+    return TransferError(
+        f"the {kind} must be a name, or a name with named arguments that are numbers: {example}. Received: {text!r}"
+    )

@@ -1,0 +1,165 @@
+"""``train`` and ``evaluate``, the same for ``python -m resnet_keras`` and ``python -m resnet_torch``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import rich_click as click
+from click.core import ParameterSource
+
+from weight_transfer.cli.terminal import print_json
+from weight_transfer.data import PARTS, Part
+from weight_transfer.errors import TransferError
+from weight_transfer.training import options
+from weight_transfer.training.evaluation import Evaluation
+from weight_transfer.training.history import History
+from weight_transfer.training.printing import print_evaluation, print_trained
+from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.run_folder import RunFolder, is_first_process
+
+
+class Side(Protocol):
+    """The module of a framework's side."""
+
+    def train(self, recipe: Recipe, *, resume: bool, quiet: bool, **side_options: Any) -> History:
+        """Trains, and returns the whole history; the run folder exists and holds the recipe.
+
+        Args:
+            recipe: What to do.
+            resume: Whether to go on from the run folder's last checkpoint.
+            quiet: Print nothing to standard output.
+            **side_options: What this side alone has.
+        """
+
+    def evaluate(self, recipe: Recipe, checkpoint: Path, *, part: Part, quiet: bool, **side_options: Any) -> Evaluation:
+        """Evaluates a checkpoint on a part of a recipe's data."""
+
+
+@dataclass(frozen=True)
+class SideOptions:
+    """What a side has beyond the shared options.
+
+    Attributes:
+        train: Options of ``train``, made with `click.option`.
+        evaluate: Options of ``evaluate``.
+    """
+
+    train: tuple[Callable[[Any], Any], ...] = ()
+    evaluate: tuple[Callable[[Any], Any], ...] = ()
+
+
+def training_commands(
+    package: str, side_module: str, side_options: SideOptions = SideOptions()
+) -> tuple[click.Command, ...]:
+    """Makes a side's commands; the framework is imported when one runs, not before.
+
+    Args:
+        package: ``resnet_keras`` or ``resnet_torch``.
+        side_module: Name of the module that is its `Side`.
+        side_options: What it has beyond the shared options.
+    """
+    return _train(package, side_module, side_options.train), _evaluate(package, side_module, side_options.evaluate)
+
+
+def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any], Any]]) -> click.Command:
+    example = f"python -m {package} train --data cifar-10-python.tar.gz -o runs/first"
+    again = f"python -m {package} train --resume runs/first --epochs 60"
+
+    @click.command("train", epilog=f"Examples: {example}\n\n{again}")
+    @options.added(options.TRAIN)
+    @options.added(tuple(side_options))
+    @click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with this run folder.")
+    @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
+    @click.pass_context
+    def train(ctx: click.RichContext, /, resume: Path | None, json: bool, **said: Any) -> None:
+        """Train a ResNet by the tutorial's recipe, from scratch, or from a checkpoint."""
+        recipe, own = _begun(package, ctx, resume, said)
+        side = cast(Side, importlib.import_module(side_module))
+        history = side.train(recipe, resume=resume is not None, quiet=json, **own)
+        if not is_first_process():
+            return
+        if json:
+            print_json(trained(recipe, history))
+        else:
+            print_trained(history, recipe.output, recipe.monitor)
+
+    return cast(click.Command, train)
+
+
+def _begun(
+    package: str, ctx: click.Context, resume: Path | None, said: dict[str, Any]
+) -> tuple[Recipe, dict[str, Any]]:
+    """The recipe and the side's own options, written down in the run folder."""
+    shared = {name: value for name, value in said.items() if name in _SHARED}
+    own = {name: value for name, value in said.items() if name not in _SHARED}
+    if resume is None:
+        recipe = options.recipe_of(shared)
+        if is_first_process():
+            RunFolder(Path(recipe.output)).begin(recipe, package, own)
+        return recipe, own
+    folder = RunFolder(resume)
+    recipe, side, own_before = folder.read()
+    if side != package:
+        raise TransferError(f"{resume}: a run of {side}. Go on with it by python -m {side} train --resume {resume}")
+    given = [name for name in said if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    changed = {name: value for name, value in shared.items() if name in given}
+    recipe = options.recipe_of({**changed, "output": str(resume)}, onto=recipe)
+    own = {**own, **own_before, **{name: value for name, value in own.items() if name in given}}
+    if is_first_process():
+        folder.write(recipe, package, own)
+    return recipe, own
+
+
+def trained(recipe: Recipe, history: History) -> dict[str, Any]:
+    """Returns what a training came to, as JSON can hold it."""
+    best = history.best(recipe.monitor)
+    return {
+        "output": recipe.output,
+        "epochs": len(history),
+        "stopped_early": len(history) < recipe.epochs,
+        "best": None if best is None else dict(best.__dict__),
+        "last": dict(history.rows[-1].__dict__) if history.rows else None,
+    }
+
+
+def _evaluate(package: str, side_module: str, side_options: Sequence[Callable[[Any], Any]]) -> click.Command:
+    example = f"python -m {package} evaluate runs/first"
+    other = f"python -m {package} evaluate resnet50.h5 --data cifar-10-python.tar.gz"
+
+    @click.command("evaluate", epilog=f"Examples: {example}\n\n{other}")
+    @click.argument("model", type=click.Path(path_type=Path))
+    @options.added(options.EVALUATE)
+    @click.option("--part", type=click.Choice(PARTS), default="test", show_default=True, help="Which images.")
+    @options.added(tuple(side_options))
+    @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
+    @click.pass_context
+    def evaluate(ctx: click.RichContext, /, model: Path, part: Part, json: bool, **said: Any) -> None:
+        """Evaluate MODEL on the test images: a run folder's best checkpoint, a Keras checkpoint or a converted file."""
+        shared = {name: value for name, value in said.items() if name in _SHARED}
+        own = {name: value for name, value in said.items() if name not in _SHARED}
+        recipe, checkpoint = _to_evaluate(ctx, model, shared)
+        side = cast(Side, importlib.import_module(side_module))
+        found = side.evaluate(recipe, checkpoint, part=part, quiet=json, **own)
+        if is_first_process():
+            print_json(found.to_dict()) if json else print_evaluation(found)
+
+    return cast(click.Command, evaluate)
+
+
+def _to_evaluate(ctx: click.Context, model: Path, shared: dict[str, Any]) -> tuple[Recipe, Path]:
+    if not model.is_dir():
+        return options.recipe_of({**shared, "output": str(model.parent)}), model
+    folder = RunFolder(model)
+    recipe, _, _ = folder.read()
+    given = {
+        name: value for name, value in shared.items() if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    return options.recipe_of(given, onto=recipe), folder.found_best()
+
+
+# Names that the shared options give to click: the recipe's fields, and two ways to leave a callback out.
+_SHARED = frozenset({*Recipe.__dataclass_fields__, "no_reduce_lr", "no_early_stopping"})

@@ -1,0 +1,171 @@
+"""The options of the shared commands, each once: a field of `Recipe`, its default, and the words for the help."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import rich_click as click
+
+from weight_transfer.architecture import DEPTHS, Preprocessing
+from weight_transfer.errors import TransferError
+from weight_transfer.training.recipe import Dtype, Monitor, Recipe
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Option = Callable[[Command], Command]
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Recipe)}
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """``128``, or ``97x225``: (H, W)."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Returns (H, W)."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value))
+        if match is None:
+            self.fail(f"{value!r}: expected a size such as 128, or HxW such as 97x225.", param, ctx)
+        return int(match[1]), int(match[2] or match[1])
+
+
+class Parts(click.ParamType[tuple[str, ...]]):
+    """``stem,stage2``: names with commas between them."""
+
+    name = "PARTS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Returns the names."""
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+
+
+def _option(panel: str, flag: str, help: str, kind: Any = None, **more: Any) -> Option[Any]:
+    """An option whose default is the recipe's; a flag where that is a bool."""
+    name = flag.removeprefix("--").replace("-", "_")
+    default = _DEFAULTS[name]
+    if isinstance(default, bool):
+        return click.option(flag, is_flag=True, panel=panel, help=help)
+    shown = default not in (None, (), dataclasses.MISSING)
+    default = None if default is dataclasses.MISSING else default
+    return click.option(
+        flag, type=kind or type(default), default=default, show_default=shown, panel=panel, help=help, **more
+    )
+
+
+_WHAT = "Data"
+_FROM = "Network"
+_HOW = "Training"
+_WHEN = "Callbacks"
+_OUT = "Output"
+
+_DATA = (
+    _option(
+        _WHAT,
+        "--data",
+        "CIFAR-10 archive (python or binary) or its folder, .npz, folder of classes, WebDataset shards "
+        "('shards-{000..009}.tar', any fsspec URL); cifar10 downloads it.",
+        str,
+    ),
+    _option(_WHAT, "--size", "Resize images to this, bilinearly; else to 128, or what the checkpoint takes.", Size()),
+    _option(_WHAT, "--preprocessing", "Of RGB in 0..255 before the network.", click.Choice(get_args(Preprocessing))),
+    _option(_WHAT, "--images", "Use only the first so many images.", int),
+    _option(_WHAT, "--classes", "How many, where the data does not say: shards.", int),
+)
+_SPLIT = (
+    _option(_WHAT, "--split-seed", "Of the split into training and validation images."),
+    _option(_WHAT, "--validation-share", "Of the training images, where the data has no validation part."),
+)
+_TRAINING_DATA = (
+    _option(_WHAT, "--augment", "Flip, shift, turn and zoom the training images a little."),
+    _option(_WHAT, "--order", "Take the images in the order of this file.", str, metavar="FILE"),
+    _option(_WHAT, "--write-order", "Write the order to this file, for the other side.", str, metavar="FILE"),
+)
+_NETWORK = (
+    _option(_FROM, "--depth", "Of the tutorial's ResNet, from scratch.", click.Choice([str(d) for d in DEPTHS])),
+    _option(
+        _FROM,
+        "--checkpoint",
+        "Go on from this Keras checkpoint or converted file, optimizer included.",
+        str,
+        metavar="FILE",
+    ),
+    _option(_FROM, "--initial-weights", "The same, with an optimizer that begins anew.", str, metavar="FILE"),
+    _option(_FROM, "--new-head", "Replace the file's head by the tutorial's; a file without one always gets it."),
+    _option(_FROM, "--dropout", "Rate in the head; 0 to compare the frameworks step by step.", float),
+    _option(_FROM, "--freeze", "Parts that do not learn: stem,stage2,...,head.", Parts()),
+    _option(_FROM, "--unfreeze-at", "The epoch from which they do; optimizer and callbacks begin anew.", int),
+    _option(_FROM, "--unfreeze-learning-rate", "From that epoch on.", float),
+)
+_TRAINING = (
+    _option(_HOW, "--epochs", "In all."),
+    _option(_HOW, "--batch-size", "Images a step, over all devices."),
+    _option(_HOW, "--optimizer", "As Keras writes it: 'SGD(momentum=0.9, nesterov=True, clipnorm=1.0)'."),
+    _option(_HOW, "--learning-rate", "The first one; 1e-4 to go on from a checkpoint."),
+    _option(_HOW, "--schedule", "As Keras writes it: 'CosineDecay(decay_steps=1000)'.", str),
+    _option(_HOW, "--label-smoothing", "Share of the target spread over all classes."),
+    _option(_HOW, "--seed", "Of initial weights, order, augmentation and dropout."),
+    _option(_HOW, "--steps", "Of an epoch, at most.", int),
+    _option(_HOW, "--dtype", "Of weights and inputs.", click.Choice(get_args(Dtype))),
+)
+_CALLBACKS = (
+    _option(_WHEN, "--monitor", "What the callbacks look at.", click.Choice(get_args(Monitor))),
+    _option(_WHEN, "--reduce-lr-factor", "ReduceLROnPlateau's factor."),
+    _option(_WHEN, "--reduce-lr-patience", "Its patience, in epochs."),
+    _option(_WHEN, "--reduce-lr-min-delta", "What counts as an improvement."),
+    _option(_WHEN, "--reduce-lr-cooldown", "Epochs to wait after a reduction."),
+    _option(_WHEN, "--reduce-lr-min", "The least learning rate."),
+    click.option("--no-reduce-lr", is_flag=True, panel=_WHEN, help="Without it; a --schedule excludes it anyway."),
+    _option(_WHEN, "--early-stopping-patience", "EarlyStopping's patience, in epochs."),
+    click.option("--no-early-stopping", is_flag=True, panel=_WHEN, help="Without it."),
+    _option(_WHEN, "--restore-best-weights", "End with the best epoch's weights."),
+)
+_OUTPUT = (
+    click.option(
+        "-o", "--output", panel=_OUT, metavar="FOLDER", help="Run folder to make: history, curves, checkpoints."
+    ),
+    _option(_OUT, "--log-steps", "Write every step's loss to this CSV file.", str, metavar="FILE"),
+)
+
+TRAIN = (*_DATA, *_TRAINING_DATA, *_SPLIT, *_NETWORK, *_TRAINING, *_CALLBACKS, *_OUTPUT)
+EVALUATE = (*_DATA, *_SPLIT, _TRAINING[1], _TRAINING[-1])
+
+
+def added(options: tuple[Option[Any], ...]) -> Option[Any]:
+    """Returns a decorator that adds options to a command, in this order."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def recipe_of(said: dict[str, Any], onto: Recipe | None = None) -> Recipe:
+    """Gathers options into a recipe.
+
+    Args:
+        said: By name, as click gives them: those that were given, or all.
+        onto: The recipe to change; by default the tutorial's.
+
+    Raises:
+        TransferError: A value is impossible, or ``data`` or ``output`` is missing.
+    """
+    values = dict(said)
+    if values.pop("no_reduce_lr", False):
+        values["reduce_lr_patience"] = None
+    if values.pop("no_early_stopping", False):
+        values["early_stopping_patience"] = None
+    if "depth" in values:
+        values["depth"] = int(values["depth"])
+    if onto is not None:
+        return dataclasses.replace(onto, **values)
+    missing = [f"--{name}" for name in ("data", "output") if not values.get(name)]
+    if missing:
+        raise TransferError(f"{' and '.join(missing)} must be given. See --help.")
+    return Recipe(**values)

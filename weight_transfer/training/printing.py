@@ -1,0 +1,78 @@
+"""What a training and an evaluation say to a person."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from weight_transfer.cli.terminal import facts, out
+from weight_transfer.training.evaluation import Evaluation
+from weight_transfer.training.history import EpochRow, History
+
+HEADINGS = ("epoch", "loss", "accuracy", "val loss", "val accuracy", "learning rate", "seconds")
+WIDTHS = (9, 9, 9, 9, 13, 14, 9)
+
+
+class EpochTable:
+    """A table that grows by a line per epoch.
+
+    Args:
+        epochs: Of the whole training.
+        quiet: Print nothing.
+    """
+
+    def __init__(self, epochs: int, quiet: bool = False) -> None:
+        self.epochs, self.quiet = epochs, quiet
+        self._begun = False
+
+    def add(self, row: EpochRow, seconds: float) -> None:
+        """Prints an epoch."""
+        if self.quiet:
+            return
+        if not self._begun:
+            out.print("[bold]" + _line(HEADINGS) + "[/]", soft_wrap=True)
+            self._begun = True
+        numbers = (row.loss, row.accuracy, row.val_loss, row.val_accuracy)
+        cells = [f"{row.epoch}/{self.epochs}", *("" if n is None else f"{n:.4f}" for n in numbers)]
+        out.print(_line((*cells, f"{row.learning_rate:.3g}", f"{seconds:.1f}")), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Prints what happened beside the numbers, such as a rate that was lowered."""
+        if not self.quiet:
+            out.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+
+def print_trained(history: History, output: str, monitor: str) -> None:
+    """Prints what a training came to."""
+    best, last = history.best(monitor), history.rows[-1] if history.rows else None
+    rows = {"wrote": escape(output)}
+    if best is not None:
+        rows[f"best {monitor}"] = f"{getattr(best, monitor):.4f} at epoch {best.epoch}"
+    if last is not None and last.val_accuracy is not None:
+        rows["last"] = f"validation accuracy {last.val_accuracy:.4f} at epoch {last.epoch}"
+    out.print(facts(rows))
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """Prints loss and accuracy, and a row per class."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("class", "images", "recall", "precision", "most often taken for"):
+        table.add_column(heading, justify="left" if heading in ("class", "most often taken for") else "right")
+    for row in found.rows():
+        table.add_row(
+            escape(row.name),
+            f"{row.images:,}",
+            _share(row.recall),
+            _share(row.precision),
+            escape(row.mistaken_for or ""),
+        )
+    out.print(table)
+    out.print(f"[bold]loss {found.loss:.4f}, accuracy {found.accuracy:.4f}[/] on {found.num_images:,} images")
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,128 @@
+"""The run folder: what a training leaves behind, by the same names on both sides."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weight_transfer.atomic import atomic_write
+from weight_transfer.errors import TransferError
+from weight_transfer.training.history import History, read_history
+from weight_transfer.training.recipe import Recipe
+
+# By package: names of the best checkpoint and of the last one.
+CHECKPOINTS: Mapping[str, tuple[str, str]] = {
+    "resnet_keras": ("best.keras", "last.keras"),
+    "resnet_torch": ("best.safetensors", "last.ckpt"),
+}
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # of torchrun, Lightning and Slurm
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder, whether or not it exists yet.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """``recipe.json``: the recipe, which side ran it, and that side's own options."""
+        return self.path / "recipe.json"
+
+    @property
+    def history(self) -> Path:
+        """``history.csv``."""
+        return self.path / "history.csv"
+
+    @property
+    def curves(self) -> Path:
+        """``curves.png``."""
+        return self.path / "curves.png"
+
+    @property
+    def summary(self) -> Path:
+        """``summary.txt``, the model's layers."""
+        return self.path / "summary.txt"
+
+    @property
+    def tensorboard(self) -> Path:
+        """``tensorboard``, a folder of event files."""
+        return self.path / "tensorboard"
+
+    def best(self, package: str) -> Path:
+        """The checkpoint with the best monitored value."""
+        return self.path / CHECKPOINTS[package][0]
+
+    def last(self, package: str) -> Path:
+        """The checkpoint of the last whole epoch: all that a resumed run needs."""
+        return self.path / CHECKPOINTS[package][1]
+
+    def found_best(self) -> Path:
+        """Returns the best checkpoint, whichever side wrote it.
+
+        Raises:
+            TransferError: There is none.
+        """
+        for package in CHECKPOINTS:
+            if self.best(package).exists():
+                return self.best(package)
+        names = " or ".join(best for best, _ in CHECKPOINTS.values())
+        raise TransferError(f"{self.path}: no best checkpoint. Expected {names}, which a training writes.")
+
+    def begin(self, recipe: Recipe, package: str, side_options: Mapping[str, Any]) -> None:
+        """Makes the folder and writes down what is going to be done in it.
+
+        Raises:
+            TransferError: The folder already holds a run, or cannot be written.
+        """
+        if self.recipe.exists() or self.history.exists():
+            raise TransferError(
+                f"{self.path} already holds a run. Go on with it by --resume {self.path}, or name another folder."
+            )
+        self.write(recipe, package, side_options)
+
+    def write(self, recipe: Recipe, package: str, side_options: Mapping[str, Any]) -> None:
+        """Writes ``recipe.json``.
+
+        Raises:
+            TransferError: It cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TransferError(f"{self.path}: cannot be made ({error.strerror}). Name another run folder.") from error
+        content = {"side": package, "side_options": dict(side_options), "recipe": recipe.to_dict()}
+        with atomic_write(self.recipe) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def read(self) -> tuple[Recipe, str, dict[str, Any]]:
+        """Returns what ``recipe.json`` says: the recipe, the side's package, its own options.
+
+        Raises:
+            TransferError: There is no such file, or it is damaged.
+        """
+        try:
+            content = json.loads(self.recipe.read_text(encoding="utf-8"))
+            recipe, package, options = content["recipe"], content["side"], dict(content["side_options"])
+            if package not in CHECKPOINTS:
+                raise ValueError(f"side {package!r}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TransferError(f"{self.recipe}: not a run's recipe ({error}). Expected a run folder.") from error
+        return Recipe.from_dict(recipe), package, options
+
+    def read_history(self) -> History:
+        """Returns the history, empty where there is none yet."""
+        return read_history(self.history) if self.history.exists() else History()
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all: the only one, or the first of a distributed run."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)

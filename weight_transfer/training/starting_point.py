@@ -1,0 +1,129 @@
+"""The network that a training starts from: drawn from the recipe, or read from a file, without a framework."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from weight_transfer.architecture import Architecture, Head
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.conversion.convert import to_torch
+from weight_transfer.conversion.identify import identify
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.dialects import TUTORIAL, design, head_for
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.network import Network, backbone_of, input_shapes
+from weight_transfer.training.recipe import DEFAULT_SIZE, Recipe
+
+HEAD = "head."  # how the state-dict keys of a head begin
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network to build, and the weights to give it.
+
+    Attributes:
+        network: What to build.
+        state: The file's tensors by state-dict key, in PyTorch's layout; what is not in it starts anew.
+        keras_version: What wrote the file, as it says itself.
+        source: The file, or None from scratch.
+        own_head: Whether the file's head was kept.
+    """
+
+    network: Network
+    state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    keras_version: str | None = None
+    source: Path | None = None
+    own_head: bool = True
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of its input."""
+        shape = next(iter(input_shapes(self.network).values()))
+        height, width = shape[0] or DEFAULT_SIZE[0], shape[1] or DEFAULT_SIZE[1]
+        return height, width
+
+
+def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
+    """Finds what a training starts from.
+
+    Args:
+        recipe: Says what.
+        classes: How many the data has.
+
+    Raises:
+        TransferError: The file is no checkpoint, or its network does not fit the recipe.
+    """
+    if recipe.start is None:
+        size = recipe.size or DEFAULT_SIZE
+        head = _head(recipe, classes)
+        return StartingPoint(design(recipe.depth, in_shape=(*size, 3), head=head))
+    found = read_network(recipe.start)
+    return _fitted(found, recipe, classes)
+
+
+def read_network(path: Path) -> StartingPoint:
+    """Reads a converted file or a Keras checkpoint of any kind as it is.
+
+    Raises:
+        TransferError: It is neither, or its network cannot be told.
+    """
+    if is_converted(path):
+        converted = read_converted(path)
+        return StartingPoint(converted.network, converted.tensors(), converted.origin.keras_version, path)
+    with read_checkpoint(path) as checkpoint:
+        identified = identify(checkpoint)
+        return StartingPoint(identified.network, to_torch(identified, path), checkpoint.keras_version, path)
+
+
+def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint:
+    network, backbone = found.network, backbone_of(found.network)
+    new_head = recipe.new_head or (isinstance(network, Architecture) and network.head.classes is None)
+    if new_head:
+        if backbone is None:
+            raise ArchitectureError(
+                f"{found.source}: an imported graph, whose head cannot be told from the rest. "
+                "Expected a ResNet of a known dialect. Leave --new-head out to train it as it is."
+            )
+        names = dataclasses.replace(
+            backbone.names,
+            global_pool=TUTORIAL.names.global_pool,
+            hidden=TUTORIAL.names.hidden,
+            classifier=TUTORIAL.names.classifier,
+        )
+        network = dataclasses.replace(backbone, head=_head(recipe, classes), names=names)
+        state = {key: tensor for key, tensor in found.state.items() if not key.startswith(HEAD)}
+        found = dataclasses.replace(found, network=network, state=state, own_head=False)
+    elif isinstance(network, Architecture):
+        if network.head.classes != classes:
+            raise ArchitectureError(
+                f"{found.source}: a classifier of {network.head.classes} classes. Expected {classes}, as the data has. "
+                "Replace it by --new-head."
+            )
+        if recipe.dropout is not None:
+            head = dataclasses.replace(network.head, dropout=recipe.dropout)
+            found = dataclasses.replace(found, network=dataclasses.replace(network, head=head))
+    elif recipe.dropout is not None:
+        raise ArchitectureError(f"{found.source}: its head is its own, whose dropout --dropout cannot set.")
+    return dataclasses.replace(found, network=_resized(found, recipe))
+
+
+def _resized(found: StartingPoint, recipe: Recipe) -> Network:
+    network = found.network
+    if recipe.size is None or (recipe.size == found.size and not isinstance(network, Architecture)):
+        return network
+    if not isinstance(network, Architecture):
+        raise ArchitectureError(
+            f"{found.source}: takes images of {found.size[0]} x {found.size[1]}. Leave --size out, or give --new-head."
+        )
+    return dataclasses.replace(network, in_shape=(*recipe.size, network.in_shape[2]))
+
+
+def _head(recipe: Recipe, classes: int) -> Head:
+    head = head_for(TUTORIAL, classes)
+    return head if recipe.dropout is None else dataclasses.replace(head, dropout=recipe.dropout)
