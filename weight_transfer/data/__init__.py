@@ -4,8 +4,9 @@ from weight_transfer.data.batches import Batch, Batches
 from weight_transfer.data.image_set import PARTS, ArrayImages, ImageSet, ImageStream, Part, Sample
 from weight_transfer.data.order import Fixed, Order, Shuffled, Written, read_order, write_order
 from weight_transfer.data.preparation import Preparation
-from weight_transfer.data.sources import open_images
+from weight_transfer.data.sources import has_validation, open_images
 from weight_transfer.data.splitting import split
+from weight_transfer.data.streaming import KeySplit, StreamBatches
 
 __all__ = [
     "PARTS",
@@ -15,12 +16,15 @@ __all__ = [
     "Fixed",
     "ImageSet",
     "ImageStream",
+    "KeySplit",
     "Order",
     "Part",
     "Preparation",
     "Sample",
     "Shuffled",
+    "StreamBatches",
     "Written",
+    "has_validation",
     "open_images",
     "read_order",
     "split",

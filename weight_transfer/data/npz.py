@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,15 @@ def checked_images(
     return ArrayImages(images, flat, class_names)
 
 
-def _opened(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise TransferError(f"{path}: not a readable .npz file ({error}).") from error
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            arrays = stack.enter_context(np.load(file, allow_pickle=False))
+        except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+            raise TransferError(f"{path}: not a readable .npz file ({error}).") from error
+        yield arrays
 
 
 def _names(arrays: Mapping[str, Any], part: Part) -> tuple[str, str] | None:

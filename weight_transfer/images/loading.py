@@ -125,13 +125,32 @@ def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLo
         data = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}). Expected an image file.") from error
+    return decode_image(data, str(path), size, loading, channels)
+
+
+def decode_image(data: bytes, place: str, size: Size | None, loading: ImageLoading, channels: int = 3) -> Image:
+    """Loads an image from its file's bytes, as `load_image` does from the file.
+
+    Args:
+        data: The bytes.
+        place: Where they are from, for messages.
+        size: (H, W) to resize to, or None.
+        loading: Whose code to follow.
+        channels: 3 for RGB, 1 for grey, 4 for RGBA.
+
+    Returns:
+        (H, W, channels), float32 or, for ``opencv``, uint8.
+
+    Raises:
+        ImageError: They are no readable image, or this way does not read such files.
+    """
     try:
         return WAYS[loading].load(data, size, channels)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{place}: {error}") from error
     except Exception as error:  # of a decoder, whose errors are of many classes
         why = f"{type(error).__name__}: {error}".partition(" <_io.")[0]  # Pillow adds where the bytes lie in memory
-        raise ImageError(f"{path}: not a readable image ({why}). Expected a whole JPEG, PNG or the like.") from error
+        raise ImageError(f"{place}: not a readable image ({why}). Expected a whole JPEG, PNG or the like.") from error
 
 
 def check_loading(loading: ImageLoading, channels: int = 3) -> None:
