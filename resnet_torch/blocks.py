@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.conv_norm import ConvNormSequential
 from resnet_torch.initializers import initialize
 from weight_transfer.architecture import Conventions, Names, kernel_pair
 from weight_transfer.dialects import TUTORIAL
@@ -94,7 +95,7 @@ def conv_block(
     """
     residual = _bottleneck(in_channels, middle_kernel_size, filters, stage, block, strides, conventions, names)
     shortcut = _conv_norm(in_channels, 1, filters[2], stage, block, names.shortcut, strides, conventions, names)
-    return ResidualBlock(residual, nn.Sequential(shortcut))
+    return ResidualBlock(residual, ConvNormSequential(shortcut))
 
 
 def basic_identity_block(
@@ -124,7 +125,7 @@ def basic_conv_block(
     """Two convolutions with a 1x1 shortcut; arguments as in `conv_block`, two filters."""
     residual = _basic(in_channels, middle_kernel_size, filters, stage, block, strides, conventions, names)
     shortcut = _conv_norm(in_channels, 1, filters[1], stage, block, names.shortcut, strides, conventions, names)
-    return ResidualBlock(residual, nn.Sequential(shortcut))
+    return ResidualBlock(residual, ConvNormSequential(shortcut))
 
 
 def _bottleneck(
@@ -136,7 +137,7 @@ def _bottleneck(
     strides: tuple[int, int],
     conventions: Conventions,
     names: Names,
-) -> nn.Sequential:
+) -> ConvNormSequential:
     """1x1, k x k, 1x1: F(x) of the 50, 101 and 152 layers."""
     first, middle = (strides, (1, 1)) if conventions.stride_in == "1x1" else ((1, 1), strides)
     a, b, c = names.branches
@@ -145,7 +146,7 @@ def _bottleneck(
     y |= _conv_norm(filters[0], middle_kernel_size, filters[1], stage, block, b, middle, conventions, names)
     y |= _relu(stage, block, b, names)
     y |= _conv_norm(filters[1], 1, filters[2], stage, block, c, (1, 1), conventions, names)
-    return nn.Sequential(y)
+    return ConvNormSequential(y)
 
 
 def _basic(
@@ -157,13 +158,13 @@ def _basic(
     strides: tuple[int, int],
     conventions: Conventions,
     names: Names,
-) -> nn.Sequential:
+) -> ConvNormSequential:
     """Two k x k: F(x) of the 18 and 34 layers."""
     a, b = names.branches[:2]
     y = _conv_norm(in_channels, middle_kernel_size, filters[0], stage, block, a, strides, conventions, names)
     y |= _relu(stage, block, a, names)
     y |= _conv_norm(filters[0], middle_kernel_size, filters[1], stage, block, b, (1, 1), conventions, names)
-    return nn.Sequential(y)
+    return ConvNormSequential(y)
 
 
 def _conv_norm(

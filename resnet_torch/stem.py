@@ -7,6 +7,7 @@ from collections import OrderedDict
 from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.conv_norm import ConvNormSequential
 from resnet_torch.initializers import initialize
 from resnet_torch.padding import SamePad2d
 from weight_transfer.architecture import Conventions, Names
@@ -18,7 +19,7 @@ def stem(
     filters: int = 64,
     conventions: Conventions = TUTORIAL.conventions,
     names: Names = TUTORIAL.names,
-) -> nn.Sequential:
+) -> ConvNormSequential:
     """7x7 convolution with stride 2, batch norm, ReLU, 3x3 max pool with stride 2.
 
     Args:
@@ -46,4 +47,4 @@ def stem(
         layers[names.pool_pad] = SamePad2d(3, strides=2)
     padding = 1 if conventions.pool_padding == "zeros" else 0
     layers[names.pool] = nn.MaxPool2d(3, stride=2, padding=padding)
-    return nn.Sequential(layers)
+    return ConvNormSequential(layers)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.imported import ImportedModel
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.convolutions import CONVS
@@ -26,7 +27,6 @@ from weight_transfer.parity.recording import OUTPUT, Origin
 
 Note = Callable[[str, Tensor], None]
 
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 CONVOLUTIONS = tuple(CONVS.values())
 BATCH_NORM_ROLES = {role: TORCH_NAMES[role] for role in ROLES["BatchNormalization"]}
 
