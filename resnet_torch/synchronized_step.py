@@ -21,7 +21,9 @@ def several_processes() -> bool:
 
 
 @torch.fx.wrap  # as training_step: tracing must not move the statistics
-@torch.compiler.disable  # compiled, processes with other batch sizes would each order their collectives anew
+# Compiled, processes with other batch sizes would each order their collectives anew. Not torch.compiler.disable, which
+# imports the compiler here and now: 1.6 s, and Triton, which crashes in a process that has TensorFlow.
+@torch._disable_dynamo
 def synchronized_step(
     x: Tensor,
     running_mean: Tensor,
