@@ -357,8 +357,8 @@ def _any_data_format(keras: Any, data_format: str) -> Any:
 
 
 NETWORKS: dict[str, Callable[[Any], Any]] = {
-    **{f"cifar v1 {depth}": lambda keras, depth=depth: _cifar_v1(keras, depth) for depth in (20, 56, 110)},
-    **{f"cifar v2 {depth}": lambda keras, depth=depth: _cifar_v2(keras, depth) for depth in (20, 56, 110)},
+    **{f"cifar v1 {depth}": lambda keras, depth=depth: _cifar_v1(keras, depth) for depth in (20, 110)},
+    **{f"cifar v2 {depth}": lambda keras, depth=depth: _cifar_v2(keras, depth) for depth in (20, 110)},
     **{
         f"{name}{'' if include_top else ' without top'}": lambda keras, name=name, top=include_top: _application(
             keras, name, include_top=top
@@ -366,7 +366,6 @@ NETWORKS: dict[str, Callable[[Any], Any]] = {
         for name, include_top in (
             ("ResNet50V2", True),
             ("ResNet50V2", False),
-            ("ResNet101V2", True),
             ("ResNet152V2", True),
         )
     },
