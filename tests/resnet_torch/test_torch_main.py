@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 
 import pytest
 
 
-@pytest.mark.slow
-def test_a_persons_mistake_is_one_line_and_exit_code_2():
-    command = [sys.executable, "-m", "resnet_torch", "compare", "--input-size", "224"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: --input-size must be HxW, such as 224x224. Received: '224'\n"
+def test_a_persons_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["resnet_torch", "compare", "--input-size", "224"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_module("resnet_torch", run_name="__main__")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "error: --input-size must be HxW, such as 224x224. Received: '224'\n"

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from resnet_torch.anatomy import bottleneck
@@ -25,6 +28,12 @@ def test_everything_fits_a_terminal_of_80_columns(printed):
         "bottleneck      1x1 64, 3x3 64, 1x1 256       3       256      70,784     218.37",
     ):
         assert row in printed
+
+
+def test_the_page_for_learners_shows_what_is_printed(printed):
+    page = (Path(__file__).resolve().parents[3] / "docs" / "residual-learning.md").read_text()
+    shown = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)[-1]
+    assert [line.rstrip() for line in printed.strip().splitlines()] == shown.strip().splitlines()
 
 
 def test_remarks_say_where_a_figure_is_not_the_papers(printed):
