@@ -192,8 +192,12 @@ def images_and_labels(arguments: argparse.Namespace) -> tuple[Tensor, Tensor]:
     if len(images.class_names) > NUM_CLASSES:
         raise TransferError(f"{arguments.data}: {len(images.class_names)} classes. Expected CIFAR-10's {NUM_CLASSES}.")
     count = min(arguments.images, len(images))
-    pixels = np.stack([images.image(index) for index in range(count)])
-    x = torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2)
+    pixels = [images.image(index) for index in range(count)]
+    if len({image.shape for image in pixels}) > 1:
+        raise TransferError(
+            f"{arguments.data}: images of several sizes. Expected one size, such as CIFAR-10's 32 x 32."
+        )
+    x = torch.from_numpy(np.stack(pixels).astype(np.float32)).permute(0, 3, 1, 2)
     x = F.adaptive_avg_pool2d(x, arguments.size)  # means of whole squares, nothing where the size is the image's
     x = (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
     return x.contiguous(), torch.from_numpy(images.labels[:count])

@@ -102,3 +102,18 @@ def test_a_persons_mistake_is_a_message_and_exit_code_2(arguments, message, monk
     with pytest.raises(SystemExit, match="2"):
         residual_learning.main()
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("networks")
+def test_images_of_several_sizes_are_refused(monkeypatch, capsys, tmp_path):
+    import cv2
+    import residual_learning
+
+    for size in (32, 48):
+        folder = tmp_path / "train" / f"class{size}"
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "image.png"), np.zeros((size, size, 3), np.uint8))
+    monkeypatch.setattr(sys, "argv", ["residual_learning.py", "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match="2"):
+        residual_learning.main()
+    assert "images of several sizes" in capsys.readouterr().err
