@@ -64,6 +64,16 @@ def atomic_write(path: str | os.PathLike[str], *, size_bytes: int = 0) -> Iterat
     _sync_folder(output.parent)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all.
+
+    Raises:
+        TransferError: As `atomic_write`.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def check_output(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
     """Refuses an output that cannot or must not be written; asks only, so call it before long work.
 

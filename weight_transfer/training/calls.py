@@ -94,20 +94,20 @@ def schedule_config(text: str, learning_rate: float) -> dict[str, Any]:
 
 def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, dict[str, Any]]:
     said, arguments = _parsed(kind, text)
-    name = {one.lower(): one for one in known}.get(said.lower())
+    names = {one.lower(): one for one in known}
+    name = names.get(said.lower())
     if name is None:
-        raise TransferError(
-            f"no {kind} {said!r}{nearest(said, list(known))}. Known: {', '.join(sorted(known))}. Received: {text!r}"
-        )
+        like = nearest(said.lower(), list(names))
+        raise TransferError(f"no {kind} {said!r}{like}. Known: {', '.join(sorted(known))}. Received: {text!r}")
     signature = known[name]
-    names = (*signature.required, *signature.optional)
+    takes = (*signature.required, *signature.optional)
     if rates := {"learning_rate", "lr"} & set(arguments):
         raise TransferError(f"{name}: say {rates.pop()} by --learning-rate, or --schedule. Received: {text!r}")
-    unknown = [f"{one}{nearest(one, names)}" for one in arguments if one not in names]
+    unknown = [f"{one}{nearest(one, takes)}" for one in arguments if one not in takes]
     missing = [one for one in signature.required if one not in arguments]
     if unknown or missing:
         wrong = [f"it has no argument {one}" for one in unknown] + [f"it needs {one}" for one in missing]
-        raise TransferError(f"{name}: {', '.join(wrong)}. It takes: {', '.join(names)}. Received: {text!r}")
+        raise TransferError(f"{name}: {', '.join(wrong)}. It takes: {', '.join(takes)}. Received: {text!r}")
     return name, arguments
 
 

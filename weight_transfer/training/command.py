@@ -10,11 +10,13 @@ from typing import Any, Protocol, cast
 
 import rich_click as click
 from click.core import ParameterSource
+from rich.markup import escape
 
-from weight_transfer.cli.terminal import print_json
+from weight_transfer.cli.terminal import out, print_json
 from weight_transfer.data import PARTS, Part
 from weight_transfer.errors import TransferError
 from weight_transfer.training import options
+from weight_transfer.training.curves import draw_curves, read_curve
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import History
 from weight_transfer.training.printing import print_evaluation, print_trained
@@ -62,7 +64,11 @@ def training_commands(
         side_module: Name of the module that is its `Side`.
         side_options: What it has beyond the shared options.
     """
-    return _train(package, side_module, side_options.train), _evaluate(package, side_module, side_options.evaluate)
+    return (
+        _train(package, side_module, side_options.train),
+        _evaluate(package, side_module, side_options.evaluate),
+        curves_command,
+    )
 
 
 def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any], Any]]) -> click.Command:
@@ -159,6 +165,18 @@ def _to_evaluate(ctx: click.Context, model: Path, shared: dict[str, Any]) -> tup
         name: value for name, value in shared.items() if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
     return options.recipe_of(given, onto=recipe), folder.found_best()
+
+
+@click.command("curves", epilog="Example: curves runs/keras runs/torch -o curves.png")
+@click.argument("runs", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="A .png, .svg or .pdf to write.")
+def curves_command(runs: tuple[str, ...], output: Path) -> None:
+    """Draw the curves of RUNS: run folders or history.csv files, LABEL=RUN to name one.
+
+    Runs of one label, by default of one framework, are taken for seeds of the same training: a mean and a band.
+    """
+    draw_curves([read_curve(run) for run in runs], output)
+    out.print(f"wrote {escape(str(output))}", soft_wrap=True)
 
 
 # Names that the shared options give to click: the recipe's fields, and two ways to leave a callback out.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.atomic import atomic_write
+from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 
 
@@ -104,8 +104,7 @@ def write_history(path: Path, history: History) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows(["" if value is None else repr(value) for value in _values(row)] for row in history.rows)
-    with atomic_write(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    write_text(path, text.getvalue())
 
 
 def row_of(epoch: int, logs: Mapping[str, Any], learning_rate: float) -> EpochRow:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from weight_transfer.architecture import DEPTHS, Preprocessing
 from weight_transfer.errors import TransferError, listing, nearest
@@ -19,6 +19,22 @@ Monitor = Literal["loss", "accuracy", "val_loss", "val_accuracy"]
 
 PART = re.compile(r"stem|stage\d+|head")
 DEFAULT_SIZE = (128, 128)  # of the tutorial
+
+
+class Phase(NamedTuple):
+    """Epochs with one optimizer, which begins anew with each phase, as do all callbacks but the best checkpoint.
+
+    Attributes:
+        first: The first epoch, from 1.
+        last: The last one.
+        frozen: Parts that do not learn.
+        learning_rate: The first one.
+    """
+
+    first: int
+    last: int
+    frozen: tuple[str, ...]
+    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -158,14 +174,13 @@ class Recipe:
         return None if found is None else Path(found)
 
     @property
-    def phases(self) -> tuple[tuple[int, int, tuple[str, ...], float], ...]:
-        """What is trained when: (first epoch, last epoch, frozen parts, learning rate), epochs from 1."""
-        whole = (1, self.epochs, self.freeze, self.learning_rate)
+    def phases(self) -> tuple[Phase, ...]:
+        """What is trained when, in order."""
         at = self.unfreeze_at
         if at is None or at > self.epochs:
-            return (whole,)
-        later = (at, self.epochs, (), self.unfreeze_learning_rate or self.learning_rate)
-        return (later,) if at == 1 else ((1, at - 1, self.freeze, self.learning_rate), later)
+            return (Phase(1, self.epochs, self.freeze, self.learning_rate),)
+        later = Phase(at, self.epochs, (), self.unfreeze_learning_rate or self.learning_rate)
+        return (later,) if at == 1 else (Phase(1, at - 1, self.freeze, self.learning_rate), later)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as JSON can hold it."""

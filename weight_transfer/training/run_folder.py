@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.atomic import atomic_write
+from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 from weight_transfer.training.history import History, read_history
 from weight_transfer.training.recipe import Recipe
@@ -100,8 +100,7 @@ class RunFolder:
         except OSError as error:
             raise TransferError(f"{self.path}: cannot be made ({error.strerror}). Name another run folder.") from error
         content = {"side": package, "side_options": dict(side_options), "recipe": recipe.to_dict()}
-        with atomic_write(self.recipe) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_text(self.recipe, json.dumps(content, indent=2) + "\n")
 
     def read(self) -> tuple[Recipe, str, dict[str, Any]]:
         """Returns what ``recipe.json`` says: the recipe, the side's package, its own options.

@@ -110,18 +110,23 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             found = dataclasses.replace(found, network=dataclasses.replace(network, head=head))
     elif recipe.dropout is not None:
         raise ArchitectureError(f"{found.source}: its head is its own, whose dropout --dropout cannot set.")
-    return dataclasses.replace(found, network=_resized(found, recipe))
+    return resized(found, recipe.size)
 
 
-def _resized(found: StartingPoint, recipe: Recipe) -> Network:
-    network = found.network
-    if recipe.size is None or (recipe.size == found.size and not isinstance(network, Architecture)):
-        return network
+def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint:
+    """Returns a starting point whose network takes images of another size, (H, W); None for its own.
+
+    Raises:
+        ArchitectureError: It is no ResNet of which that is known to work.
+    """
+    network = start.network
+    if size is None or size == start.size:
+        return start
     if not isinstance(network, Architecture):
         raise ArchitectureError(
-            f"{found.source}: takes images of {found.size[0]} x {found.size[1]}. Leave --size out, or give --new-head."
+            f"{start.source}: takes images of {start.size[0]} x {start.size[1]}. Leave --size out, or give --new-head."
         )
-    return dataclasses.replace(network, in_shape=(*recipe.size, network.in_shape[2]))
+    return dataclasses.replace(start, network=dataclasses.replace(network, in_shape=(*size, network.in_shape[2])))
 
 
 def _head(recipe: Recipe, classes: int) -> Head:

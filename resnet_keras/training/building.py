@@ -1,0 +1,117 @@
+"""The Keras model of a starting point: drawn from the recipe, or the file's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from resnet_keras.reference import load_reference
+from resnet_keras.resnet import resnet
+from weight_transfer.architecture import Architecture
+from weight_transfer.conversion.mapping import mapping
+from weight_transfer.converted import is_converted
+from weight_transfer.errors import ArchitectureError, VerificationError
+from weight_transfer.graph import layers
+from weight_transfer.network import Network
+from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.starting_point import StartingPoint
+
+
+@contextmanager
+def floats(dtype: str) -> Iterator[None]:
+    """Builds and computes in a dtype for a while, metrics included."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+
+
+def build(start: StartingPoint, recipe: Recipe) -> keras.Model:
+    """Builds the model and gives it the weights that the starting point has; the rest starts as Keras starts it.
+
+    Raises:
+        ArchitectureError: A file of another network than a ResNet cannot be trained on in this way.
+    """
+    own = own_model(start, recipe)
+    if own is not None:
+        return own
+    if not isinstance(start.network, Architecture):
+        raise ArchitectureError(
+            f"{start.source}: a network of its owner's own. Keras 3 trains it from the Keras checkpoint with the model "
+            "in it, in float32."
+        )
+    model = resnet(start.network)
+    _set_weights(model, start)
+    return model
+
+
+def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
+    """The very model of a Keras checkpoint, regularizers included; None where the recipe changes it."""
+    changed = not start.own_head or recipe.dropout is not None or recipe.size not in (None, start.size)
+    if start.source is None or is_converted(start.source) or changed or recipe.dtype != "float32":
+        return None
+    try:
+        reference = load_reference(start.source)
+    except VerificationError:  # a file of weights, or of a Keras that is not installed
+        return None
+    nested = any(hasattr(layer, "layers") for layer in reference.model.layers)
+    return None if reference.module is not keras or nested else reference.model
+
+
+def _set_weights(model: keras.Model, start: StartingPoint) -> None:
+    arrays = {
+        row.keras: row.to_keras(start.state[row.torch]) for row in mapping(start.network) if row.torch in start.state
+    }
+    for layer in model.layers:
+        found = [_of(arrays, layer.name, weight) for weight in layer.weights]
+        if found and all(array is not None for array in found):
+            layer.set_weights(found)
+
+
+def _of(arrays: Mapping[str, np.ndarray], layer: str, weight: Any) -> np.ndarray | None:
+    return arrays.get(f"{layer}/{weight.name}")
+
+
+def set_trainable(model: keras.Model, network: Network, frozen: tuple[str, ...]) -> None:
+    """Freezes parts, batch norms into inference mode, and lets everything else learn; compile afterwards.
+
+    Args:
+        model: The model.
+        network: What it is.
+        frozen: ``stem``, ``stage2`` and so on, ``head``.
+
+    Raises:
+        ArchitectureError: There is no such part, or the network has no parts.
+    """
+    if not isinstance(network, Architecture):
+        if frozen:
+            raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
+        return
+    parts = {layer.name: _part(layer.module) for layer in layers(network) if layer.module is not None}
+    unknown = sorted(set(frozen) - set(parts.values()))
+    if unknown:
+        known = ", ".join(dict.fromkeys(parts.values()))
+        raise ArchitectureError(f"no such part. Expected any of {known}. Received: {', '.join(unknown)}")
+    for name, part in parts.items():
+        model.get_layer(name).trainable = part not in frozen
+
+
+def _part(module: str) -> str:
+    """``stem`` of ``stem.conv``, ``stage2`` of ``stages.stage2.a...``."""
+    words = module.split(".")
+    return words[1] if words[0] == "stages" else words[0]
+
+
+def summary_of(model: keras.Model) -> str:
+    """The table that ``model.summary()`` prints."""
+    lines: list[str] = []
+    model.summary(line_length=110, print_fn=lambda line, **_: lines.append(line))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""Loss, metrics and optimizer of a recipe; the optimizer's state where a checkpoint has one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from weight_transfer.training.recipe import Recipe
+
+
+def compile_model(model: keras.Model, recipe: Recipe, learning_rate: float) -> None:
+    """Compiles a model that ends in a softmax."""
+    config = recipe.optimizer_config(learning_rate)
+    arguments = dict(config["config"])
+    if isinstance(arguments["learning_rate"], dict):
+        arguments["learning_rate"] = keras.optimizers.schedules.deserialize(arguments["learning_rate"])
+    optimizer = getattr(keras.optimizers, config["class_name"])(**arguments)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    model.compile(optimizer, loss, metrics=["accuracy"])
+
+
+def take_optimizer_state(model: keras.Model, path: Path) -> bool:
+    """Gives a compiled model the optimizer's state of a Keras 3 file of the same model; the learning rate stays.
+
+    Args:
+        model: Compiled, as the file's own model.
+        path: A full-model file.
+
+    Returns:
+        Whether the file has such a state, of the same optimizer.
+    """
+    kept = _optimizer_of(path)
+    model.optimizer.build(model.trainable_variables)
+    own = [variable for variable in model.optimizer.variables if variable.name != "learning_rate"]
+    theirs = [variable for variable in getattr(kept, "variables", []) if variable.name != "learning_rate"]
+    same = [(variable.name, tuple(variable.shape)) for variable in own] == [
+        (variable.name, tuple(variable.shape)) for variable in theirs
+    ]
+    if kept is None or type(kept) is not type(model.optimizer) or not same:
+        return False
+    for variable, other in zip(own, theirs, strict=True):
+        variable.assign(np.asarray(other))
+    return True
+
+
+def _optimizer_of(path: Path) -> Any:
+    """The optimizer that Keras builds from a file; None where there is none, or one that this Keras does not know."""
+    try:
+        return keras.models.load_model(path, compile=True, safe_mode=True).optimizer
+    except Exception:  # a loss or a metric of its owner's own
+        return None

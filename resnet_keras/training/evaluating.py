@@ -1,0 +1,82 @@
+"""`evaluate`: loss and confusion of a checkpoint on a part of the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from resnet_keras.training.building import build, floats
+from resnet_keras.training.downloading import download_cifar10
+from resnet_keras.training.feeding import Feed
+from weight_transfer.data import Part
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.training.datasets import evaluation_batches
+from weight_transfer.training.evaluation import Evaluation
+from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.starting_point import read_network, resized
+
+
+def evaluate(
+    recipe: Recipe, checkpoint: Path, *, part: Part = "test", quiet: bool = False, workers: int = 1
+) -> Evaluation:
+    """Evaluates a checkpoint.
+
+    Args:
+        recipe: Says which data, and how images become inputs.
+        checkpoint: A Keras checkpoint or a converted file.
+        part: Of the data.
+        quiet: Print nothing to standard output.
+        workers: Threads that read and prepare images.
+
+    Returns:
+        The loss that `fit` calls ``val_loss``, regularisation included, and what was taken for what.
+
+    Raises:
+        TransferError: The checkpoint or the data is not as it should be, or one has other classes than the other.
+    """
+    with floats(recipe.dtype):
+        start = resized(read_network(checkpoint), recipe.size)
+        model = build(start, dataclasses.replace(recipe, size=None, dropout=None))
+        batches = evaluation_batches(recipe, part, start.size, download_cifar10)
+        classes = len(batches.class_names)
+        if model.output_shape[1:] != (classes,):
+            raise ArchitectureError(
+                f"{checkpoint}: its output is {model.output_shape[1:]}. Expected ({classes},), as the data has classes."
+            )
+        feed = Feed(batches, classes, recipe.dtype, workers)
+        confusion = Confusion(classes)
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        model.compile(loss=loss, metrics=[confusion])
+        try:
+            found = model.evaluate(feed.data, verbose=0, return_dict=True)
+        except Exception as error:
+            raise feed.error or error from error
+        counts = np.asarray(keras.ops.convert_to_numpy(confusion.counts))
+        return Evaluation(float(found["loss"]), counts.round().astype(np.int64), batches.class_names)
+
+
+class Confusion(keras.metrics.Metric):
+    """How many images of a class (row) were taken for a class (column).
+
+    Args:
+        classes: How many there are.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(name="confusion")
+        self.counts = self.add_variable((classes, classes), "zeros", name="counts")
+        self.classes = classes
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Counts a batch: one-hot targets and probabilities, both (N, classes)."""
+        guessed = keras.ops.one_hot(keras.ops.argmax(y_pred, axis=-1), self.classes, dtype=self.dtype)
+        target = keras.ops.cast(y_true, self.dtype)
+        self.counts.assign_add(keras.ops.matmul(keras.ops.transpose(target), guessed))
+
+    def result(self) -> Any:
+        """Returns the share of images that were known, for a progress bar."""
+        return keras.ops.trace(self.counts) / keras.ops.sum(self.counts)

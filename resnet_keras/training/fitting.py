@@ -1,0 +1,151 @@
+"""`train`: the recipe by Keras's `fit`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from resnet_keras.training.building import build, floats, own_model, set_trainable, summary_of
+from resnet_keras.training.callbacks import PACKAGE, Callbacks
+from resnet_keras.training.checkpoints import load_checkpoint
+from resnet_keras.training.compiling import compile_model, take_optimizer_state
+from resnet_keras.training.downloading import download_cifar10
+from resnet_keras.training.feeding import Feed
+from weight_transfer.atomic import write_text
+from weight_transfer.cli.terminal import progress
+from weight_transfer.errors import TransferError
+from weight_transfer.network import network_from_dict
+from weight_transfer.training.curves import TITLES, Curve, draw_curves
+from weight_transfer.training.datasets import training_images
+from weight_transfer.training.history import History, write_history
+from weight_transfer.training.printing import EpochTable
+from weight_transfer.training.recipe import Phase, Recipe
+from weight_transfer.training.run_folder import RunFolder
+from weight_transfer.training.starting_point import starting_point
+
+
+def train(
+    recipe: Recipe, *, resume: bool = False, quiet: bool = False, workers: int = 1, deterministic: bool = False
+) -> History:
+    """Trains, and leaves history, curves, checkpoints and logs in the run folder.
+
+    Args:
+        recipe: What to do; its run folder exists.
+        resume: Whether to go on from the run folder's last checkpoint.
+        quiet: Print nothing to standard output.
+        workers: Threads that read and prepare images.
+        deterministic: TensorFlow's deterministic kernels, for the rest of the process.
+
+    Returns:
+        The whole history, of the epochs before a resumption too.
+
+    Raises:
+        TransferError: The data, the checkpoint or the run folder is not as it should be, or the loss is no number.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with floats(recipe.dtype):
+        return _Run(recipe, RunFolder(Path(recipe.output)), resume, quiet, workers).run()
+
+
+class _Run:
+    """One training."""
+
+    def __init__(self, recipe: Recipe, folder: RunFolder, resume: bool, quiet: bool, workers: int) -> None:
+        self.recipe, self.folder, self.quiet = recipe, folder, quiet
+        images = training_images(recipe, download_cifar10)
+        classes = len(images.class_names)
+        self.state: dict[str, Any] = {}
+        self.best_weights: list[Any] | None = None
+        self.file: Path | None = None  # whose optimizer goes on
+        if resume and folder.last(PACKAGE).exists():
+            self.model, self.state, self.best_weights = load_checkpoint(folder.last(PACKAGE))
+            self.network = network_from_dict(self.state["network"])
+        else:
+            start = starting_point(recipe, classes)
+            self.model, self.network = build(start, recipe), start.network
+            self.file = start.source if recipe.checkpoint is not None and own_model(start, recipe) else None
+            write_text(folder.summary, summary_of(self.model))
+        train, validation = images.batches(self.model.input_shape[1:3])
+        self.feed = Feed(train, classes, recipe.dtype, workers)
+        self.validation = Feed(validation, classes, recipe.dtype, workers)
+        self.history = folder.read_history().upto(self.done)
+        self.table = EpochTable(recipe.epochs, quiet)
+
+    @property
+    def done(self) -> int:
+        """How many epochs are behind."""
+        return int(self.state.get("epoch", 0))
+
+    def run(self) -> History:
+        """Trains, phase for phase."""
+        write_history(self.folder.history, self.history)
+        if self.state.get("stopped"):
+            self.table.note(f"stopped early after epoch {self.done}: there is nothing to go on with")
+        with progress(self.quiet) as bar:
+            for phase in self.recipe.phases:
+                if self.done < phase.last and not self.state.get("stopped"):
+                    self._train(phase, bar)
+        self._draw()
+        return self.history
+
+    def _draw(self) -> None:
+        try:
+            draw_curves([Curve(TITLES[PACKAGE], self.history)], self.folder.curves)
+        except TransferError as error:  # the training is done: a picture is no reason to fail
+            self.table.note(f"no curves: {error}")
+
+    def _train(self, phase: Phase, bar: Callable[[str, float], None]) -> None:
+        """Trains one phase, or the rest of it."""
+        goes_on = self.done >= phase.first
+        if not goes_on:
+            set_trainable(self.model, self.network, phase.frozen)
+            compile_model(self.model, self.recipe, phase.learning_rate)
+            self._take_optimizer_state()
+
+        def on_step(epoch: int, share: float | None) -> None:
+            bar(f"epoch {epoch + 1}", share or 0.0)
+
+        callbacks = Callbacks(self.recipe, self.folder, self.network, self.history, self.feed, self.table, on_step)
+        every = callbacks.all()
+        if self.state:
+            every.append(callbacks.restore(self.state, self.best_weights, goes_on))
+        self._fit(every, phase)
+        self.history = callbacks.history
+        self.state = callbacks.state(len(self.history))
+
+    def _take_optimizer_state(self) -> None:
+        if self.file is None:
+            return
+        took = take_optimizer_state(self.model, self.file)
+        self.file = None
+        self.table.note("the optimizer goes on" if took else "the optimizer begins anew: the file has no state for it")
+
+    def _fit(self, callbacks: list[Any], phase: Phase) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Your input ran out of data")  # how a stream's epoch ends
+                self.model.fit(
+                    self.feed.data,
+                    initial_epoch=self.done,
+                    epochs=phase.last,
+                    validation_data=self.validation.data,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=callbacks,
+                )
+        except Exception as error:
+            found = self.feed.error or self.validation.error
+            if found is not None:
+                raise found from error
+            if isinstance(error, OSError):
+                raise TransferError(
+                    f"{self.folder.path}: {error.strerror or error}. The last checkpoint is as it was."
+                ) from error
+            raise

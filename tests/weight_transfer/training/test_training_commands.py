@@ -1,0 +1,154 @@
+"""The shared command line, with a side that only notes what it is asked for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rich_click as click
+
+from weight_transfer.cli.running import run
+from weight_transfer.training import EpochRow, Evaluation, History, RunFolder, SideOptions, training_commands
+
+ASKED: dict = {}
+
+
+def train(recipe, *, resume, quiet, **own) -> History:
+    ASKED.update(recipe=recipe, resume=resume, quiet=quiet, own=own)
+    return History((EpochRow(1, 1.0, 0.5, 2.0, 0.25, 1e-3),))
+
+
+def evaluate(recipe, checkpoint, *, part, quiet, **own) -> Evaluation:
+    ASKED.update(recipe=recipe, checkpoint=checkpoint, part=part, quiet=quiet, own=own)
+    return Evaluation(1.25, np.array([[3, 1], [0, 4]]), ("cat", "dog"))
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """``call("train", ...)``: exit code, stdout, stderr; `ASKED` says what the side was asked for."""
+    app = click.RichGroup("app")
+    options = SideOptions(
+        train=(click.option("--workers", default=2),), evaluate=(click.option("--fast", is_flag=True),)
+    )
+    monkeypatch.setitem(sys.modules, "noting_side", sys.modules[__name__])
+    for command in training_commands("resnet_keras", "noting_side", options):
+        app.add_command(command)
+
+    def call(*arguments):
+        ASKED.clear()
+        monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(app, "x")
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return call
+
+
+def test_options_reach_the_side_and_the_run_folder(call, tmp_path):
+    code, _, _ = call(
+        "train", "--data", "d.npz", "-o", tmp_path / "run", "--size", "97x225", "--depth", "18",
+        "--freeze", "stem,stage2", "--optimizer", "SGD(momentum=0.9)", "--no-early-stopping", "--no-reduce-lr",
+        "--augment", "--workers", "5",
+    )  # fmt: skip
+    assert code == 0
+    recipe = ASKED["recipe"]
+    assert (recipe.size, recipe.depth, recipe.freeze, recipe.augment) == ((97, 225), 18, ("stem", "stage2"), True)
+    assert recipe.early_stopping is None
+    assert recipe.reduce_lr is None
+    assert (ASKED["resume"], ASKED["quiet"], ASKED["own"]) == (False, False, {"workers": 5})
+    assert RunFolder(tmp_path / "run").read() == (recipe, "resnet_keras", {"workers": 5})
+
+
+def test_resume_keeps_the_recipe_but_for_what_is_said(call, tmp_path):
+    call("train", "--data", "d.npz", "-o", tmp_path / "run", "--epochs", "7", "--seed", "3", "--workers", "5")
+    before = ASKED["recipe"]
+    code, _, _ = call("train", "--resume", tmp_path / "run", "--epochs", "9")
+    assert code == 0
+    assert ASKED["resume"]
+    assert ASKED["recipe"].to_dict() == {**before.to_dict(), "epochs": 9}
+    assert ASKED["own"] == {"workers": 5}
+    assert RunFolder(tmp_path / "run").read()[0].epochs == 9
+
+
+def test_json_is_one_object(call, tmp_path):
+    code, out, _ = call("train", "--data", "d", "-o", tmp_path / "run", "--json")
+    assert (code, ASKED["quiet"]) == (0, True)
+    found = json.loads(out)
+    assert (found["epochs"], found["stopped_early"], found["best"]["val_loss"]) == (1, True, 2.0)
+    _, out, _ = call("evaluate", tmp_path / "a.keras", "--data", "d", "--json")
+    assert json.loads(out)["accuracy"] == 7 / 8
+
+
+def test_evaluate_takes_a_run_or_a_file(call, tmp_path):
+    call("train", "--data", "d", "-o", tmp_path / "run", "--size", "64")
+    code, _, err = call("evaluate", tmp_path / "run")
+    assert (code, "no best checkpoint. Expected best.keras or best.safetensors" in err) == (2, True)
+    (tmp_path / "run" / "best.keras").write_bytes(b"")
+    code, out, _ = call("evaluate", tmp_path / "run", "--part", "validation", "--fast")
+    assert code == 0
+    assert (ASKED["checkpoint"], ASKED["part"]) == (tmp_path / "run" / "best.keras", "validation")
+    assert (ASKED["recipe"].size, ASKED["own"]) == ((64, 64), {"fast": True})
+    for word in ("cat", "0.750", "dog", "loss 1.2500, accuracy 0.8750", "8 images"):
+        assert word in out
+    call("evaluate", tmp_path / "some.h5", "--data", "other", "--size", "96")
+    assert (ASKED["recipe"].data, ASKED["recipe"].size, ASKED["checkpoint"].name) == ("other", (96, 96), "some.h5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "d"], "--output must be given"),
+        ([], "--data and --output must be given"),
+        (["--data", "d", "-o", "RUN", "--optimizer", "adamm"], "no optimizer 'adamm'"),
+        (["--data", "d", "-o", "RUN", "--epochs", "0"], "epochs must be at least 1"),
+        (["--resume", "RUN"], "not a run's recipe"),
+    ],
+)
+def test_a_persons_mistake_is_a_message_before_any_work(call, tmp_path, arguments, message):
+    code, _, err = call("train", *(str(tmp_path / "run") if word == "RUN" else word for word in arguments))
+    assert code == 2
+    assert message in err
+    assert not ASKED
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_overwritten_and_not_gone_on_with_by_the_other_side(call, tmp_path):
+    call("train", "--data", "d", "-o", tmp_path / "run")
+    code, _, err = call("train", "--data", "d", "-o", tmp_path / "run")
+    assert (code, "already holds a run. Go on with it by --resume" in err) == (2, True)
+    recipe, _, own = RunFolder(tmp_path / "run").read()
+    RunFolder(tmp_path / "run").write(recipe, "resnet_torch", own)
+    code, _, err = call("train", "--resume", tmp_path / "run")
+    assert (code, "a run of resnet_torch" in err) == (2, True)
+
+
+def test_other_processes_of_a_run_leave_the_folder_alone(call, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    code, out, _ = call("train", "--data", "d", "-o", tmp_path / "run")
+    assert (code, out) == (0, "")
+    assert ASKED["recipe"].data == "d"
+    assert not (tmp_path / "run").exists()
+
+
+def test_curves_of_runs(call, tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,1,1,1,1,1\n2,1,1,1,1,1\n")
+    code, out, _ = call("curves", f"mine={path}", path, "-o", tmp_path / "a.png")
+    assert (code, out) == (0, f"wrote {tmp_path / 'a.png'}\n")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_help_loads_no_framework():
+    code = (
+        "import sys, runpy; sys.argv = ['x', 'train', '--help']\n"
+        "try: runpy.run_module('resnet_keras', run_name='__main__')\n"
+        "except SystemExit: print([name for name in ('keras', 'tensorflow', 'torch', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip().endswith("[]"), done.stderr
+    assert "--early-stopping-patien" in done.stdout
