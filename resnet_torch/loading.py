@@ -12,11 +12,12 @@ import torch
 from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
-from resnet_torch.saving import with_origin
+from resnet_torch.saving import with_origin, with_regularizers
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import origin_of, to_torch
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
+from weight_transfer.conversion.regularizers import regularizers_of
 from weight_transfer.converted import is_converted, moving_variance_of, read_converted
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.layer_graph import LayerGraph
@@ -26,7 +27,8 @@ from weight_transfer.network import HeadedResNet, Network
 def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResNet | ImportedModel:
     """Loads a network in evaluation mode, on the CPU.
 
-    Its batch norms learn by the rule of the Keras that wrote the checkpoint.
+    Its batch norms learn by the rule of the Keras that wrote the checkpoint, and it knows the Keras
+    layers' regularizers, which `resnet_torch.regularizers` reads.
 
     Args:
         path: A file that `weight-transfer convert` wrote, or a Keras checkpoint of any kind, which
@@ -47,12 +49,12 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     if is_converted(path):
         converted = read_converted(path)
         model = _module(Path(path), converted.network, converted.tensors(), converted.moving_variance)
-        return with_origin(model, converted.origin)
+        return with_origin(with_regularizers(model, converted.regularizers), converted.origin)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         rule = moving_variance_of(checkpoint.keras_version)
         model = _module(Path(path), identified.network, to_torch(identified, Path(path)), rule)
-        return with_origin(model, origin_of(checkpoint))
+        return with_origin(with_regularizers(model, regularizers_of(identified)), origin_of(checkpoint))
 
 
 def _built(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:

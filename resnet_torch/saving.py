@@ -15,16 +15,17 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.resnet import ResNet
 from weight_transfer.atomic import check_output
 from weight_transfer.conversion.export import rows_of
-from weight_transfer.converted import Origin, Training, write_converted
+from weight_transfer.converted import LayerRegularizers, Origin, Training, write_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
+from weight_transfer.network import regularizers_of_graph
 from weight_transfer.safetensors_header import DTYPES
 from weight_transfer.version import __version__
 
 Model = TypeVar("Model", bound=nn.Module)
 
-ORIGIN = "origin"
+ORIGIN, REGULARIZERS = "origin", "regularizers"
 MADE_HERE = Origin(source="", sha256="", container="PyTorch", keras_version=None, tool_version=__version__)
 
 
@@ -69,6 +70,7 @@ def save_converted(
         origin or origin_of_module(bare) or MADE_HERE,
         image_loading=image_loading,
         training=Training(moving_variance_of_module(bare)),
+        regularizers=_of_layers(bare),
     )
 
 
@@ -100,6 +102,24 @@ def with_origin(model: Model, origin: Origin) -> Model:
     """Returns the module, which from now on knows where it comes from."""
     _known(model)[ORIGIN] = origin
     return model
+
+
+def regularizers_of_module(model: nn.Module) -> LayerRegularizers:
+    """Returns the regularizers of the Keras model that `load_model` read, by layer and argument."""
+    found: LayerRegularizers = _known(unwrapped(model)).get(REGULARIZERS, {})
+    return found
+
+
+def with_regularizers(model: Model, regularizers: LayerRegularizers) -> Model:
+    """Returns the module, which from now on knows how its layers were regularized."""
+    _known(model)[REGULARIZERS] = dict(regularizers)
+    return model
+
+
+def _of_layers(model: ResNet | ImportedModel) -> LayerRegularizers:
+    """What a graph does not carry itself."""
+    own = regularizers_of_graph(model.network)
+    return {layer: held for layer, held in regularizers_of_module(model).items() if layer not in own}
 
 
 def _known(model: nn.Module) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,22 @@ from safetensors import SafetensorError, safe_open
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
-from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of
+from weight_transfer.network import (
+    Network,
+    network_from_dict,
+    network_to_dict,
+    preprocessing_of,
+    regularizers_of_graph,
+)
 from weight_transfer.safetensors_header import safetensors_header
 
 METADATA_KEY = "weight_transfer"
 
 
 MovingVariance = Literal["keras3", "tf_keras"]
+
+# By layer, the config of each regularizer by Keras's argument: ``{"conv1": {"kernel_regularizer": {...}}}``.
+LayerRegularizers: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,7 @@ def write_converted(
     on_written: Callable[[int], None] | None = None,
     image_loading: ImageLoading | None = None,
     training: Training | None = None,
+    regularizers: LayerRegularizers | None = None,
 ) -> None:
     """Writes a converted file atomically.
 
@@ -84,6 +94,7 @@ def write_converted(
         on_written: Called with each tensor's size in bytes, for a progress bar.
         image_loading: For the metadata: how the network's images were loaded, where that is known.
         training: For the metadata, where the tensors were trained in PyTorch.
+        regularizers: For the metadata: of a ResNet's layers; an imported graph carries its own.
 
     Raises:
         TransferError: The output cannot be written.
@@ -92,7 +103,7 @@ def write_converted(
     ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
     header = safetensors_header(
         ((tensor.name, tensor.dtype, tensor.shape) for tensor in ordered),
-        {METADATA_KEY: _metadata(network, origin, image_loading, training), "format": "pt"},
+        {METADATA_KEY: _metadata(network, origin, image_loading, training, regularizers), "format": "pt"},
     )
     total = len(header) + sum(tensor.size_bytes for tensor in ordered)
     with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
@@ -103,12 +114,20 @@ def write_converted(
                 on_written(tensor.size_bytes)
 
 
-def _metadata(network: Network, origin: Origin, image_loading: ImageLoading | None, training: Training | None) -> str:
+def _metadata(
+    network: Network,
+    origin: Origin,
+    image_loading: ImageLoading | None,
+    training: Training | None,
+    regularizers: LayerRegularizers | None,
+) -> str:
     values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
     if image_loading is not None:
         values["image_loading"] = image_loading
     if training is not None:
         values["training"] = training.__dict__
+    if regularizers:
+        values["regularizers"] = regularizers
     return json.dumps(values, sort_keys=True)
 
 
@@ -137,6 +156,7 @@ class Converted:
         origin: Where it comes from.
         image_loading: How the network's images were loaded; None is not known.
         training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
+        regularizers: From the Keras model's config, by layer and argument.
     """
 
     path: Path
@@ -144,6 +164,7 @@ class Converted:
     origin: Origin
     image_loading: ImageLoading | None = None
     training: Training | None = None
+    regularizers: LayerRegularizers = field(default_factory=dict)
 
     @property
     def moving_variance(self) -> MovingVariance:
@@ -216,6 +237,13 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
         if image_loading not in (None, *WAYS):
             raise ValueError(f"image_loading {image_loading!r}")
         training = Training(**values["training"]) if "training" in values else None
+        regularizers = _regularizers(values.get("regularizers", {}), network)
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    return Converted(path, network, origin, image_loading, training)
+    return Converted(path, network, origin, image_loading, training, regularizers)
+
+
+def _regularizers(stored: Any, network: Network) -> dict[str, dict[str, Any]]:
+    if not isinstance(stored, dict) or not all(isinstance(held, dict) for held in stored.values()):
+        raise ValueError(f"regularizers {stored!r}")
+    return {**stored, **regularizers_of_graph(network)}

@@ -24,6 +24,11 @@ REGULARIZERS = (
     "activity_regularizer",
     "gamma_regularizer",
     "beta_regularizer",
+    "depthwise_regularizer",
+    "pointwise_regularizer",
+    "alpha_regularizer",
+    "W_regularizer",
+    "b_regularizer",
 )
 # What a torch module's attributes are called already; a layer of such a name gets an underscore behind it.
 TAKEN_NAMES = frozenset(
@@ -292,8 +297,16 @@ def _read(
         raise options.refusal(f"its arguments are malformed ({error!r})") from error
     if any(n is not None and n < 1 for n in out_shape):
         raise options.refusal(f"nothing is left of its input {list(in_shapes)}")
+    return GraphLayer(layer.path, layer.class_name, settings, tuple(in_shapes), out_shape, regularizers_in(layer))
+
+
+def regularizers_in(layer: KerasLayer) -> dict[str, Any]:
+    """The regularizers in a layer's config as they are, by argument; an ActivityRegularization is one itself."""
     kept = {name: layer.config[name] for name in REGULARIZERS if layer.config.get(name)}
-    return GraphLayer(layer.path, layer.class_name, settings, tuple(in_shapes), out_shape, kept)
+    if layer.class_name == "ActivityRegularization":
+        factors = {name: layer.config.get(name) or 0.0 for name in ("l1", "l2")}
+        kept["activity_regularizer"] = {"class_name": "L1L2", "config": factors}
+    return kept
 
 
 def _data_format(keras: KerasGraph) -> DataFormat:

@@ -51,6 +51,7 @@ def write_checkpoint(
     arrays: Arrays,
     *,
     weights_only: bool = False,
+    regularizers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Writes a Keras checkpoint; the output's name picks the container.
 
@@ -70,6 +71,7 @@ def write_checkpoint(
         arrays: By ``layer/role``, in Keras's layout: kernels (kh, kw, c_in, c_out) and (c_in, c_out), else (c,).
             Float arrays of any width; the file keeps their dtype.
         weights_only: Leave the configuration out of a legacy file.
+        regularizers: For the configuration: by layer, each argument's serialized regularizer.
 
     Raises:
         MappingError: Arrays are missing, unknown, misshapen or not float.
@@ -81,20 +83,28 @@ def write_checkpoint(
     check_output(path)  # before the work, not after it
     rows = graph.keras_order(graph.layers(architecture))
     _check_arrays(rows, arrays)
-    writer(Path(path), _Content(architecture, rows, arrays))
+    writer(Path(path), _Content(architecture, rows, arrays, regularizers or {}))
 
 
 class _Content(NamedTuple):
     architecture: Architecture
     rows: Sequence[Layer]  # in Keras's order
     arrays: Arrays
+    regularizers: Mapping[str, Mapping[str, Any]]
+
+
+def _regularized(config: dict[str, Any], content: _Content) -> str:
+    """A model's configuration as text, its layers with their regularizers."""
+    for layer in config["config"]["layers"]:
+        layer["config"].update(content.regularizers.get(layer["config"]["name"], {}))
+    return json.dumps(config)
 
 
 def _write_keras_archive(path: Path, content: _Content) -> None:
     # Keras adds date_saved, which no reader needs and which would make each file another.
     members = {
         "metadata.json": json.dumps({"keras_version": KERAS_3_SCHEMA}).encode(),
-        "config.json": json.dumps(keras_config(content.architecture)).encode(),
+        "config.json": _regularized(keras_config(content.architecture), content).encode(),
         "model.weights.h5": _hdf5(lambda file: _fill_keras_3(file, content)),
     }
     size_bytes = sum(len(member) for member in members.values()) + ZIP_OVERHEAD_BYTES
@@ -112,7 +122,7 @@ def _write_keras_3_weights(path: Path, content: _Content) -> None:
 def _write_legacy_model(path: Path, content: _Content) -> None:
     def fill(file: h5py.File) -> None:
         # Text of variable length: a ResNet-152's is 200 kB, and one of fixed length must fit the object header.
-        file.attrs["model_config"] = json.dumps(legacy_keras_config(content.architecture))
+        file.attrs["model_config"] = _regularized(legacy_keras_config(content.architecture), content)
         file.attrs["keras_version"] = LEGACY_SCHEMA
         file.attrs["backend"] = BACKEND
         _fill_legacy(file.create_group("model_weights"), content)

@@ -16,6 +16,7 @@ from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.conversion.regularizers import regularizers_of_backbone
 from weight_transfer.converted import Origin, Tensor, write_converted
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
@@ -92,7 +93,8 @@ def convert(
 
         origin = origin_of(checkpoint)
         image_loading = None if hints is None else hints.image_loading
-        write_converted(output, tensors, identified.network, origin, on_written, image_loading)
+        regularizers = regularizers_of_backbone(identified)
+        write_converted(output, tensors, identified.network, origin, on_written, image_loading, None, regularizers)
         return Conversion(
             output=Path(output),
             network=identified.network,

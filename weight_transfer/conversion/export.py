@@ -14,6 +14,7 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import refuse_same_file
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import ArchitectureError, MappingError, listing, nearest
 from weight_transfer.network import Network, title_of
@@ -82,5 +83,6 @@ def export(source: str | os.PathLike[str], output: str | os.PathLike[str], *, we
             "Convert the checkpoint with --as native, if it is one."
         )
     arrays = to_keras(converted.tensors(), converted.network)
-    write_checkpoint(output, converted.network, arrays, weights_only=weights_only)
+    regularizers = regularizers_for_keras(converted.regularizers)
+    write_checkpoint(output, converted.network, arrays, weights_only=weights_only, regularizers=regularizers)
     return Path(output)

@@ -1,0 +1,165 @@
+"""The regularizers that a Keras model's config holds, layer by layer, without any framework."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.converted import LayerRegularizers
+from weight_transfer.errors import TransferError, listing
+from weight_transfer.graph import layers
+from weight_transfer.layer_graph import regularizers_in
+from weight_transfer.network import Network, backbone_of, graph_of, regularizers_of_graph
+
+ACTIVITY = "activity_regularizer"
+ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
+# Classes of Keras 2 and 3, and how Keras 1 calls them.
+SUMS = ("l1", "l2", "l1l2", "l1l2regularizer", "weightregularizer", "activityregularizer")
+
+# Keras 1's arguments.
+KERAS_1 = {"W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer"}
+# What a layer may do without, its regularizer then without effect.
+MAY_BE_ABSENT = ("bias", "b_", "gamma", "beta")
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """What a regularizer adds to the loss, of one tensor.
+
+    Attributes:
+        l1: Factor of the sum of absolute values.
+        l2: Factor of the sum of squares; the gradient is twice that times the tensor.
+        orthogonal: Factor of the mean absolute cosine between rows or columns of a matrix.
+        mode: Of which, in Keras's layout.
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    orthogonal: float = 0.0
+    mode: Literal["rows", "columns"] = "rows"
+
+
+def penalty_from_keras(config: Any, where: str = "regularizer") -> Penalty:
+    """Reads a regularizer's config, of any Keras.
+
+    Args:
+        config: ``class_name`` and ``config``; of Keras 1, ``name`` and the factors.
+        where: Layer and argument, for messages.
+
+    Raises:
+        TransferError: It is none that is known, or a factor is no number from 0.
+
+    Source: Keras 3.15.1 keras/src/regularizers/regularizers.py; keras 1.2 keras/regularizers.py.
+    """
+    values = dict(config) if isinstance(config, Mapping) else {}
+    name = values.pop("class_name", values.pop("name", None))
+    inner = values.get("config", values)
+    known = str(name).rpartition(">")[2].lower()
+    if known not in (*SUMS, *ORTHOGONAL) or not isinstance(inner, Mapping):
+        raise TransferError(
+            f"{where}: no regularizer that is known: {config!r}. Expected L1, L2, L1L2 or OrthogonalRegularizer; "
+            "add what it computes to the loss yourself."
+        )
+    factors = {key: inner.get(key) or 0.0 for key in ("l1", "l2", "factor")}
+    wrong = [value for value in factors.values() if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong or not all(0 <= value < math.inf for value in factors.values()):
+        raise TransferError(f"{where}: a factor must be a number from 0. Received: {config!r}")
+    mode = inner.get("mode", "rows")
+    if mode not in ("rows", "columns"):
+        raise TransferError(f"{where}: mode must be rows or columns. Received: {config!r}")
+    return Penalty(float(factors["l1"]), float(factors["l2"]), float(factors["factor"]), mode)
+
+
+def regularizers_of(identified: Identified) -> dict[str, dict[str, Any]]:
+    """The regularizers in a checkpoint's config, by layer of its network.
+
+    Args:
+        identified: What `identify` found.
+
+    Returns:
+        Config by argument (``kernel_regularizer``) by layer; empty for a weights-only file.
+    """
+    return {**regularizers_of_backbone(identified), **regularizers_of_graph(identified.network)}
+
+
+def regularizers_of_backbone(identified: Identified) -> dict[str, dict[str, Any]]:
+    """Those of a ResNet's layers, from the config: an architecture has the same names, and does not hold them."""
+    backbone, keras = backbone_of(identified.network), identified.keras
+    if backbone is None or keras is None:
+        return {}
+    head = graph_of(identified.network)
+    elsewhere = set() if head is None else set(head.layers)
+    weighted = {layer.name for layer in layers(backbone)}
+    found = {}
+    for path, layer in keras.layers.items():
+        held = regularizers_in(layer)
+        if held and path not in elsewhere:
+            found[layer.name if layer.name in weighted else path] = held
+    return found
+
+
+def penalties(network: Network, regularizers: LayerRegularizers) -> tuple[dict[str, Penalty], dict[str, Penalty]]:
+    """Brings regularizers from layers to tensors.
+
+    Args:
+        network: Whose layers they are.
+        regularizers: What `regularizers_of` gave.
+
+    Returns:
+        By state-dict key the penalty of each parameter, and by Keras layer that of each layer's output.
+
+    Raises:
+        TransferError: A regularizer is not known, or is of a layer that the network has not.
+    """
+    rows = {row.keras: row for row in mapping(network)}
+    weights: dict[str, Penalty] = {}
+    activities: dict[str, Penalty] = {}
+    problems = []
+    for layer, held in regularizers.items():
+        for argument, config in held.items():
+            penalty = penalty_from_keras(config, f"{layer}, {argument}")
+            if argument == ACTIVITY:
+                activities[layer] = penalty
+                continue
+            row = _row(rows, layer, argument)
+            if row is None and not argument.startswith(MAY_BE_ABSENT):
+                problems.append(f"{layer}: {argument}")
+            elif row is not None:
+                weights[row.torch] = penalty
+    if problems:
+        raise TransferError(f"regularizers of weights that the network has not:{listing(problems)}")
+    return weights, activities
+
+
+def regularizers_for_keras(regularizers: LayerRegularizers) -> dict[str, dict[str, Any]]:
+    """Writes regularizers as every Keras from 2.4 on reads them.
+
+    Raises:
+        TransferError: A regularizer is not known.
+    """
+    return {
+        layer: {
+            KERAS_1.get(argument, argument): _for_keras(penalty_from_keras(config, f"{layer}, {argument}"))
+            for argument, config in held.items()
+        }
+        for layer, held in regularizers.items()
+    }
+
+
+def _for_keras(penalty: Penalty) -> dict[str, Any]:
+    name = "L1L2"
+    config: dict[str, Any] = {"l1": penalty.l1, "l2": penalty.l2}
+    if penalty.orthogonal:
+        name, config = "OrthogonalRegularizer", {"factor": penalty.orthogonal, "mode": penalty.mode}
+    return {"module": "keras.regularizers", "class_name": name, "config": config, "registered_name": None}
+
+
+def _row(rows: Mapping[str, Row], layer: str, argument: str) -> Row | None:
+    """The array that an argument is about: ``depthwise_regularizer`` is of ``depthwise_kernel`` or ``kernel``."""
+    stem = KERAS_1.get(argument, argument).removesuffix("_regularizer")
+    roles = (stem, f"{stem}_kernel", *(("kernel",) if stem == "depthwise" else ()))
+    return next((rows[f"{layer}/{role}"] for role in roles if f"{layer}/{role}" in rows), None)
