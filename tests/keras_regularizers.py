@@ -34,10 +34,8 @@ def regularized(library: str, kind: str, path: Path, frozen: tuple[str, ...] = (
     config = keras.config if hasattr(keras, "config") else keras.backend
     config.set_floatx("float64")
     try:
-        keras.backend.clear_session()
-        model = {"native": _native, "graph": _graph, "headed": _headed}[kind](keras)
+        model = made(library, kind)
         random = np.random.default_rng(7)
-        model.set_weights([_drawn(random, variable) for variable in model.weights])
         for name in frozen:
             model.get_layer(name).trainable = False
         model.compile("sgd", "categorical_crossentropy")
@@ -47,6 +45,16 @@ def regularized(library: str, kind: str, path: Path, frozen: tuple[str, ...] = (
         return {"x": x, "y": y, **_penalty(model, x), "loss": float(model.evaluate(x, y, batch_size=2, verbose=0))}
     finally:
         config.set_floatx("float32")
+
+
+def made(library: str, kind: str) -> Any:
+    """A model of ``kind`` with seeded weights, in the dtype that is set."""
+    keras = importlib.import_module(library)
+    keras.backend.clear_session()
+    model = {"native": _native, "graph": _graph, "headed": _headed}[kind](keras)
+    random = np.random.default_rng(6)
+    model.set_weights([_drawn(random, variable) for variable in model.weights])
+    return model
 
 
 def _drawn(random: Any, variable: Any) -> np.ndarray:
