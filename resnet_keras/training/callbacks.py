@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from resnet_keras.training.checkpoints import save_checkpoint
 from resnet_keras.training.feeding import Feed
@@ -138,13 +139,19 @@ class _Guard(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         loss = (logs or {}).get("loss", 0.0)
-        if math.isfinite(loss):
-            return
+        if not math.isfinite(loss):
+            raise self._error(f"the loss became {loss} at step {batch + 1} of epoch {self._epoch + 1}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        spoiled = [weight.path for weight in self.model.weights if not np.isfinite(weight.numpy()).all()]
+        if spoiled:
+            raise self._error(f"after epoch {epoch + 1} {len(spoiled)} weights are no numbers, {spoiled[0]} first")
+
+    def _error(self, what: str) -> TransferError:
         last = self._callbacks.folder.last(PACKAGE)
         kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint before it."
-        raise TransferError(
-            f"the loss became {loss} at step {batch + 1} of epoch {self._epoch + 1}. {kept} "
-            "Lower --learning-rate, or clip the gradients: --optimizer 'Adam(clipnorm=1.0)'."
+        return TransferError(
+            f"{what}. {kept} Lower --learning-rate, or clip the gradients: --optimizer 'Adam(clipnorm=1.0)'."
         )
 
 

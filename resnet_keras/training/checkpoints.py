@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from weight_transfer.errors import TransferError
 
 # Members that Keras leaves alone: state and weights are one file, so that a kill cannot part them.
 STATE = "training_state.json"
+SEEDS = "seeds"  # in the state: Keras saves no dropout's
 BEST_WEIGHTS = "best_weights.npz"
 
 
@@ -41,7 +42,7 @@ def save_checkpoint(
         written = Path(folder) / "model.keras"  # Keras goes by the ending
         model.save(written)
         with zipfile.ZipFile(written, "a") as archive:
-            archive.writestr(STATE, json.dumps(state))
+            archive.writestr(STATE, json.dumps({**state, SEEDS: _seeds(model)}))
             if best_weights is not None:
                 with archive.open(BEST_WEIGHTS, "w", force_zip64=True) as member:
                     np.savez(member, *best_weights)
@@ -63,7 +64,28 @@ def load_checkpoint(path: Path) -> tuple[keras.Model, dict[str, Any], list[np.nd
         raise TransferError(
             f"{path}: not a training's last checkpoint ({str(error).splitlines()[0]}). Expected one that train wrote."
         ) from error
+    _set_seeds(model, state.get(SEEDS, {}))
     return model, state, best_weights
+
+
+def _seeds(model: keras.Model) -> dict[str, list[int]]:
+    """Where each layer's random numbers stand, by its name."""
+    return {layer.name: keras.ops.convert_to_numpy(layer.seed_generator.state).tolist() for layer in _random(model)}
+
+
+def _set_seeds(model: keras.Model, seeds: Mapping[str, Sequence[int]]) -> None:
+    for layer in _random(model):
+        if layer.name in seeds:
+            layer.seed_generator.state.assign(seeds[layer.name])
+
+
+def _random(model: keras.Model) -> Iterator[Any]:
+    """The layers that draw random numbers, in nested models too."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            yield from _random(layer)
+        elif hasattr(layer, "seed_generator"):
+            yield layer
 
 
 def _arrays(content: bytes) -> list[np.ndarray]:
