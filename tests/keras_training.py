@@ -116,6 +116,30 @@ def started(recipe: dict[str, Any]) -> list[np.ndarray]:
     return build(starting_point(made, 3), made).get_weights()
 
 
+def regularized(path: Path) -> Path:
+    """Saves the network of `tiny` with an L2 regularizer on its first convolution."""
+    import keras
+
+    model = keras.models.load_model(tiny(path))
+    config = model.get_config()
+    conv = next(layer for layer in config["layers"] if layer["name"] == "conv")
+    conv["config"]["kernel_regularizer"] = keras.regularizers.serialize(keras.regularizers.L2(0.01))
+    keras.Model.from_config(config).save(path)
+    return path
+
+
+def regularizer_of(recipe: dict[str, Any]) -> tuple[float, float]:
+    """What the regularizers of a training's first model add to its loss, and what L2 of 0.01 of ``conv`` is."""
+    from resnet_keras.training.building import build
+    from weight_transfer.training import Recipe
+    from weight_transfer.training.starting_point import starting_point
+
+    made = Recipe.from_dict(recipe)
+    model = build(starting_point(made, 3), made)
+    kernel = model.get_layer("conv").get_weights()[0].astype("float64")
+    return float(sum(model.losses)), float(0.01 * np.sum(kernel**2))
+
+
 def optimizer_steps(recipe: dict[str, Any]) -> tuple[int, float] | None:
     """Steps and learning rate of the optimizer that a training goes on with; None where it begins anew."""
     from resnet_keras.training.building import build

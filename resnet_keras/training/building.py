@@ -13,6 +13,7 @@ from resnet_keras.reference import load_reference
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture
 from weight_transfer.conversion.mapping import mapping
+from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import ArchitectureError, VerificationError
 from weight_transfer.graph import layers
@@ -48,7 +49,7 @@ def build(start: StartingPoint, recipe: Recipe) -> keras.Model:
             f"{start.source}: a network of its owner's own. Keras 3 trains it from the Keras checkpoint with the model "
             "in it, in float32."
         )
-    model = resnet(start.network)
+    model = _regularized(resnet(start.network), start)
     _set_weights(model, start)
     return model
 
@@ -64,6 +65,18 @@ def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
         return None
     nested = any(hasattr(layer, "layers") for layer in reference.model.layers)
     return None if reference.module is not keras or nested else reference.model
+
+
+def _regularized(model: keras.Model, start: StartingPoint) -> keras.Model:
+    """The model with the file's regularizers, in its config too; a fresh head has none."""
+    if not start.regularizers:
+        return model
+    config, wanted = model.get_config(), regularizers_for_keras(start.regularizers)
+    for layer in config["layers"]:
+        layer["config"].update(wanted.get(layer["name"], {}))
+    regularized: keras.Model = keras.Model.from_config(config)
+    regularized.set_weights(model.get_weights())
+    return regularized
 
 
 def _set_weights(model: keras.Model, start: StartingPoint) -> None:

@@ -162,6 +162,15 @@ def test_both_sides_can_start_from_one_converted_file(keras_side, recipe, networ
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("more", [{}, {"new_head": True}, {"dropout": 0.1}])
+def test_the_files_regularizers_go_on(keras_side, recipe, tmp_path, more):
+    file = keras_side(keras_training.regularized, tmp_path / "tiny.keras")
+    for start in (file, convert(file, tmp_path / "port.safetensors").output):
+        added, expected = keras_side(keras_training.regularizer_of, recipe(initial_weights=str(start), **more))
+        assert added == pytest.approx(expected, rel=1e-5)
+        assert added > 0
+
+
 def test_the_optimizer_goes_on_where_the_file_has_its_state(keras_side, trained, recipe):
     last = str(Path(trained[0]["output"]) / "last.keras")
     go_on = recipe(initial_weights=None, checkpoint=last, learning_rate=1e-4)

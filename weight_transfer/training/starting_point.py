@@ -14,12 +14,15 @@ from weight_transfer.architecture import Architecture, Head
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.conversion.regularizers import regularizers_of
+from weight_transfer.converted import LayerRegularizers, is_converted, read_converted
 from weight_transfer.dialects import TUTORIAL, design, head_for
 from weight_transfer.errors import ArchitectureError
+from weight_transfer.graph import layers
 from weight_transfer.network import Network, backbone_of, input_shapes
 from weight_transfer.training.recipe import DEFAULT_SIZE, Recipe
 
+NO_HEAD = Head(pooling=None, classes=None)
 HEAD = "head."  # how the state-dict keys of a head begin
 
 
@@ -33,6 +36,7 @@ class StartingPoint:
         keras_version: What wrote the file, as it says itself.
         source: The file, or None from scratch.
         own_head: Whether the file's head was kept.
+        regularizers: Of the file's layers, as Keras's config has them, by layer and argument.
     """
 
     network: Network
@@ -40,6 +44,7 @@ class StartingPoint:
     keras_version: str | None = None
     source: Path | None = None
     own_head: bool = True
+    regularizers: LayerRegularizers = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,10 +80,12 @@ def read_network(path: Path) -> StartingPoint:
     """
     if is_converted(path):
         converted = read_converted(path)
-        return StartingPoint(converted.network, converted.tensors(), converted.origin.keras_version, path)
+        version = converted.origin.keras_version
+        return StartingPoint(converted.network, converted.tensors(), version, path, regularizers=converted.regularizers)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint)
-        return StartingPoint(identified.network, to_torch(identified, path), checkpoint.keras_version, path)
+        state, version = to_torch(identified, path), checkpoint.keras_version
+        return StartingPoint(identified.network, state, version, path, regularizers=regularizers_of(identified))
 
 
 def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint:
@@ -98,7 +105,9 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
         )
         network = dataclasses.replace(backbone, head=_head(recipe, classes), names=names)
         state = {key: tensor for key, tensor in found.state.items() if not key.startswith(HEAD)}
-        found = dataclasses.replace(found, network=network, state=state, own_head=False)
+        kept = {layer.name for layer in layers(dataclasses.replace(backbone, head=NO_HEAD))}
+        regularizers = {name: held for name, held in found.regularizers.items() if name in kept}
+        found = dataclasses.replace(found, network=network, state=state, own_head=False, regularizers=regularizers)
     elif isinstance(network, Architecture):
         if network.head.classes != classes:
             raise ArchitectureError(
