@@ -37,7 +37,6 @@ def _value(keras: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
 
         weight = class_weight_to_sample_weights(case["target"], case["class_weight"])
 
-    @tf.function  # as in fit: there TensorFlow goes back from a softmax to its logits
     def computed(logits: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(logits)
@@ -45,6 +44,8 @@ def _value(keras: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
             found = loss(case["target"], outputs, sample_weight=weight)
         return found, tape.gradient(found, logits)
 
+    if case.get("activation") is not None:  # as in fit, where TensorFlow goes back from a softmax to its logits
+        computed = tf.function(computed)
     found, gradient = computed(tf.constant(case["logits"]))
     return found.numpy(), gradient.numpy()
 
@@ -70,7 +71,7 @@ def compiled(library: str, losses: list[tuple[Any, ...]], folder: str) -> list[d
         ]
         model = keras.Model(image, outputs if len(outputs) > 1 else outputs[0])
         model.set_weights([random.normal(size=weight.shape) for weight in model.get_weights()])
-        model.compile("sgd", made, loss_weights=weights)
+        model.compile("sgd", made, loss_weights=weights, run_eagerly=number > 2)
         x = random.normal(size=(5, 8, 8, 3)).astype("float32")
         sparse = "sparse" in json.dumps(loss).lower()
         y = np.array([0, 2, 1, 1, 0]) if sparse else np.eye(3, dtype="float32")[[0, 2, 1, 1, 0]]

@@ -220,9 +220,10 @@ def test_the_loss_of_a_file_is_the_model_s(library, keras_side, tmp_path):
         assert loss(outputs, targets).item() == pytest.approx(saved["value"], rel=3e-6), saved["path"]
 
 
-@pytest.fixture
-def network(keras_side, tmp_path):
-    (saved,) = keras_side(keras_losses.compiled, "keras", [("mse", None, ["softmax", None])], str(tmp_path))
+@pytest.fixture(scope="module")
+def network(keras_side, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("two_outputs"))
+    (saved,) = keras_side(keras_losses.compiled, "keras", [("mse", None, ["softmax", None])], folder)
     with read_checkpoint(saved["path"]) as checkpoint:
         return identify(checkpoint).network
 
