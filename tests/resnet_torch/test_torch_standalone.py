@@ -103,7 +103,12 @@ def is_the_port(source: Path, folder: Path, hints: Hints | None = None) -> Path:
     found.pop("image", None)
     assert set(found) == set(expected)
     for name, value in expected.items():
-        np.testing.assert_array_equal(found[name].numpy(), value.numpy(), err_msg=name)
+        if name.startswith("gradient/") and name.endswith(".bias") and not value.any():
+            # Before a batch norm: zero in the port, which leaves out the sum that finds zero but for rounding.
+            peak = expected[name.removesuffix("bias") + "weight"].abs().max()
+            assert found[name].abs().max() <= 1e-4 * peak, name
+        else:
+            np.testing.assert_array_equal(found[name].numpy(), value.numpy(), err_msg=name)
     assert (folder / "port" / "weights.safetensors").read_bytes() == converted.read_bytes()
     return folder / "port"
 
