@@ -52,11 +52,12 @@ class Reference:
     loaded_by: str
 
 
-def load_reference(path: Path) -> Reference:
+def load_reference(path: Path, only: str | None = None) -> Reference:
     """Loads the model of a full-model file of any Keras; the file itself is only read.
 
     Args:
         path: A legacy .h5 or a .keras file, whatever its name.
+        only: ``keras`` or ``tf_keras``, where the other one will not do.
 
     Raises:
         CheckpointError: It is no Keras checkpoint, or not a sound one.
@@ -71,7 +72,8 @@ def load_reference(path: Path) -> Reference:
             )
         config = {key: value for key, value in checkpoint.config.items() if key != TRAINING}
         check_classes(path, config)
-        return _first(path, _attempts(checkpoint, config, Path(folder)))
+        attempts = _attempts(checkpoint, config, Path(folder))
+        return _first(path, (attempt for attempt in attempts if only in (None, attempt.module.__name__)))
 
 
 def reference_from_config(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reference:

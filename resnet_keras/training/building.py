@@ -54,17 +54,31 @@ def build(start: StartingPoint, recipe: Recipe) -> keras.Model:
     return model
 
 
+def check_outputs(model: keras.Model, classes: int, place: str) -> None:
+    """Raises ArchitectureError where a model does not give one number for each class.
+
+    Args:
+        model: The model.
+        classes: How many the data has.
+        place: Where the model is from.
+    """
+    if model.output_shape[1:] != (classes,):
+        raise ArchitectureError(
+            f"{place}: its output is {model.output_shape[1:]}. Expected ({classes},), as the data has classes."
+        )
+
+
 def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
     """The very model of a Keras checkpoint, regularizers included; None where the recipe changes it."""
     changed = not start.own_head or recipe.dropout is not None or recipe.size not in (None, start.size)
     if start.source is None or is_converted(start.source) or changed or recipe.dtype != "float32":
         return None
     try:
-        reference = load_reference(start.source)
-    except VerificationError:  # a file of weights, or of a Keras that is not installed
+        model: keras.Model = load_reference(start.source, only="keras").model
+    except VerificationError:  # a file of weights, or one that Keras 3 does not load
         return None
-    nested = any(hasattr(layer, "layers") for layer in reference.model.layers)
-    return None if reference.module is not keras or nested else reference.model
+    nested = any(hasattr(layer, "layers") for layer in model.layers)
+    return None if nested and isinstance(start.network, Architecture) else model
 
 
 def _regularized(model: keras.Model, start: StartingPoint) -> keras.Model:

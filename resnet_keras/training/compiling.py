@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,20 @@ from weight_transfer.training.recipe import Recipe
 
 
 def compile_model(model: keras.Model, recipe: Recipe, learning_rate: float) -> None:
-    """Compiles a model that ends in a softmax."""
+    """Compiles a model of one number per class."""
     config = recipe.optimizer_config(learning_rate)
     arguments = dict(config["config"])
     if isinstance(arguments["learning_rate"], dict):
         arguments["learning_rate"] = keras.optimizers.schedules.deserialize(arguments["learning_rate"])
     optimizer = getattr(keras.optimizers, config["class_name"])(**arguments)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(optimizer, loss, metrics=["accuracy"])
+    model.compile(optimizer, loss_of(model, recipe), metrics=["accuracy"])
+
+
+def loss_of(model: keras.Model, recipe: Recipe) -> keras.losses.Loss:
+    """The recipe's loss, of probabilities; of logits where the model does not end in a softmax."""
+    last = model.layers[-1]
+    softmax = isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax
+    return keras.losses.CategoricalCrossentropy(from_logits=not softmax, label_smoothing=recipe.label_smoothing)
 
 
 def take_optimizer_state(model: keras.Model, path: Path) -> bool:
@@ -49,6 +56,8 @@ def take_optimizer_state(model: keras.Model, path: Path) -> bool:
 def _optimizer_of(path: Path) -> Any:
     """The optimizer that Keras builds from a file; None where there is none, or one that this Keras does not know."""
     try:
-        return keras.models.load_model(path, compile=True, safe_mode=True).optimizer
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an older Keras's arguments
+            return keras.models.load_model(path, compile=True, safe_mode=True).optimizer
     except Exception:  # a loss or a metric of its owner's own
         return None

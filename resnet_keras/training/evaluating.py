@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnet_keras.training.building import build, floats
+from resnet_keras.training.building import build, check_outputs, floats
+from resnet_keras.training.compiling import loss_of
 from resnet_keras.training.downloading import download_cifar10
 from resnet_keras.training.feeding import Feed
 from weight_transfer.data import Part
-from weight_transfer.errors import ArchitectureError
 from weight_transfer.training.datasets import evaluation_batches
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.recipe import Recipe
@@ -43,14 +43,10 @@ def evaluate(
         model = build(start, dataclasses.replace(recipe, size=None, dropout=None))
         batches = evaluation_batches(recipe, part, start.size, download_cifar10)
         classes = len(batches.class_names)
-        if model.output_shape[1:] != (classes,):
-            raise ArchitectureError(
-                f"{checkpoint}: its output is {model.output_shape[1:]}. Expected ({classes},), as the data has classes."
-            )
+        check_outputs(model, classes, str(checkpoint))
         feed = Feed(batches, classes, recipe.dtype, workers)
         confusion = Confusion(classes)
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-        model.compile(loss=loss, metrics=[confusion])
+        model.compile(loss=loss_of(model, recipe), metrics=[confusion])
         try:
             found = model.evaluate(feed.data, verbose=0, return_dict=True)
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from resnet_keras.training.building import build, floats, own_model, set_trainable, summary_of
+from resnet_keras.training.building import build, check_outputs, floats, own_model, set_trainable, summary_of
 from resnet_keras.training.callbacks import PACKAGE, Callbacks
 from resnet_keras.training.checkpoints import load_checkpoint
 from resnet_keras.training.compiling import compile_model, take_optimizer_state
@@ -71,6 +71,7 @@ class _Run:
             start = starting_point(recipe, classes)
             self.model, self.network = build(start, recipe), start.network
             self.file = start.source if recipe.checkpoint is not None and own_model(start, recipe) else None
+            check_outputs(self.model, classes, str(start.source))
             write_text(folder.summary, summary_of(self.model))
         train, validation = images.batches(self.model.input_shape[1:3])
         self.feed = Feed(train, classes, recipe.dtype, workers)
@@ -125,7 +126,7 @@ class _Run:
             return
         took = take_optimizer_state(self.model, self.file)
         self.file = None
-        self.table.note("the optimizer goes on" if took else "the optimizer begins anew: the file has no state for it")
+        self.table.note("the optimizer goes on" if took else "the optimizer begins anew: the file has no state of it")
 
     def _fit(self, callbacks: list[Any], phase: Phase) -> None:
         try:

@@ -81,9 +81,10 @@ class RunFolder:
         """Makes the folder and writes down what is going to be done in it.
 
         Raises:
-            TransferError: The folder already holds a run, or cannot be written.
+            TransferError: The folder already holds a run of an epoch or more, or cannot be written.
         """
-        if self.recipe.exists() or self.history.exists():
+        checkpoints = [self.path / name for names in CHECKPOINTS.values() for name in names]
+        if len(self.read_history()) or any(checkpoint.exists() for checkpoint in checkpoints):
             raise TransferError(
                 f"{self.path} already holds a run. Go on with it by --resume {self.path}, or name another folder."
             )

@@ -83,7 +83,13 @@ def read_network(path: Path) -> StartingPoint:
         version = converted.origin.keras_version
         return StartingPoint(converted.network, converted.tensors(), version, path, regularizers=converted.regularizers)
     with read_checkpoint(path) as checkpoint:
-        identified = identify(checkpoint)
+        try:
+            identified = identify(checkpoint)
+        except ArchitectureError as error:
+            raise ArchitectureError(
+                f"{error}\nWhere an option decides: convert the file by weight-transfer convert with it first, and start "
+                "from what that wrote."
+            ) from error
         state, version = to_torch(identified, path), checkpoint.keras_version
         return StartingPoint(identified.network, state, version, path, regularizers=regularizers_of(identified))
 
