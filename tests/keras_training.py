@@ -140,6 +140,21 @@ def regularizer_of(recipe: dict[str, Any]) -> tuple[float, float]:
     return float(sum(model.losses)), float(0.01 * np.sum(kernel**2))
 
 
+def losses() -> tuple[float, float]:
+    """The recipe's loss of the same network, once with its softmax and once without."""
+    import keras
+
+    from resnet_keras.training.compiling import loss_of
+    from weight_transfer.training import Recipe
+
+    recipe, x, y = Recipe(data="d", output="o"), np.linspace(-1, 1, 12).reshape(4, 3), np.eye(3)[[0, 1, 2, 0]]
+    found = []
+    for activation in ("softmax", None):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, activation, kernel_initializer="identity")])
+        found.append(float(loss_of(model, recipe)(y, model(x))))
+    return found[0], found[1]
+
+
 def optimizer_steps(recipe: dict[str, Any]) -> tuple[int, float] | None:
     """Steps and learning rate of the optimizer that a training goes on with; None where it begins anew."""
     from resnet_keras.training.building import build

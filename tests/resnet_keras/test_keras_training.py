@@ -171,6 +171,11 @@ def test_the_files_regularizers_go_on(keras_side, recipe, tmp_path, more):
         assert added > 0
 
 
+def test_logits_and_probabilities_have_one_loss(keras_side):
+    of_probabilities, of_logits = keras_side(keras_training.losses)
+    assert of_logits == pytest.approx(of_probabilities, rel=1e-6)
+
+
 def test_the_optimizer_goes_on_where_the_file_has_its_state(keras_side, trained, recipe):
     last = str(Path(trained[0]["output"]) / "last.keras")
     go_on = recipe(initial_weights=None, checkpoint=last, learning_rate=1e-4)

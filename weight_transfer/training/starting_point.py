@@ -87,8 +87,8 @@ def read_network(path: Path) -> StartingPoint:
             identified = identify(checkpoint)
         except ArchitectureError as error:
             raise ArchitectureError(
-                f"{error}\nWhere an option decides: convert the file by weight-transfer convert with it first, and start "
-                "from what that wrote."
+                f"{error}\nWhere an option decides, convert the file with it first, by weight-transfer convert, "
+                "and start from what that wrote."
             ) from error
         state, version = to_torch(identified, path), checkpoint.keras_version
         return StartingPoint(identified.network, state, version, path, regularizers=regularizers_of(identified))

@@ -11,7 +11,15 @@ import pytest
 import rich_click as click
 
 from weight_transfer.cli.running import run
-from weight_transfer.training import EpochRow, Evaluation, History, RunFolder, SideOptions, training_commands
+from weight_transfer.training import (
+    EpochRow,
+    Evaluation,
+    History,
+    RunFolder,
+    SideOptions,
+    training_commands,
+    write_history,
+)
 
 ASKED: dict = {}
 
@@ -119,6 +127,8 @@ def test_a_persons_mistake_is_a_message_before_any_work(call, tmp_path, argument
 
 def test_a_run_is_not_overwritten_and_not_gone_on_with_by_the_other_side(call, tmp_path):
     call("train", "--data", "d", "-o", tmp_path / "run")
+    assert call("train", "--data", "e", "-o", tmp_path / "run")[0] == 0  # nothing was done in it yet
+    write_history(RunFolder(tmp_path / "run").history, History((EpochRow(1, 1.0, 0.5, 2.0, 0.25, 1e-3),)))
     code, _, err = call("train", "--data", "d", "-o", tmp_path / "run")
     assert (code, "already holds a run. Go on with it by --resume" in err) == (2, True)
     recipe, _, own = RunFolder(tmp_path / "run").read()
