@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         resnet101,
         resnet152,
     )
-    from resnet_torch.saving import save_converted
+    from resnet_torch.saving import save_converted, save_keras
     from resnet_torch.stages import stage
     from resnet_torch.stem import stem
 else:
@@ -36,7 +36,7 @@ else:
             "loading": ("load_model",),
             "padding": ("SamePad2d",),
             "resnet": ("ResNet", "create_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-            "saving": ("save_converted",),
+            "saving": ("save_converted", "save_keras"),
             "stages": ("stage",),
             "stem": ("stem",),
         },
@@ -63,6 +63,7 @@ __all__ = [
     "resnet101",
     "resnet152",
     "save_converted",
+    "save_keras",
     "stage",
     "stem",
     "synchronize_batch_norms",

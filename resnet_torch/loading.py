@@ -12,7 +12,7 @@ import torch
 from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
-from resnet_torch.saving import with_origin, with_regularizers
+from resnet_torch.unwrapping import with_origin, with_regularizers
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import origin_of, to_torch
 from weight_transfer.conversion.hints import Hints
@@ -37,7 +37,7 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
 
     Returns:
         The module in the file's dtype: a `ResNet`, described by ``model.architecture``, or an
-        `ImportedModel`, described by ``model.network``. `origin_of_module` says where it comes from.
+        `ImportedModel`, described by ``model.network``. `save_converted` writes it back.
 
     Raises:
         TransferError: The file is neither, or its weights do not fit its architecture.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
-from resnet_torch.saving import origin_of_module, regularizers_of_module, unwrapped
+from resnet_torch.unwrapping import origin_of_module, regularizers_of_module, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify

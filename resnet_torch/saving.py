@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -12,20 +13,23 @@ from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.imported import ImportedModel
+from resnet_torch.optimizers.describing import describe_optimizer
+from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
-from weight_transfer.atomic import check_output
-from weight_transfer.conversion.export import rows_of
-from weight_transfer.converted import LayerRegularizers, Origin, Training, write_converted
+from resnet_torch.unwrapping import as_array, origin_of_module, regularizers_of_module, unwrapped
+from weight_transfer.atomic import atomic_write, check_output
+from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
+from weight_transfer.conversion.regularizers import regularizers_for_keras
+from weight_transfer.converted import LayerRegularizers, Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
 from weight_transfer.network import regularizers_of_graph
+from weight_transfer.optimizer_state.writing import write_with_state
 from weight_transfer.safetensors_header import DTYPES
 from weight_transfer.version import __version__
 
-Model = TypeVar("Model", bound=nn.Module)
-
-ORIGIN, REGULARIZERS = "origin", "regularizers"
 MADE_HERE = Origin(source="", sha256="", container="PyTorch", keras_version=None, tool_version=__version__)
 
 
@@ -34,6 +38,7 @@ def save_converted(
     path: str | os.PathLike[str],
     origin: Origin | None = None,
     image_loading: ImageLoading | None = None,
+    optimizer: KerasOptimizer | None = None,
 ) -> None:
     """Writes a module as `weight-transfer convert` would have written it, atomically.
 
@@ -46,6 +51,7 @@ def save_converted(
         path: The output; an earlier file stays until the new one is whole.
         origin: Which Keras file it began from; by default the one that `load_model` read, or none.
         image_loading: How the images it was trained on were loaded.
+        optimizer: Its optimizer, whose state goes to ``PATH.optimizer.safetensors`` beside it: both files or none.
 
     Raises:
         MappingError: The module's tensors are no longer those of its network (a layer was replaced), or hold
@@ -63,68 +69,70 @@ def save_converted(
     rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, bare.network)
     _check_dtypes({row.torch: state[row.torch] for row in rows})
     _check_values({row.torch: state[row.torch] for row in rows})
-    write_converted(
-        path,
-        (_written(row.torch, state[row.torch]) for row in rows),
+    written = ToWrite(
+        tuple(_written(row.torch, state[row.torch]) for row in rows),
         bare.network,
         origin or origin_of_module(bare) or MADE_HERE,
-        image_loading=image_loading,
-        training=Training(moving_variance_of_module(bare)),
-        regularizers=_of_layers(bare),
+        image_loading,
+        Training(moving_variance_of_module(bare)),
+        _of_layers(bare),
     )
+    if optimizer is not None:
+        write_with_state(path, written, describe_optimizer(optimizer, bare))
+        return
+    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
+        fill_converted(temporary, written)
 
 
-def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
-    """Returns the network inside what `torch.compile` or a data-parallel wrapper made of it.
+def save_keras(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    optimizer: KerasOptimizer | None = None,
+    loss: str | None = None,
+    *,
+    weights_only: bool = False,
+) -> None:
+    """Writes a ResNet as a checkpoint that Keras loads and trains on, atomically.
+
+    | name | goes on in |
+    |---|---|
+    | ``*.keras`` | Keras 3: ``keras.saving.load_model`` |
+    | ``*.weights.h5`` | Keras 3: ``load_weights`` of the same model, compiled alike, its optimizer built |
+    | ``*.h5`` | tf_keras: ``load_model``; no Keras 3 goes on from any ``.h5`` with an optimizer's state |
+
+    Args:
+        model: A `ResNet`, also compiled or data-parallel.
+        path: The output, whose name decides the container.
+        optimizer: Its optimizer, with its step count, learning rate and slots.
+        loss: What Keras calls the loss, such as ``categorical_crossentropy``; without it the loaded model must be
+            compiled again, with ``optimizer=model.optimizer``, before ``fit``.
+        weights_only: For ``.h5``: leave the model's description out.
 
     Raises:
-        TransferError: There is none of ours inside.
+        ArchitectureError: It is an imported graph, which is not written back.
+        MappingError: As `save_converted`.
+        TransferError: Keras has no such optimizer, or the file cannot be written.
     """
-    inside: Any = model
-    while not isinstance(inside, ResNet | ImportedModel):
-        found = [inside._modules[name] for name in ("_orig_mod", "module") if name in getattr(inside, "_modules", {})]
-        if not found:
-            raise TransferError(
-                f"a {type(model).__name__} is not a network that a converted file describes. Expected a "
-                "resnet_torch.ResNet or what load_model gives, plain, compiled or data-parallel."
-            )
-        inside = found[0]
-    return inside
-
-
-def origin_of_module(model: nn.Module) -> Origin | None:
-    """Returns which Keras file `load_model` read a module from; None of one that was made here."""
-    origin: Origin | None = _known(unwrapped(model)).get(ORIGIN)
-    return origin
-
-
-def with_origin(model: Model, origin: Origin) -> Model:
-    """Returns the module, which from now on knows where it comes from."""
-    _known(model)[ORIGIN] = origin
-    return model
-
-
-def regularizers_of_module(model: nn.Module) -> LayerRegularizers:
-    """Returns the regularizers of the Keras model that `load_model` read, by layer and argument."""
-    found: LayerRegularizers = _known(unwrapped(model)).get(REGULARIZERS, {})
-    return found
-
-
-def with_regularizers(model: Model, regularizers: LayerRegularizers) -> Model:
-    """Returns the module, which from now on knows how its layers were regularized."""
-    _known(model)[REGULARIZERS] = dict(regularizers)
-    return model
+    check_output(path)
+    bare = unwrapped(model)
+    network = keras_writes(bare.network, str(path))
+    state = bare.state_dict()
+    rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, network)
+    tensors = {row.torch: state[row.torch] for row in rows}
+    _check_dtypes(tensors)
+    _check_values(tensors)
+    described = None
+    if optimizer is not None:
+        described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
+    arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
+    regularizers = regularizers_for_keras(regularizers_of_module(bare))
+    write_checkpoint(path, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=described)
 
 
 def _of_layers(model: ResNet | ImportedModel) -> LayerRegularizers:
     """What a graph does not carry itself."""
     own = regularizers_of_graph(model.network)
     return {layer: held for layer, held in regularizers_of_module(model).items() if layer not in own}
-
-
-def _known(model: nn.Module) -> dict[str, Any]:
-    """Where a module keeps what it knows of itself: torch copies of a graph's attributes only ``meta``."""
-    return model.meta if isinstance(model, ImportedModel) else model.__dict__
 
 
 def moving_variance_of_module(model: nn.Module) -> Any:
@@ -140,12 +148,6 @@ def moving_variance_of_module(model: nn.Module) -> Any:
             "Set the same moving_variance on all of them."
         )
     return rules.pop() if rules else None
-
-
-def as_array(tensor: Tensor) -> npt.NDArray[Any]:
-    """Returns a tensor's numbers, wherever and however it lies in memory."""
-    array: npt.NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
-    return array
 
 
 def _written(name: str, tensor: Tensor) -> Written:

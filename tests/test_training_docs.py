@@ -8,12 +8,16 @@ from pathlib import Path
 import keras_fit
 import numpy as np
 import pytest
+import torch
+from optimizer_states import written
 
 from resnet_torch import load_model
+from resnet_torch.optimizers import load_optimizer
+from weight_transfer import convert
 from weight_transfer.conversion.mapping import mapping
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "training.md").read_text()
-LOOP, HEAD = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+LOOP, HEAD, HANDOVER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 def run(code):
@@ -43,3 +47,14 @@ def test_a_new_head():
     found = run(HEAD)
     assert not found["penalty"].weights
     assert not found["model"].head[2].bias.any()
+
+
+def test_the_optimizer_goes_across(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "resnet50.keras")
+    convert("resnet50.keras", "resnet50.safetensors", with_optimizer=True)
+    found = run(HANDOVER)
+    assert found["optimizer"].param_groups[0]["iterations"] == 7
+    again = load_optimizer("back.keras", load_model("back.keras"))
+    for one, other in zip(again.param_groups[0]["params"], found["optimizer"].param_groups[0]["params"], strict=True):
+        assert torch.equal(again.state[one]["momentum"], found["optimizer"].state[other]["momentum"])

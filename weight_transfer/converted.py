@@ -99,35 +99,60 @@ def write_converted(
     Raises:
         TransferError: The output cannot be written.
     """
-    # The serialiser's own order: wide types first, then by name, so that all data is aligned.
-    ordered = sorted(tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-    header = safetensors_header(
-        ((tensor.name, tensor.dtype, tensor.shape) for tensor in ordered),
-        {METADATA_KEY: _metadata(network, origin, image_loading, training, regularizers), "format": "pt"},
-    )
-    total = len(header) + sum(tensor.size_bytes for tensor in ordered)
-    with atomic_write(path, size_bytes=total) as temporary, temporary.open("wb") as file:
-        file.write(header)
-        for tensor in ordered:
+    written = ToWrite(tuple(tensors), network, origin, image_loading, training, regularizers)
+    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
+        fill_converted(temporary, written, on_written)
+
+
+@dataclass(frozen=True)
+class ToWrite:
+    """What goes into a converted file; the arguments of `write_converted`."""
+
+    tensors: tuple[Tensor, ...]
+    network: Network
+    origin: Origin
+    image_loading: ImageLoading | None = None
+    training: Training | None = None
+    regularizers: LayerRegularizers | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.header) + sum(tensor.size_bytes for tensor in self.tensors)
+
+    @property
+    def ordered(self) -> list[Tensor]:
+        """In the serialiser's own order: wide types first, then by name, so that all data is aligned."""
+        return sorted(self.tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the first tensor."""
+        return safetensors_header(
+            ((tensor.name, tensor.dtype, tensor.shape) for tensor in self.ordered),
+            {METADATA_KEY: _metadata(self), "format": "pt"},
+        )
+
+
+def fill_converted(path: Path, written: ToWrite, on_written: Callable[[int], None] | None = None) -> None:
+    """Writes a converted file to a temporary one; each tensor is read when its turn comes."""
+    with path.open("wb") as file:
+        file.write(written.header)
+        for tensor in written.ordered:
             file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
             if on_written is not None:
                 on_written(tensor.size_bytes)
 
 
-def _metadata(
-    network: Network,
-    origin: Origin,
-    image_loading: ImageLoading | None,
-    training: Training | None,
-    regularizers: LayerRegularizers | None,
-) -> str:
+def _metadata(written: ToWrite) -> str:
+    network, origin = written.network, written.origin
     values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
-    if image_loading is not None:
-        values["image_loading"] = image_loading
-    if training is not None:
-        values["training"] = training.__dict__
-    if regularizers:
-        values["regularizers"] = regularizers
+    if written.image_loading is not None:
+        values["image_loading"] = written.image_loading
+    if written.training is not None:
+        values["training"] = written.training.__dict__
+    if written.regularizers:
+        values["regularizers"] = written.regularizers
     return json.dumps(values, sort_keys=True)
 
 

@@ -8,14 +8,14 @@ would stop an older one from loading the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
 
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.graph import Layer
 
-DTYPE = "float32"
+DTYPE = "float32"  # of a model that computes in nothing else
 
 # Class of each initializer. Source: keras/src/initializers/random_initializers.py.
 INITIALIZERS: Mapping[str, str] = {"he_normal": "HeNormal", "glorot_uniform": "GlorotUniform"}
@@ -55,7 +55,7 @@ CONSTANTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def keras_config(architecture: Architecture) -> dict[str, Any]:
+def keras_config(architecture: Architecture, frozen: Collection[str] = (), dtype: str = DTYPE) -> dict[str, Any]:
     """Returns the configuration that Keras 3 rebuilds the model from.
 
     Example:
@@ -63,6 +63,8 @@ def keras_config(architecture: Architecture) -> dict[str, Any]:
 
     Args:
         architecture: What to render.
+        frozen: Names of the layers that do not learn.
+        dtype: In which the model computes.
 
     Returns:
         A JSON-ready dictionary with new contents at each call; ``config/layers`` stand in the order of
@@ -75,7 +77,7 @@ def keras_config(architecture: Architecture) -> dict[str, Any]:
     """
     rows = graph.layers(architecture)
     shapes = {row.name: row.out_shape for row in rows}
-    rendered = [_keras_3_layer(row, architecture, shapes) for row in graph.keras_order(rows)]
+    rendered = [_keras_3_layer(row, _Flavour(architecture, frozen, dtype), shapes) for row in graph.keras_order(rows)]
     return {
         "module": "keras.src.models.functional",
         "class_name": "Functional",
@@ -84,13 +86,15 @@ def keras_config(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def legacy_keras_config(architecture: Architecture) -> dict[str, Any]:
+def legacy_keras_config(architecture: Architecture, frozen: Collection[str] = (), dtype: str = DTYPE) -> dict[str, Any]:
     """Returns the configuration that a legacy ``.h5`` holds as ``model_config``, in Keras 2's shape.
 
     Keras 3 loads it as well; what Keras 3 itself writes into a legacy file Keras 2 cannot load.
 
     Args:
         architecture: What to render.
+        frozen: Names of the layers that do not learn.
+        dtype: In which the model computes.
 
     Returns:
         A JSON-ready dictionary, else as `keras_config`.
@@ -101,7 +105,7 @@ def legacy_keras_config(architecture: Architecture) -> dict[str, Any]:
     Source: tf_keras/src/engine/functional.py, get_network_config, tf_keras 2.21.0.
     """
     rows = graph.layers(architecture)
-    rendered = [_keras_2_layer(row, architecture) for row in graph.keras_order(rows)]
+    rendered = [_keras_2_layer(row, _Flavour(architecture, frozen, dtype)) for row in graph.keras_order(rows)]
     return {"class_name": "Functional", "config": _functional(architecture, rows, rendered)}
 
 
@@ -122,13 +126,19 @@ def _functional(architecture: Architecture, rows: tuple[Layer, ...], rendered: l
     }
 
 
-def _keras_3_layer(
-    row: Layer, architecture: Architecture, shapes: Mapping[str, tuple[int | None, ...]]
-) -> dict[str, Any]:
+class _Flavour(NamedTuple):
+    """What the layers of one file have in common."""
+
+    architecture: Architecture
+    frozen: Collection[str]
+    dtype: str
+
+
+def _keras_3_layer(row: Layer, flavour: _Flavour, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, Any]:
     tensors: list[Any] = [
         {
             "class_name": "__keras_tensor__",
-            "config": {"shape": [None, *shapes[name]], "dtype": DTYPE, "keras_history": [name, 0, 0]},
+            "config": {"shape": [None, *shapes[name]], "dtype": flavour.dtype, "keras_history": [name, 0, 0]},
         }
         for name in row.inputs
     ]
@@ -136,28 +146,29 @@ def _keras_3_layer(
     return {
         "module": "keras.layers",
         "class_name": row.class_name,
-        "config": _settings(row, architecture, "batch_shape"),
+        "config": _settings(row, flavour, "batch_shape"),
         "registered_name": None,
         "name": row.name,
         "inbound_nodes": [{"args": arguments, "kwargs": {}}] if tensors else [],
     }
 
 
-def _keras_2_layer(row: Layer, architecture: Architecture) -> dict[str, Any]:
+def _keras_2_layer(row: Layer, flavour: _Flavour) -> dict[str, Any]:
     return {
         "class_name": row.class_name,
-        "config": _settings(row, architecture, "batch_input_shape"),
+        "config": _settings(row, flavour, "batch_input_shape"),
         "name": row.name,
         "inbound_nodes": [[[name, 0, 0, {}] for name in row.inputs]] if row.inputs else [],
     }
 
 
-def _settings(row: Layer, architecture: Architecture, shape_key: str) -> dict[str, Any]:
+def _settings(row: Layer, flavour: _Flavour, shape_key: str) -> dict[str, Any]:
     """The layer's constructor arguments; ``shape_key`` is the generation's word for an input's shape."""
     if row.class_name == "InputLayer":
-        return {"name": row.name, "dtype": DTYPE, "sparse": False, shape_key: [None, *row.out_shape]}
-    settings = {"name": row.name, "trainable": True, "dtype": DTYPE, **row.config, **CONSTANTS[row.class_name]}
+        return {"name": row.name, "dtype": flavour.dtype, "sparse": False, shape_key: [None, *row.out_shape]}
+    own = {"name": row.name, "trainable": row.name not in flavour.frozen, "dtype": flavour.dtype}
+    settings = {**own, **row.config, **CONSTANTS[row.class_name]}
     if row.class_name == "Conv2D":
-        class_name = INITIALIZERS[architecture.conventions.kernel_initializer]
+        class_name = INITIALIZERS[flavour.architecture.conventions.kernel_initializer]
         settings["kernel_initializer"] = _initializer(class_name, seed=None)
     return settings

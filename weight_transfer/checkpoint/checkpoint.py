@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from weight_transfer.checkpoint.hdf5 import Stored, read_pieces
 from weight_transfer.checkpoint.keras_zip import open_archive
-from weight_transfer.checkpoint.parsing import Container, Index, parse
+from weight_transfer.checkpoint.parsing import Container, Index, Outer, parse, parse_optimizer
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.checkpoint.sharded import open_shards
 from weight_transfer.checkpoint.sniff import kind_of
@@ -55,6 +56,19 @@ class Array:
         return values.astype(self.dtype, copy=False)
 
 
+@dataclass(frozen=True)
+class SavedOptimizer:
+    """An optimizer's variables as a file holds them.
+
+    Attributes:
+        name: The optimizer's own name (``adam``), where the file says so.
+        arrays: In the optimizer's order; their names are Keras's (``adam/conv1_kernel_momentum``) or numbers.
+    """
+
+    name: str | None
+    arrays: tuple[Array, ...]
+
+
 class Checkpoint:
     """An open checkpoint; a context manager.
 
@@ -72,6 +86,7 @@ class Checkpoint:
         skipped: Groups that hold no weights of the model, such as the optimizer's.
         names_are_counters: Whether layers are only counted (``conv2d_7``), because the file holds no names.
         size_bytes: Of the file, or of index and shards.
+        variables: What Keras called the variable of each array, where the file says so.
     """
 
     def __init__(self, path: Path, index: Index, files: Sequence[Source], sources: Sequence[Source]) -> None:
@@ -82,14 +97,41 @@ class Checkpoint:
         self.config = index.config
         self.training = index.training
         self.arrays: Mapping[str, Array] = {
-            name: Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
-            for name, stored in index.arrays.items()
+            name: _array(name, stored, sources) for name, stored in index.arrays.items()
         }
         self.layer_names = index.layer_names
         self.skipped = index.skipped
         self.names_are_counters = index.names_are_counters
         self.size_bytes = sum(file.size_bytes for file in files)
-        self._files = files
+        self.variables = index.variables
+        self._files, self._sources = files, sources
+
+    @functools.cached_property
+    def optimizer(self) -> SavedOptimizer | None:
+        """The optimizer's variables; None where the file holds none. Read when first asked for.
+
+        Raises:
+            CheckpointError: They are damaged; the weights may be sound all the same.
+        """
+        index = parse_optimizer(self._sources, self.container)
+        if index is None:
+            return None
+        arrays = tuple(_array(name, stored, self._sources) for name, stored in index.arrays)
+        return SavedOptimizer(index.name, arrays)
+
+    def named_by(self, config: Mapping[str, Any]) -> Checkpoint:
+        """Returns the same weights, layers that are only counted here named by a config of their model.
+
+        Args:
+            config: The model's (``{"class_name": ..., "config": ...}``).
+
+        Raises:
+            CheckpointError: The groups are not those of that model.
+        """
+        index = parse(self._sources, Outer(self.container, config=dict(config)))
+        named = Checkpoint(self.path, dataclasses.replace(index, config=self.config), self._files, self._sources)
+        named.keras_version, named.training = self.keras_version, self.training
+        return named
 
     @functools.cached_property
     def sha256(self) -> str:
@@ -116,6 +158,10 @@ class Checkpoint:
         """Closes the files; arrays that were read stay."""
         for file in self._files:
             file.close()
+
+
+def _array(name: str, stored: Stored, sources: Sequence[Source]) -> Array:
+    return Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -34,8 +34,8 @@ COUNTED_ROLE = re.compile(r"(kernel|bias|gamma|beta|moving_mean|moving_variance)
 
 def legacy_arrays(
     tree: Tree, group: h5py.Group, layer_names: Sequence[str], config: Config | None
-) -> tuple[list[tuple[str, Stored]], list[str]]:
-    """Lists the arrays by canonical name, and the groups that belong to no layer.
+) -> tuple[list[tuple[str, Stored, str]], list[str]]:
+    """Lists the arrays by canonical name, with the file's own, and the groups that belong to no layer.
 
     Args:
         tree: The file.
@@ -49,7 +49,7 @@ def legacy_arrays(
         layer = _open(tree, group, name.split("/"))  # a layer's name may hold slashes
         weight_names = tree.texts(layer, "weight_names") or []
         for path, weight_name in zip(_paths(name, weight_names, models.get(name)), weight_names, strict=True):
-            arrays.append(("/".join(path), _locate(tree, layer, weight_name)))
+            arrays.append(("/".join(path), locate(tree, layer, weight_name), weight_name))
     used = {name.split("/")[0] for name in [*layer_names, MODEL_LEVEL]}
     skipped = [name for name in tree.names(group) if name not in used]
     return arrays, skipped
@@ -61,9 +61,10 @@ def _open(tree: Tree, group: h5py.Group, names: Iterable[str]) -> h5py.Group:
     return group
 
 
-def _locate(tree: Tree, layer: h5py.Group, weight_name: str) -> Stored:
+def locate(tree: Tree, group: h5py.Group, weight_name: str) -> Stored:
+    """Locates an array of a group by a name with slashes, each of which is a group."""
     *groups, name = weight_name.split("/")
-    return tree.array(_open(tree, layer, groups), name)
+    return tree.array(_open(tree, group, groups), name)
 
 
 def _paths(group: str, weight_names: list[str], layer: Config | None) -> Iterator[tuple[str, ...]]:

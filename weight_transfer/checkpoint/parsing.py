@@ -10,7 +10,7 @@ HDF5 stores in pieces (Keras writes none) still need the library: `hdf5.read_pie
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weight_transfer.checkpoint import limits
@@ -18,7 +18,8 @@ from weight_transfer.checkpoint.hdf5 import Stored, Tree, open_tree
 from weight_transfer.checkpoint.json_text import parse_json
 from weight_transfer.checkpoint.keras3_h5 import CONTAINERS, VARIABLES, Nodes, collect, keras3_arrays
 from weight_transfer.checkpoint.legacy_h5 import legacy_arrays
-from weight_transfer.checkpoint.refusal import quoted, refusal
+from weight_transfer.checkpoint.optimizer_group import OptimizerIndex, keras3_optimizer, legacy_optimizer
+from weight_transfer.checkpoint.refusal import DAMAGED, quoted, refusal
 from weight_transfer.checkpoint.sniff import EXPECTED
 from weight_transfer.checkpoint.source import Source
 
@@ -39,6 +40,7 @@ class Index:
         keras_version: What wrote the file.
         backend: What it ran on.
         training: How the model was compiled: loss and optimizer.
+        variables: What Keras called the variable of each array, where the file says so.
     """
 
     container: Container
@@ -50,6 +52,7 @@ class Index:
     keras_version: str | None = None
     backend: str | None = None
     training: dict[str, Any] | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,40 @@ def _parse_legacy(source: Source, tree: Tree, full: bool) -> Index:
         skipped += [name for name in tree.names(tree.root) if name != "model_weights"]
     return Index(
         "legacy-h5" if full else "legacy-h5-weights",
-        _unique(source.label, rows),
+        _unique(source.label, [(name, stored) for name, stored, _ in rows]),
         _printable_all(layer_names),
         _printable_all(skipped),
         config=config,
         keras_version=_printable(tree.text(group, "keras_version") or tree.text(tree.root, "keras_version")),
         backend=_printable(tree.text(group, "backend") or tree.text(tree.root, "backend")),
         training=training if isinstance(training, dict) else None,
+        variables={name: variable for name, _, variable in rows},
     )
+
+
+def parse_optimizer(sources: Sequence[Source], container: Container) -> OptimizerIndex | None:
+    """Reads the structure of the optimizer's part of a checkpoint, which `parse` passes over.
+
+    Apart from `parse`, so that a damaged optimizer never keeps anybody from the weights.
+
+    Raises:
+        CheckpointError: It is damaged or unsafe.
+    """
+    found = None
+    for number, source in enumerate(sources):
+        with open_tree(source, number) as tree:
+            read = legacy_optimizer if container.startswith("legacy") else keras3_optimizer
+            found = read(tree, found)
+    label = sources[0].label
+    if found is not None:
+        numbers = [name for name, _ in found.arrays] if not container.startswith("legacy") else []
+        gap = next((str(number) for number, name in enumerate(numbers) if name != str(number)), None)
+        if gap is not None:
+            raise refusal(label, f"its optimizer's variable {gap} is missing", DAMAGED)
+        total = sum(stored.size_bytes for _, stored in found.arrays)
+        if total > limits.TOTAL_BYTES:
+            raise refusal(label, f"its optimizer takes {total} bytes; {limits.TOTAL_BYTES} are accepted", EXPECTED)
+    return found
 
 
 def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:

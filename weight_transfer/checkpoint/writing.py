@@ -23,7 +23,9 @@ from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint.layer_names import snake_case
 from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing, nearest
 from weight_transfer.graph import Layer
-from weight_transfer.keras_config import keras_config, legacy_keras_config, model_name
+from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config, model_name
+from weight_transfer.optimizer_state.state import OptimizerState
+from weight_transfer.optimizer_state.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
 
 # The versions whose file layout is written here, as the files say themselves.
 # Source: keras/src/saving/saving_lib.py, keras 3.15.1; tf_keras/src/saving/legacy/hdf5_format.py, tf_keras 2.21.0.
@@ -52,6 +54,7 @@ def write_checkpoint(
     *,
     weights_only: bool = False,
     regularizers: Mapping[str, Mapping[str, Any]] | None = None,
+    optimizer: OptimizerState | None = None,
 ) -> None:
     """Writes a Keras checkpoint; the output's name picks the container.
 
@@ -72,18 +75,29 @@ def write_checkpoint(
             Float arrays of any width; the file keeps their dtype.
         weights_only: Leave the configuration out of a legacy file.
         regularizers: For the configuration: by layer, each argument's serialized regularizer.
+        optimizer: The state to train on with: of Keras 3 in ``*.keras`` and ``*.weights.h5``, of tf_keras in a
+            legacy file, since Keras 3 restores no optimizer from one.
 
     Raises:
-        MappingError: Arrays are missing, unknown, misshapen or not float.
+        MappingError: Arrays are missing, unknown, misshapen or not float, or the optimizer's are another network's.
         ArchitectureError: The architecture cannot exist at its input size.
-        TransferError: The name fits no container, ``weights_only`` does not fit the container, or the file
-            cannot be written.
+        TransferError: The name fits no container, ``weights_only`` does not fit the container or an optimizer, Keras
+            has no such optimizer, or the file cannot be written.
     """
     writer = _writer(Path(path), weights_only)
+    if optimizer is not None and writer is _write_legacy_weights:
+        raise TransferError(
+            "a weights-only .h5 holds no optimizer. Leave out weights_only, or name a .weights.h5 file. "
+            f"Received: path={path}"
+        )
     check_output(path)  # before the work, not after it
     rows = graph.keras_order(graph.layers(architecture))
     _check_arrays(rows, arrays)
-    writer(Path(path), _Content(architecture, rows, arrays, regularizers or {}))
+    state = None
+    if optimizer is not None:
+        made = for_tf_keras if writer is _write_legacy_model else for_keras3
+        state = made(optimizer, architecture, arrays)
+    writer(Path(path), _Content(architecture, rows, arrays, regularizers or {}, state))
 
 
 class _Content(NamedTuple):
@@ -91,6 +105,13 @@ class _Content(NamedTuple):
     rows: Sequence[Layer]  # in Keras's order
     arrays: Arrays
     regularizers: Mapping[str, Mapping[str, Any]]
+    optimizer: ForKeras | None = None
+
+    @property
+    def flavour(self) -> tuple[frozenset[str], str]:
+        """Which layers do not learn, and in what the model computes: float64 if it was trained in that."""
+        wide = all(array.dtype == np.float64 for array in self.arrays.values())
+        return self.optimizer.frozen if self.optimizer else frozenset(), "float64" if wide else DTYPE
 
 
 def _regularized(config: dict[str, Any], content: _Content) -> str:
@@ -101,10 +122,13 @@ def _regularized(config: dict[str, Any], content: _Content) -> str:
 
 
 def _write_keras_archive(path: Path, content: _Content) -> None:
+    config = keras_config(content.architecture, *content.flavour)
+    if content.optimizer is not None:
+        config["compile_config"] = compile_config(content.optimizer)
     # Keras adds date_saved, which no reader needs and which would make each file another.
     members = {
         "metadata.json": json.dumps({"keras_version": KERAS_3_SCHEMA}).encode(),
-        "config.json": _regularized(keras_config(content.architecture), content).encode(),
+        "config.json": _regularized(config, content).encode(),
         "model.weights.h5": _hdf5(lambda file: _fill_keras_3(file, content)),
     }
     size_bytes = sum(len(member) for member in members.values()) + ZIP_OVERHEAD_BYTES
@@ -122,10 +146,13 @@ def _write_keras_3_weights(path: Path, content: _Content) -> None:
 def _write_legacy_model(path: Path, content: _Content) -> None:
     def fill(file: h5py.File) -> None:
         # Text of variable length: a ResNet-152's is 200 kB, and one of fixed length must fit the object header.
-        file.attrs["model_config"] = _regularized(legacy_keras_config(content.architecture), content)
+        file.attrs["model_config"] = _regularized(legacy_keras_config(content.architecture, *content.flavour), content)
         file.attrs["keras_version"] = LEGACY_SCHEMA
         file.attrs["backend"] = BACKEND
         _fill_legacy(file.create_group("model_weights"), content)
+        if content.optimizer is not None:
+            file.attrs["training_config"] = json.dumps(training_config(content.optimizer))
+            _fill_legacy_optimizer(file.create_group("optimizer_weights"), content.optimizer)
 
     _write(path, _hdf5(fill))
 
@@ -203,6 +230,17 @@ def _fill_keras_3(file: h5py.File, content: _Content) -> None:
         for index, role in enumerate(row.weights):
             _put(variables, str(index), content.arrays[f"{row.name}/{role}"])
     file.create_group("vars").attrs["name"] = model_name(content.architecture)
+    if content.optimizer is not None:
+        variables = file.create_group("optimizer/vars")
+        variables.attrs["name"] = content.optimizer.name
+        for index, (_, value) in enumerate(content.optimizer.variables):
+            _put(variables, str(index), value)
+
+
+def _fill_legacy_optimizer(group: h5py.Group, optimizer: ForKeras) -> None:
+    _set_names(group, "weight_names", [name for name, _ in optimizer.variables])
+    for name, value in optimizer.variables:
+        _put(group, name, value)
 
 
 def _fill_legacy(group: h5py.Group, content: _Content) -> None:

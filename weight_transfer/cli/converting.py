@@ -10,11 +10,13 @@ import rich_click as click
 from rich.markup import escape
 
 from weight_transfer.cli import options
+from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
 from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
+from weight_transfer.errors import TransferError
 from weight_transfer.network import Network, backbone_of, network_to_dict, title_of
 
 
@@ -22,6 +24,7 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
     "convert",
     epilog="Examples: weight-transfer convert resnet50.h5 -o resnet50.safetensors\n\n"
     "weight-transfer convert resnet50.safetensors -o back.keras\n\n"
+    "weight-transfer convert resnet50.keras -o resnet50.safetensors --with-optimizer\n\n"
     "weight-transfer convert resnet50.h5 --to-folder resnet50",
 )
 @options.checkpoint_file
@@ -30,21 +33,35 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
     "--to-folder", type=options.PathOf, help="A folder to write: the port as a Python package that needs torch alone."
 )
 @click.option("--weights-only", is_flag=True, help="Back to Keras .h5 without the model's description.")
+@click.option(
+    "--with-optimizer",
+    is_flag=True,
+    help="Carry the optimizer's state too, in OUTPUT.optimizer.safetensors, or back from there.",
+)
+@options.optimizer
 @options.as_json
 @options.image_loading
 @options.about_the_file
 def convert_command(
-    file: Path, output: Path | None, to_folder: Path | None, weights_only: bool, json: bool, **said: Any
+    file: Path,
+    output: Path | None,
+    to_folder: Path | None,
+    weights_only: bool,
+    with_optimizer: bool,
+    optimizer: str | None,
+    json: bool,
+    **said: Any,
 ) -> None:
     """Convert a Keras checkpoint to safetensors, or a converted file back to .h5, .weights.h5 or .keras.
 
     With --to-folder, instead or as well, to a package of plain PyTorch that does not need this one.
     """
     check_outputs(output, to_folder)
+    _check_optimizer(output, with_optimizer, optimizer)
     report: dict[str, object] = {}
     if is_converted(file):
         if output is not None:
-            report = _export(file, output, weights_only)
+            report = _export(file, output, weights_only, with_optimizer)
         if to_folder is not None:
             report |= write_package(file, to_folder, quiet=json)
         print_json(report) if json else _print_written(report)
@@ -52,7 +69,12 @@ def convert_command(
     with converted_file(output, to_folder) as target:
         with progress(quiet=json) as bar:
             conversion = convert(
-                file, target, options.hints_of(**said), lambda done, total: bar("converting", done / total)
+                file,
+                target,
+                options.hints_of(**said),
+                lambda done, total: bar("converting", done / total),
+                with_optimizer=with_optimizer,
+                optimizer=optimizer,
             )
         report = {**as_dict(conversion), "output": output and str(output)}
         if to_folder is not None:
@@ -60,8 +82,15 @@ def convert_command(
     print_json(report) if json else print_conversion(conversion, to_folder, only_package=output is None)
 
 
-def _export(file: Path, output: Path, weights_only: bool) -> dict[str, object]:
-    written = export(file, output, weights_only=weights_only)
+def _check_optimizer(output: Path | None, with_optimizer: bool, optimizer: str | None) -> None:
+    if with_optimizer and output is None:
+        raise TransferError("--with-optimizer writes a file beside the output. Name one with -o.")
+    if optimizer is not None and not with_optimizer:
+        raise TransferError("--optimizer says what a state's file does not. Use it with --with-optimizer.")
+
+
+def _export(file: Path, output: Path, weights_only: bool, with_optimizer: bool) -> dict[str, object]:
+    written = export(file, output, weights_only=weights_only, with_optimizer=with_optimizer)
     return {"output": str(written), "size_bytes": written.stat().st_size}
 
 
@@ -83,6 +112,8 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "assumed": list(conversion.assumed),
         "skipped": list(conversion.skipped),
         "image_loading": conversion.image_loading,
+        "optimizer_output": conversion.optimizer_output and str(conversion.optimizer_output),
+        "optimizer": None if conversion.optimizer is None else optimizer_as_dict(conversion.optimizer),
     }
 
 
@@ -90,7 +121,8 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
     """Prints what was converted and what was assumed."""
     written = []
     if not only_package:
-        written.append(f"{escape(str(conversion.output))}, {bytes_text(conversion.output.stat().st_size)}")
+        files = [conversion.output, *([conversion.optimizer_output] if conversion.optimizer_output else [])]
+        written += [f"{escape(str(file))}, {bytes_text(file.stat().st_size)}" for file in files]
     if package is not None:
         written.append(f"{escape(str(package))}, a package that needs torch and safetensors alone")
     skipped = f"; {len(conversion.skipped)} that are no weights left out" if conversion.skipped else ""
@@ -102,7 +134,8 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 f"{conversion.num_parameters:,} parameters",
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
-                "not in the file": ", ".join(conversion.assumed),
+                **({} if conversion.optimizer is None else {"optimizer": optimizer_text(conversion.optimizer)}),
+                "not in the file": ", ".join((*conversion.assumed, *_assumed_of(conversion))),
                 **(
                     {}
                     if conversion.image_loading is None
@@ -111,6 +144,10 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
             }
         )
     )
+
+
+def _assumed_of(conversion: Conversion) -> tuple[str, ...]:
+    return () if conversion.optimizer is None else conversion.optimizer.assumed
 
 
 def _kind(network: Network) -> str:

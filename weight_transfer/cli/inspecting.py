@@ -13,6 +13,7 @@ from rich.table import Table
 
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.cli import options
+from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
@@ -31,26 +32,35 @@ from weight_transfer.network import (
     preprocessing_of,
     title_of,
 )
+from weight_transfer.optimizer_state.reading import read_optimizer_state
+from weight_transfer.optimizer_state.said import parse_said
+from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
 from weight_transfer.overview import Part, parts_of
 
 
 @click.command(epilog="Example: weight-transfer inspect resnet50.h5")
 @options.checkpoint_file
 @click.option("--arrays", is_flag=True, help="List every array.")
+@options.optimizer
 @options.as_json
 @options.about_the_file
-def inspect(file: Path, arrays: bool, json: bool, **said: Any) -> None:
-    """Show what a checkpoint holds: container, architecture, stages, arrays, hash."""
+def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said: Any) -> None:
+    """Show what a checkpoint holds: container, architecture, stages, arrays, optimizer, hash."""
     if is_converted(file):
         _show_converted(file, json)
         return
     with read_checkpoint(file) as checkpoint:
-        identified = _identify(checkpoint, options.hints_of(**said))
+        hints = options.hints_of(**said)
+        identified = _identify(checkpoint, hints)
         found = describe(checkpoint, identified)
+        state = _optimizer(checkpoint, identified, optimizer, hints)
         if json:
+            found["optimizer"] = {"why_not": str(state)} if isinstance(state, TransferError) else state
+            if isinstance(state, OptimizerState):
+                found["optimizer"] = optimizer_as_dict(state)
             print_json(found)
             return
-        print_description(found, identified)
+        print_description(found, identified, state)
         if arrays:
             _print_arrays(checkpoint)
 
@@ -59,6 +69,20 @@ def _identify(checkpoint: Checkpoint, hints: Hints) -> Identified | TransferErro
     """A sound checkpoint of an unknown architecture is still worth showing."""
     try:
         return identify(checkpoint, hints)
+    except TransferError as error:
+        return error
+
+
+def _optimizer(
+    checkpoint: Checkpoint, identified: Identified | TransferError, said: str | None, hints: Hints
+) -> OptimizerState | TransferError | None:
+    """The optimizer's state, why it cannot be carried over, or None where there is none."""
+    wanted = parse_said(said)
+    try:
+        saved = checkpoint.optimizer
+        if saved is None or not saved.arrays or isinstance(identified, TransferError):
+            return None
+        return read_optimizer_state(checkpoint, identified, wanted, hints)
     except TransferError as error:
         return error
 
@@ -111,8 +135,12 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
-def print_description(found: Mapping[str, Any], identified: Identified | TransferError) -> None:
-    """Prints a checkpoint's facts and its parts."""
+def print_description(
+    found: Mapping[str, Any],
+    identified: Identified | TransferError,
+    optimizer: OptimizerState | TransferError | None = None,
+) -> None:
+    """Prints a checkpoint's facts, its optimizer's, and its parts."""
     writer = f"Keras {found['keras_version']}" if found["keras_version"] else "a Keras that left no version"
     lines: dict[str, object] = {
         "file": escape(found["file"]),
@@ -121,13 +149,18 @@ def print_description(found: Mapping[str, Any], identified: Identified | Transfe
         "arrays": f"{found['num_arrays']}"
         + (f", and {len(found['skipped'])} that are no weights, left out" if found["skipped"] else ""),
     }
+    if isinstance(optimizer, OptimizerState):
+        lines["optimizer"] = optimizer_text(optimizer)
+    elif optimizer is not None:
+        lines["optimizer"] = f"[yellow]cannot be carried over:[/] {escape(str(optimizer))}"
     support = found["keras_support"]
     lines["today's Kerases"] = "; ".join(f"{name} {verdict}" for name, verdict in support.items())
     if isinstance(identified, TransferError):
         out.print(facts(lines))
         out.print(f"\n[yellow]not convertible:[/] {escape(str(identified))}")
         return
-    out.print(facts({**lines, **network_facts(identified.network), "not in the file": ", ".join(identified.assumed)}))
+    assumed = [*identified.assumed, *(optimizer.assumed if isinstance(optimizer, OptimizerState) else ())]
+    out.print(facts({**lines, **network_facts(identified.network), "not in the file": ", ".join(assumed)}))
     out.print(parts_table(parts_of(identified.network)))
 
 
@@ -196,10 +229,15 @@ def _print_arrays(checkpoint: Checkpoint) -> None:
 
 
 def _show_converted(file: Path, json: bool) -> None:
-    converted = read_converted(file)
+    converted, beside = read_converted(file), path_of_state(file)
+    saved = read_state(beside) if beside.exists() else None
+    if saved is not None and saved.fingerprint != fingerprint_of(converted.tensors().items()):
+        saved = None  # left there by other weights
+    state = None if saved is None else saved.state
     if json:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
         found["image_loading"] = converted.image_loading
+        found["optimizer"] = None if state is None else optimizer_as_dict(state)
         found["trained_in_pytorch"] = converted.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
@@ -207,6 +245,7 @@ def _show_converted(file: Path, json: bool) -> None:
         "file": escape(converted.path.name),
         "container": f"converted safetensors, by version {converted.origin.tool_version}",
         "from": _source_text(converted),
+        **({} if state is None else {"optimizer": optimizer_text(state)}),
         **network_facts(converted.network),
         "preprocessing": preprocessing_of(converted.network),
         "image loading": loading_text(converted.image_loading),

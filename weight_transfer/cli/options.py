@@ -35,6 +35,12 @@ image_loading = click.option(
     + ".",
 )
 
+optimizer = click.option(
+    "--optimizer",
+    metavar="TEXT",
+    help="What the file does not say of its optimizer: 'Adam learning_rate=1e-4 beta_2=0.99'.",
+)
+
 # What decides an architecture beyond names and shapes, in the order of the help.
 _ABOUT_THE_FILE = (
     click.option(

@@ -11,16 +11,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.atomic import atomic_write, check_output, refuse_same_file
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.conversion.regularizers import regularizers_of_backbone
-from weight_transfer.converted import Origin, Tensor, write_converted
+from weight_transfer.converted import Origin, Tensor, ToWrite, fill_converted
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
 from weight_transfer.network import Network
+from weight_transfer.optimizer_state.reading import read_optimizer_state
+from weight_transfer.optimizer_state.said import parse_said
+from weight_transfer.optimizer_state.state import OptimizerState
+from weight_transfer.optimizer_state.writing import write_with_state
 from weight_transfer.version import __version__
 
 
@@ -37,6 +41,8 @@ class Conversion:
         assumed: What the file does not show, and where it was taken from.
         skipped: What the file holds beside weights (optimizer state, seeds), left out.
         image_loading: How the network's images were loaded, where a person said so.
+        optimizer: Its optimizer's state, where that was asked for.
+        optimizer_output: The file that holds it.
     """
 
     output: Path
@@ -47,6 +53,8 @@ class Conversion:
     assumed: tuple[str, ...]
     skipped: tuple[str, ...]
     image_loading: ImageLoading | None = None
+    optimizer: OptimizerState | None = None
+    optimizer_output: Path | None = None
 
 
 def convert(
@@ -54,6 +62,9 @@ def convert(
     output: str | os.PathLike[str],
     hints: Hints | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    with_optimizer: bool = False,
+    optimizer: str | None = None,
 ) -> Conversion:
     """Converts a Keras checkpoint to safetensors; loads no framework.
 
@@ -62,12 +73,14 @@ def convert(
         output: The safetensors file to write, atomically.
         hints: What the file may not show.
         on_progress: Called with (bytes done, bytes in all).
+        with_optimizer: Write the optimizer's state too, to ``OUTPUT.optimizer.safetensors``.
+        optimizer: What the file does not say of it: ``"Adam learning_rate=1e-4"``.
 
     Raises:
         CheckpointError: The source is no sound Keras checkpoint.
         ArchitectureError: What network it holds cannot be told, or it has layers that are not supported.
         MappingError: Arrays are missing, left over, of a wrong shape, or hold NaN.
-        TransferError: The output cannot be written.
+        TransferError: The output cannot be written, or there is no optimizer state to carry over.
 
     Example:
         >>> convert("resnet50.h5", "resnet50.safetensors").num_arrays
@@ -79,9 +92,17 @@ def convert(
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
         bad: list[str] = []
-        tensors = list(_tensors(identified, bad))
-        total = sum(tensor.size_bytes for tensor in tensors)
-        done = 0
+        origin = origin_of(checkpoint)
+        image_loading = None if hints is None else hints.image_loading
+        regularizers = regularizers_of_backbone(identified)
+        written = ToWrite(
+            tuple(_tensors(identified, bad)), identified.network, origin, image_loading, None, regularizers
+        )
+        state = None
+        if with_optimizer:
+            state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
+        tensors = (*written.tensors, *(() if state is None else state.tensors))
+        total, done = sum(tensor.size_bytes for tensor in tensors), 0
 
         def on_written(size_bytes: int) -> None:
             nonlocal done
@@ -91,10 +112,12 @@ def convert(
             if done == total and bad:  # inside the atomic write: raising leaves no file
                 raise MappingError(f"{checkpoint.path.name}: values no trained network has:{listing(bad)}")
 
-        origin = origin_of(checkpoint)
-        image_loading = None if hints is None else hints.image_loading
-        regularizers = regularizers_of_backbone(identified)
-        write_converted(output, tensors, identified.network, origin, on_written, image_loading, None, regularizers)
+        beside = None
+        if state is None:
+            with atomic_write(output, size_bytes=written.size_bytes) as temporary:
+                fill_converted(temporary, written, on_written)
+        else:
+            beside = write_with_state(output, written, state, on_written)
         return Conversion(
             output=Path(output),
             network=identified.network,
@@ -104,6 +127,8 @@ def convert(
             assumed=identified.assumed,
             skipped=checkpoint.skipped,
             image_loading=image_loading,
+            optimizer=state,
+            optimizer_output=beside,
         )
 
 

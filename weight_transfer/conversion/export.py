@@ -15,9 +15,10 @@ from weight_transfer.atomic import refuse_same_file
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.conversion.regularizers import regularizers_for_keras
-from weight_transfer.converted import read_converted
-from weight_transfer.errors import ArchitectureError, MappingError, listing, nearest
+from weight_transfer.converted import Converted, read_converted
+from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing, nearest
 from weight_transfer.network import Network, title_of
+from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
 
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
 
@@ -61,28 +62,59 @@ def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Ro
     return rows
 
 
-def export(source: str | os.PathLike[str], output: str | os.PathLike[str], *, weights_only: bool = False) -> Path:
+def keras_writes(network: Network, what: str) -> Architecture:
+    """Returns a network that can be written back to Keras.
+
+    Raises:
+        ArchitectureError: It has an imported graph.
+    """
+    if not isinstance(network, Architecture):
+        raise ArchitectureError(
+            f"{what}: an imported graph; only ResNets are written back to Keras. "
+            "Convert the checkpoint with --as native, if it is one."
+        )
+    return network
+
+
+def export(
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    weights_only: bool = False,
+    with_optimizer: bool = False,
+) -> Path:
     """Writes a converted file back as a Keras checkpoint, bit for bit; loads no framework.
 
     Args:
         source: A converted safetensors file.
         output: ``.h5``, ``.weights.h5`` or ``.keras``: the name decides the container.
         weights_only: For ``.h5``: leave the model's description out.
+        with_optimizer: Write the optimizer's state too, which lies beside the source.
 
     Raises:
         CheckpointError: The source is no converted file.
         ArchitectureError: It holds an imported graph, which is not written back.
         MappingError: Its tensors are not those of its architecture.
-        TransferError: The output cannot be written.
+        TransferError: The output cannot be written, or no optimizer state of these weights lies beside the source.
     """
-    refuse_same_file(output, source)
+    refuse_same_file(output, source, path_of_state(source))
     converted = read_converted(source)
-    if not isinstance(converted.network, Architecture):
-        raise ArchitectureError(
-            f"{converted.path}: an imported graph; only ResNets are written back to Keras. "
-            "Convert the checkpoint with --as native, if it is one."
-        )
-    arrays = to_keras(converted.tensors(), converted.network)
-    regularizers = regularizers_for_keras(converted.regularizers)
-    write_checkpoint(output, converted.network, arrays, weights_only=weights_only, regularizers=regularizers)
+    network = keras_writes(converted.network, str(converted.path))
+    tensors = converted.tensors()
+    state = _state_of(converted, tensors) if with_optimizer else None
+    arrays, regularizers = to_keras(tensors, network), regularizers_for_keras(converted.regularizers)
+    write_checkpoint(output, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=state)
     return Path(output)
+
+
+def _state_of(converted: Converted, tensors: Mapping[str, npt.NDArray[Any]]) -> OptimizerState:
+    path = path_of_state(converted.path)
+    if not path.exists():
+        raise TransferError(f"{converted.path}: no optimizer state lies beside it. Expected {path.name}.")
+    saved = read_state(path)
+    if saved.fingerprint != fingerprint_of(tensors.items()):
+        raise TransferError(
+            f"{path}: the optimizer state belongs to other weights than those in {converted.path.name}. Expected "
+            "both files of one conversion, or of one save."
+        )
+    return saved.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.structure import differences
 from weight_transfer.dialects import DIALECTS
-from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
+from weight_transfer.errors import ArchitectureError, CheckpointError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise
 from weight_transfer.families.like import like
 from weight_transfer.keras_graph import KerasGraph, keras_graph
@@ -34,6 +35,7 @@ class Identified:
         assumed: What the file does not show and a dialect, a family or a person supplied, in words.
         config: The Keras model's config, from the file or from beside it, where there is one.
         keras: The graph in that config.
+        own_config: The same, but None where a family supplied it: then its order of layers is not the file's.
     """
 
     network: Network
@@ -41,6 +43,7 @@ class Identified:
     assumed: tuple[str, ...]
     config: Mapping[str, Any] | None = None
     keras: KerasGraph | None = None
+    own_config: Mapping[str, Any] | None = None
 
 
 class _Ambiguous(ArchitectureError):
@@ -65,10 +68,14 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     hints = hints or Hints()
     beside = _config_beside(hints)
     config = checkpoint.config if beside is None else beside
+    if beside is not None and checkpoint.names_are_counters:
+        with contextlib.suppress(CheckpointError):  # where Keras chose the names, the counters may differ
+            checkpoint = checkpoint.named_by(beside)
     keras = None if config is None else keras_graph(config)
     if hints.import_as != "graph" and hints.family is None:
         try:
-            return dataclasses.replace(_native(checkpoint, hints, keras), config=config, keras=keras)
+            found = _native(checkpoint, hints, keras)
+            return dataclasses.replace(found, config=config, keras=keras, own_config=config)
         except _Ambiguous:
             raise
         except (ArchitectureError, MappingError) as error:
@@ -81,7 +88,8 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     if keras is not None:
         names = None if beside is None else like(checkpoint, keras)
         network, arrays = imported(checkpoint, keras, names, preprocessing)
-        return Identified(network, arrays, (_said(hints, "preprocessing", preprocessing, "not known"),), config, keras)
+        assumed = (_said(hints, "preprocessing", preprocessing, "not known"),)
+        return Identified(network, arrays, assumed, config, keras, own_config=config)
     return _of_a_family(checkpoint, hints, reason)
 
 

@@ -119,7 +119,7 @@ def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
         if layer["name"] == "conv2_block2_2_conv":
             layer["config"]["activation"] = "relu"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("weight_transfer.checkpoint.writing.legacy_keras_config", lambda _: config)
+        patch.setattr("weight_transfer.checkpoint.writing.legacy_keras_config", lambda *_: config)
         write_checkpoint(tmp_path / "m.h5", architecture, checkpoints.arrays_of(architecture))
     assert isinstance(identified(tmp_path / "m.h5"), LayerGraph)
     with pytest.raises(ArchitectureError) as error:

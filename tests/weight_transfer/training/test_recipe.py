@@ -9,9 +9,10 @@ import json
 import pytest
 
 from resnet_torch.optimizers import optimizer_from_keras
-from resnet_torch.optimizers.from_keras import RULES
+from resnet_torch.optimizers.from_keras import KINDS
 from resnet_torch.schedules import SCHEDULES as TORCH_SCHEDULES
 from weight_transfer.errors import TransferError
+from weight_transfer.optimizer_state.rules import RULES
 from weight_transfer.training import Recipe
 from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 
@@ -79,8 +80,8 @@ def test_both_sides_take_every_argument(name, keras_signatures):
     assert arguments <= keras_signatures[name]
     import torch
 
-    rule = RULES[name]
-    accepted = {*rule.names, *inspect.signature(rule.kind.__init__).parameters, *inspect.get_annotations(rule.kind)}
+    kind = KINDS[name]
+    accepted = {*RULES[name].names, *inspect.signature(kind.__init__).parameters, *inspect.get_annotations(kind)}
     assert arguments - {"use_ema"} - set(SHARED) <= accepted
     values = {"use_ema": True, "nesterov": True, "amsgrad": True, "centered": True, "ema_overwrite_frequency": 3}
     given = {key: values.get(key, 0.5) for key in arguments - {"clipvalue", "global_clipnorm"}}

@@ -1,0 +1,165 @@
+"""A live optimizer in Keras's words, with all that it knows: what a file of its state holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.optimizers.from_keras import KINDS
+from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
+from resnet_torch.schedules import SCHEDULES, Keras2Decay
+from resnet_torch.unwrapping import as_array, unwrapped
+from weight_transfer.converted import Tensor as Written
+from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.optimizer_state.rules import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
+from weight_transfer.optimizer_state.state import OptimizerState
+
+PER_GROUP = (
+    "params",
+    "param_names",
+    "lr",
+    "initial_lr",
+    "iterations",
+    "u_product",
+)  # what may differ, or is no argument
+
+
+def describe_optimizer(optimizer: KerasOptimizer, model: nn.Module) -> OptimizerState:
+    """Returns an optimizer's state as a file holds it.
+
+    Args:
+        optimizer: Of this package, over parameters of ``model``, all that learn among them.
+        model: A `ResNet` or an `ImportedModel`, also compiled or data-parallel.
+
+    Raises:
+        MappingError: It is not this model's optimizer, its slots hold what is not finite, or a layer is
+            frozen in a way that Keras does not have.
+        TransferError: It is not one of this package, or its parameter groups differ, which Keras's cannot.
+    """
+    kind = next((name for name, kind in KINDS.items() if type(optimizer) is kind), None)
+    if kind is None:
+        raise TransferError(
+            f"a {type(optimizer).__name__} is no optimizer that Keras has. Expected one of resnet_torch.optimizers: "
+            f"{', '.join(KINDS)}."
+        )
+    bare = unwrapped(model)
+    group = _common(optimizer)
+    frozen = _frozen(bare)
+    tensors = tuple(_tensors(optimizer, group, dict(bare.named_parameters()), frozen))
+    rate = None if callable(optimizer.defaults["lr"]) else float(group["lr"])
+    return OptimizerState(
+        class_name=kind,
+        config={"class_name": kind, "config": _arguments(kind, optimizer, group)},
+        iterations=int(group["iterations"]),
+        learning_rate=rate,
+        tensors=tensors,
+        frozen=frozen,
+        u_product=group.get("u_product"),
+    )
+
+
+def _common(optimizer: KerasOptimizer) -> Mapping[str, Any]:
+    """The arguments of all groups, which Keras has once."""
+    groups = [group for group in optimizer.param_groups if group["params"]]
+    first = groups[0]
+    differing = {
+        name for group in groups for name in first if name not in PER_GROUP[:2] and group.get(name) != first[name]
+    }
+    if differing:
+        raise TransferError(
+            f"the optimizer's parameter groups differ in {', '.join(sorted(differing))}, and Keras has one setting for "
+            "all weights (what it excludes from weight decay it does not save). Give all groups the same."
+        )
+    return first
+
+
+def _frozen(model: nn.Module) -> tuple[str, ...]:
+    """Modules that do not learn, whole ones as Keras has them, their batch norms in inference mode."""
+    found, problems = [], []
+    for path, module in model.named_modules():
+        own = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+        if any(own) and not all(own):
+            problems.append(f"{path}: only some of its parameters learn")
+        is_norm = isinstance(module, BatchNorm2d)
+        if is_norm and own and module.frozen == own[0]:
+            problems.append(f"{path}: frozen={module.frozen}, and its parameters have requires_grad={own[0]}")
+        if own and not any(own):
+            found.append(path)
+    if problems:
+        raise MappingError(
+            f"Keras freezes whole layers, and a frozen batch norm stays in inference mode:{listing(problems)}\n"
+            "Freeze parts with model.freeze(...), or set requires_grad of all parameters and frozen alike."
+        )
+    return tuple(found)
+
+
+def _tensors(
+    optimizer: KerasOptimizer, group: Mapping[str, Any], parameters: Mapping[str, nn.Parameter], frozen: tuple[str, ...]
+) -> Iterable[Written]:
+    owned = {id(parameter) for one in optimizer.param_groups for parameter in one["params"]}
+    strangers = owned - {id(parameter) for parameter in parameters.values()}
+    learning = {name for name in parameters if name.rpartition(".")[0] not in frozen}
+    lost = sorted(name for name in learning if id(parameters[name]) not in owned)
+    if strangers or lost:
+        problems = [f"{name}: learns, and the optimizer does not have it" for name in lost]
+        problems += [f"{len(strangers)} of the optimizer's parameters are not the model's"] if strangers else []
+        raise MappingError(f"the optimizer is not that of the model:{listing(problems)}")
+    slots = {**({"average": None} if group["use_ema"] else {}), **optimizer.slots(group)}
+    bad: list[str] = []
+    written = []
+    for name, parameter in parameters.items():
+        kept = optimizer.state.get(parameter, {})
+        for slot, first in slots.items():
+            if slot not in kept and name not in learning:
+                continue
+            tensor = kept.get(slot, parameter.detach() if first is None else None)
+            if tensor is None:  # never had a gradient: Keras's starts like this
+                tensor = torch.full_like(parameter, float(first or 0.0), dtype=torch.float32).to(parameter.dtype)
+            _check(f"{slot} of {name}", slot, tensor, bad)
+            written.append(_written(f"{slot}/{name}", tensor))
+    if bad:
+        raise MappingError(f"values no optimizer has:{listing(bad)}\nNothing was written; earlier files are unchanged.")
+    return written
+
+
+def _check(where: str, slot: str, tensor: Tensor, bad: list[str]) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        bad.append(f"{where}: not finite")
+    elif slot in NEVER_NEGATIVE and bool((tensor < 0).any()):
+        bad.append(f"{where}: negative, which no step makes it")
+
+
+def _written(name: str, tensor: Tensor) -> Written:
+    read: Callable[[], npt.NDArray[Any]] = lambda: as_array(tensor)  # noqa: E731
+    return Written(name, as_array(tensor.new_empty(0)).dtype, tuple(tensor.shape), read)
+
+
+def _arguments(kind: str, optimizer: KerasOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
+    """Keras's arguments by Keras's names."""
+    values = {**group, **dict(zip(("beta_1", "beta_2"), group.get("betas", ()), strict=False))}
+    found = {keras: values[own] for keras, own in {**SHARED_NAMES, **RULES[kind].names}.items()}
+    if group.get(OUTSIDE_ROOT):
+        found[OUTSIDE_ROOT] = True
+    if group["use_ema"] and group["ema_rule"] == "tf_keras":
+        found["jit_compile"] = False  # by which its config is known
+    return {"name": kind.lower(), **found, **_rate(optimizer.defaults["lr"], float(group["lr"]))}
+
+
+def _rate(lr: Any, current: float) -> dict[str, Any]:
+    if isinstance(lr, Keras2Decay) and not callable(lr.lr):
+        return {"learning_rate": lr.lr, "decay": lr.decay}
+    if not callable(lr):
+        return {"learning_rate": current}
+    name = type(lr).__name__
+    arguments = {}
+    if type(lr) is SCHEDULES.get(name):
+        arguments = {field.name: getattr(lr, field.name) for field in dataclasses.fields(lr)}
+        arguments.pop("in_fit")
+        arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
+    return {"learning_rate": {"class_name": name, "config": arguments}}
