@@ -57,7 +57,13 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
         return with_origin(with_regularizers(model, regularizers_of(identified)), origin_of(checkpoint))
 
 
-def _built(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:
+def build_network(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:
+    """Builds a network of any kind, with weights as they are where training begins.
+
+    Args:
+        network: What to build.
+        rule: Which Keras its batch norms learn like.
+    """
     if isinstance(network, LayerGraph):
         return import_graph(network, rule)
     if isinstance(network, HeadedResNet):
@@ -72,9 +78,9 @@ def _module(path: Path, network: Network, state: Mapping[str, Any], rule: Moving
     depend on it.
     """
     with torch.device("meta"):
-        model = _built(network, rule)
+        model = build_network(network, rule)
     if _holds_constants(model):
-        model = _built(network, rule)
+        model = build_network(network, rule)
     tensors = {name: torch.from_numpy(array).clone() for name, array in state.items()}
     try:
         model.load_state_dict(tensors, strict=True, assign=True)

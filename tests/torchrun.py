@@ -10,14 +10,14 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 
 
-def torchrun_command(*arguments: str | Path, processes: int = 2) -> list[str]:
-    """The command; a free port is found each time."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [*launcher, *map(str, arguments)]
+def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
+    """Runs a script, or ``-m module``, in every process, and waits; a free port is found each time."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [sys.executable, *launcher, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment(), check=False)
 
 
-def torchrun(*arguments: str | Path, processes: int = 2) -> subprocess.CompletedProcess[str]:
-    """Runs a script of tests/, or ``-m module``, in every process, and waits."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}"}
-    command = torchrun_command(*arguments, processes=processes)
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+def environment() -> dict[str, str]:
+    """With this checkout's modules, and one thread for each process."""
+    paths = f"{TESTS.parent}{os.pathsep}{TESTS}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}

@@ -1,0 +1,99 @@
+"""From where a training starts to the module that it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from resnet_torch.batch_norm import synchronize_batch_norms
+from resnet_torch.imported import ImportedModel
+from resnet_torch.loading import build_network
+from resnet_torch.resnet import ResNet
+from resnet_torch.saving import with_origin, with_regularizers
+from resnet_torch.training.settings import Settings
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.conversion.convert import origin_of
+from weight_transfer.converted import MovingVariance, Origin, is_converted, moving_variance_of, read_converted
+from weight_transfer.errors import ArchitectureError, CheckpointError, listing
+from weight_transfer.network import backbone_of, graph_of
+from weight_transfer.training import Recipe
+from weight_transfer.training.starting_point import HEAD, StartingPoint
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+UNCOUNTED = "num_batches_tracked"  # not in Keras
+
+
+def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResNet | ImportedModel:
+    """Builds the network and gives it its weights: the file's, or those drawn from the recipe's seed.
+
+    Args:
+        start: What to build, and the file's weights.
+        recipe: Its seed and dtype.
+        settings: Memory format, synchronization, compilation.
+
+    Returns:
+        The module, on the CPU, in training mode.
+
+    Raises:
+        TransferError: The weights do not fit the network, or it does not end in a softmax.
+    """
+    _check_softmax(start)
+    torch.manual_seed(recipe.seed)
+    model = built(start)
+    model = model.to(DTYPES[recipe.dtype])
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    synchronize_batch_norms(model, settings.sync_batch_norm)
+    if settings.compile:
+        _compile(model, settings)
+    return model.train()
+
+
+def built(start: StartingPoint) -> ResNet | ImportedModel:
+    """Builds the network with the weights that the starting point has, knowing where it comes from.
+
+    Raises:
+        CheckpointError: The weights do not fit the network.
+    """
+    if start.source is None:
+        return build_network(start.network, moving_variance_of(None))
+    rule, origin = _told_by(start.source)
+    model = build_network(start.network, rule)
+    state = {name: torch.from_numpy(array).clone() for name, array in start.state.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    drawn = [name for name in missing if name.endswith(UNCOUNTED) or (name.startswith(HEAD) and not start.own_head)]
+    problems = [f"missing: {name}" for name in missing if name not in drawn]
+    problems += [f"unexpected: {name}" for name in unexpected]
+    if problems:
+        raise CheckpointError(f"{start.source}: its tensors are not those of its network:{listing(problems)}")
+    return with_origin(with_regularizers(model, start.regularizers), origin)
+
+
+def _told_by(path: Path) -> tuple[MovingVariance, Origin]:
+    """How the file's batch norms learn, and where it comes from."""
+    if is_converted(path):
+        converted = read_converted(path)
+        return converted.moving_variance, converted.origin
+    with read_checkpoint(path) as checkpoint:
+        return moving_variance_of(checkpoint.keras_version), origin_of(checkpoint)
+
+
+def _check_softmax(start: StartingPoint) -> None:
+    backbone, graph = backbone_of(start.network), graph_of(start.network)
+    if graph is not None:
+        found = ", ".join(name or "linear" for name in graph.final_activations)
+    else:
+        found = "linear" if backbone is None or backbone.head.classes is None else backbone.head.activation
+    if found != "softmax":
+        raise ArchitectureError(
+            f"{start.source}: its output is {found}. Expected one softmax over the classes, which is what is trained. "
+            "Replace the head by --new-head."
+        )
+
+
+def _compile(model: ResNet | ImportedModel, settings: Settings) -> None:
+    if settings.sync_batch_norm and settings.processes > 1:
+        # Each synchronized batch norm breaks the graph, and each of the pieces counts against this limit.
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 1024)
+    model.compile()

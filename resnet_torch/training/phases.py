@@ -1,0 +1,55 @@
+"""What learns when, and with which optimizer: a training has one phase, or two where parts unfreeze."""
+
+from __future__ import annotations
+
+from resnet_torch.imported import ImportedModel
+from resnet_torch.optimizers import optimizer_from_keras
+from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
+from resnet_torch.resnet import ResNet
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.training import Recipe
+from weight_transfer.training.recipe import Phase
+
+
+class Phases:
+    """The phases of a recipe, and which one is on.
+
+    Args:
+        recipe: Of the training.
+
+    Attributes:
+        number: Which phase is on, from 0.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.number = 0
+
+    @property
+    def current(self) -> Phase:
+        """The phase that is on."""
+        return self.recipe.phases[self.number]
+
+    def number_of(self, epoch: int) -> int:
+        """Returns the phase of an epoch, counted from 0; the last one's behind the last epoch."""
+        lasts = [phase.last for phase in self.recipe.phases]
+        return next((number for number, last in enumerate(lasts) if epoch < last), len(lasts) - 1)
+
+    def enter(self, epoch: int, model: ResNet | ImportedModel) -> None:
+        """Freezes what the phase of an epoch, counted from 0, has frozen, and nothing else.
+
+        Raises:
+            ArchitectureError: The network has no such parts.
+        """
+        self.number = self.number_of(epoch)
+        frozen = self.current.frozen
+        if isinstance(model, ResNet):
+            model.unfreeze()
+        elif frozen:
+            raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
+        if frozen:
+            model.freeze(*frozen)
+
+    def optimizer(self, model: ResNet | ImportedModel) -> KerasOptimizer:
+        """Makes the optimizer with which the phase begins, as Keras does when it compiles."""
+        return optimizer_from_keras(self.recipe.optimizer_config(self.current.learning_rate), model.named_parameters())

@@ -1,0 +1,133 @@
+"""A training from its recipe to its last file."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.strategies import DDPStrategy
+
+from resnet_torch.regularizers import regularization
+from resnet_torch.training.bar import Bar
+from resnet_torch.training.decisions import Decisions
+from resnet_torch.training.downloading import download_cifar10
+from resnet_torch.training.keeping import AtomicCheckpoints, KeepLast
+from resnet_torch.training.module import PACKAGE, TrainedNetwork
+from resnet_torch.training.network import network_of
+from resnet_torch.training.settings import Settings
+from resnet_torch.training.step_logging import StepLogging
+from resnet_torch.training.summary import summary_of
+from weight_transfer.atomic import write_text
+from weight_transfer.errors import TransferError
+from weight_transfer.training import History, Recipe, RunFolder
+from weight_transfer.training.curves import TITLES, Curve, draw_curves
+from weight_transfer.training.datasets import training_images
+from weight_transfer.training.printing import EpochTable
+from weight_transfer.training.starting_point import starting_point
+
+MIXED = {"full": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a float64 network stays one under 32-true
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> History:
+    """Trains; see `resnet_torch.training.train`."""
+    settings.check()
+    folder, table = RunFolder(Path(recipe.output)), EpochTable(recipe.epochs, quiet)
+    last = folder.last(PACKAGE) if resume and folder.last(PACKAGE).exists() else None
+    module = trained_network(recipe, settings)
+    decisions = Decisions(recipe, table)
+    callbacks = [
+        *([] if quiet else [Bar()]),
+        *([] if recipe.log_steps is None else [StepLogging(Path(recipe.log_steps))]),
+        decisions,
+        KeepLast(folder.last(PACKAGE), settings.checkpoint_every_steps),
+    ]
+    with _silence(), _full_disk(folder):
+        trainer = _trainer(recipe, settings, callbacks)
+        if trainer.is_global_zero:
+            write_text(folder.summary, summary_of(module.model, module.batches["train"].preparation.size))
+        trainer.fit(module, ckpt_path=last, weights_only=True)
+    if trainer.is_global_zero:
+        _draw(decisions.history, folder, table)
+    return decisions.history
+
+
+def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
+    """Opens the data, builds the network, and freezes what the first phase has frozen.
+
+    Raises:
+        TransferError: The data or the file to start from cannot be read, or they do not fit.
+    """
+    images = training_images(recipe, download_cifar10)
+    start = starting_point(recipe, len(images.class_names))
+    train, validation = images.batches(recipe.size or start.size)
+    model = network_of(start, recipe, settings)
+    penalty = regularization(model, () if start.own_head else ("head",))
+    return TrainedNetwork(model, penalty, recipe, settings, train, validation)
+
+
+def _trainer(recipe: Recipe, settings: Settings, callbacks: list[Any]) -> L.Trainer:
+    return L.Trainer(
+        accelerator="gpu" if settings.device == "cuda" else "cpu",
+        devices=settings.processes_here,
+        num_nodes=settings.machines,
+        strategy=DDPStrategy() if settings.processes > 1 else "auto",
+        precision=MIXED[settings.precision],  # type: ignore[arg-type]
+        max_epochs=recipe.epochs,
+        accumulate_grad_batches=settings.accumulate,
+        deterministic=settings.deterministic,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpoints()],
+        default_root_dir=recipe.output,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        inference_mode=False,
+    )
+
+
+def _draw(history: History, folder: RunFolder, table: EpochTable) -> None:
+    try:
+        draw_curves([Curve(TITLES[PACKAGE], history)], folder.curves)
+    except TransferError as error:  # the training is done: a picture is no reason to fail
+        table.note(f"no curves: {error}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Leaves out what Lightning says of itself; its warnings of real trouble stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PossibleUserWarning)  # advice on workers and frozen modules
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"lightning\.")  # its use of newer torch
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _full_disk(folder: RunFolder) -> Iterator[None]:
+    """Says in words that the disk is full, whoever noticed it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise TransferError(
+            f"{folder.path}: {error.strerror}. The last checkpoint is as it was: free some space, and go on with "
+            f"--resume {folder.path}"
+        ) from error
