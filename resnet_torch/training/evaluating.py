@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from resnet_torch.inference import inference
 from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.regularizers import regularization
 from resnet_torch.training.downloading import download_cifar10
 from resnet_torch.training.loading import PartLoader, Share
-from resnet_torch.training.network import DTYPES, built
+from resnet_torch.training.network import DTYPES, built, check_activation
 from resnet_torch.training.settings import Settings
+from resnet_torch.training.summary import check_outputs, output_shapes
 from weight_transfer.cli.terminal import progress
 from weight_transfer.data import Batches, Part
-from weight_transfer.errors import ArchitectureError, TransferError
+from weight_transfer.errors import TransferError
 from weight_transfer.training import Evaluation, Recipe, confusion_matrix
 from weight_transfer.training.datasets import evaluation_batches
 from weight_transfer.training.starting_point import read_network, resized
@@ -24,27 +24,23 @@ from weight_transfer.training.starting_point import read_network, resized
 
 def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part, settings: Settings, quiet: bool) -> Evaluation:
     """Evaluates a file; see `resnet_torch.training.evaluate`."""
+    dtype = DTYPES[recipe.dtype]
     start = resized(read_network(checkpoint), recipe.size)
-    model = built(start).to(settings.device, DTYPES[recipe.dtype])
+    check_activation(start.network, str(checkpoint))
+    model = built(start).to(dtype)
     batches = evaluation_batches(recipe, part, start.size, download_cifar10)
-    penalty, loss = regularization(model), CategoricalCrossentropy(True, recipe.label_smoothing, "sum")
     classes, losses = len(batches.class_names), 0.0
+    check_outputs(output_shapes(model, start.size), classes, str(checkpoint))
+    model = model.to(settings.device)
+    penalty, loss = regularization(model), CategoricalCrossentropy(True, recipe.label_smoothing, "sum")
     confusion = np.zeros((classes, classes), np.int64)
     steps = len(batches) if isinstance(batches, Batches) else None
     with inference(model), progress(quiet or steps is None) as show:
         for number, (x, y, _, problem) in enumerate(PartLoader(batches, Share(), settings), 1):
             if problem:
                 raise TransferError(problem)
-            logits = model(x.to(settings.device, DTYPES[recipe.dtype])).cpu()
-            _check_classes(logits.shape, classes, checkpoint)
+            logits = model(x.to(settings.device, dtype)).cpu()
             losses += loss(logits, y).item() + penalty().item() * len(y)
             confusion += confusion_matrix(y.numpy(), logits.argmax(1).numpy(), classes)
             show("evaluating", number / (steps or 1))
     return Evaluation(losses / max(1, int(confusion.sum())), confusion, batches.class_names)
-
-
-def _check_classes(shape: torch.Size, classes: int, checkpoint: Path) -> None:
-    if shape[1:] != (classes,):
-        raise ArchitectureError(
-            f"{checkpoint}: its output is {tuple(shape[1:])}. Expected ({classes},), as the data has classes."
-        )

@@ -46,6 +46,7 @@ class TrainedNetwork(L.LightningModule):
         settings: How to do it.
         train: Batches to learn from.
         validation: Batches to validate on.
+        own_head: Whether the network has the head of the file that it started from.
 
     Attributes:
         phases: What is trained when.
@@ -60,8 +61,10 @@ class TrainedNetwork(L.LightningModule):
         settings: Settings,
         train: Batches | StreamBatches,
         validation: Batches | StreamBatches,
+        own_head: bool = True,
     ) -> None:
         super().__init__()
+        self.own_head = own_head
         self.model, self.penalty = model, penalty
         self.recipe, self.settings = recipe, settings
         self.phases = Phases(recipe)

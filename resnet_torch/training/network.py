@@ -10,13 +10,13 @@ from resnet_torch.batch_norm import synchronize_batch_norms
 from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import build_network
 from resnet_torch.resnet import ResNet
-from resnet_torch.saving import with_origin, with_regularizers
 from resnet_torch.training.settings import Settings
+from resnet_torch.unwrapping import with_origin, with_regularizers
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import origin_of
 from weight_transfer.converted import MovingVariance, Origin, is_converted, moving_variance_of, read_converted
 from weight_transfer.errors import ArchitectureError, CheckpointError, listing
-from weight_transfer.network import backbone_of, graph_of
+from weight_transfer.network import Network, backbone_of, graph_of
 from weight_transfer.training import Recipe
 from weight_transfer.training.starting_point import HEAD, StartingPoint
 
@@ -30,23 +30,21 @@ def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResN
     Args:
         start: What to build, and the file's weights.
         recipe: Its seed and dtype.
-        settings: Memory format, synchronization, compilation.
+        settings: Memory format, synchronization.
 
     Returns:
         The module, on the CPU, in training mode.
 
     Raises:
-        TransferError: The weights do not fit the network, or it does not end in a softmax.
+        TransferError: The weights do not fit the network, or it does not end in a softmax or logits.
     """
-    _check_softmax(start)
+    check_activation(start.network, str(start.source))
     torch.manual_seed(recipe.seed)
     model = built(start)
     model = model.to(DTYPES[recipe.dtype])
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     synchronize_batch_norms(model, settings.sync_batch_norm)
-    if settings.compile:
-        _compile(model, settings)
     return model.train()
 
 
@@ -79,20 +77,29 @@ def _told_by(path: Path) -> tuple[MovingVariance, Origin]:
         return moving_variance_of(checkpoint.keras_version), origin_of(checkpoint)
 
 
-def _check_softmax(start: StartingPoint) -> None:
-    backbone, graph = backbone_of(start.network), graph_of(start.network)
+def check_activation(network: Network, place: str) -> None:
+    """Refuses a network whose output is no softmax over the classes, and no logits either.
+
+    Args:
+        network: Which.
+        place: Where it is from.
+
+    Raises:
+        ArchitectureError: It ends in something else.
+    """
+    backbone, graph = backbone_of(network), graph_of(network)
     if graph is not None:
         found = ", ".join(name or "linear" for name in graph.final_activations)
     else:
-        found = "linear" if backbone is None or backbone.head.classes is None else backbone.head.activation
-    if found != "softmax":
+        found = "linear" if backbone is None else backbone.head.activation
+    if found not in ("softmax", "linear"):
         raise ArchitectureError(
-            f"{start.source}: its output is {found}. Expected one softmax over the classes, which is what is trained. "
-            "Replace the head by --new-head."
+            f"{place}: ends in {found}. Expected a softmax over the classes, or logits. Replace the head by --new-head."
         )
 
 
-def _compile(model: ResNet | ImportedModel, settings: Settings) -> None:
+def compile_network(model: ResNet | ImportedModel, settings: Settings) -> None:
+    """Lets `torch.compile` compile the network when it first runs."""
     if settings.sync_batch_norm and settings.processes > 1:
         # Each synchronized batch norm breaks the graph, and each of the pieces counts against this limit.
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 1024)

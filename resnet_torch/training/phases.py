@@ -6,6 +6,7 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
+from resnet_torch.training.going_on import KeptState
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.training import Recipe
 from weight_transfer.training.recipe import Phase
@@ -19,11 +20,13 @@ class Phases:
 
     Attributes:
         number: Which phase is on, from 0.
+        kept: What the optimizer of the first phase begins with, where the recipe's file has it.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.number = 0
+        self.kept: KeptState | None = None
 
     @property
     def current(self) -> Phase:
@@ -52,4 +55,8 @@ class Phases:
 
     def optimizer(self, model: ResNet | ImportedModel) -> KerasOptimizer:
         """Makes the optimizer with which the phase begins, as Keras does when it compiles."""
-        return optimizer_from_keras(self.recipe.optimizer_config(self.current.learning_rate), model.named_parameters())
+        config = self.recipe.optimizer_config(self.current.learning_rate)
+        optimizer = optimizer_from_keras(config, model.named_parameters())
+        if self.kept is not None and self.number == 0:
+            self.kept.give(optimizer, model)
+        return optimizer

@@ -18,18 +18,20 @@ from resnet_torch.regularizers import regularization
 from resnet_torch.training.bar import Bar
 from resnet_torch.training.decisions import Decisions
 from resnet_torch.training.downloading import download_cifar10
+from resnet_torch.training.going_on import kept_state
 from resnet_torch.training.keeping import AtomicCheckpoints, KeepLast
 from resnet_torch.training.module import PACKAGE, TrainedNetwork
-from resnet_torch.training.network import network_of
+from resnet_torch.training.network import compile_network, network_of
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.step_logging import StepLogging
-from resnet_torch.training.summary import summary_of
+from resnet_torch.training.summary import check_outputs, output_shapes, summary_of
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 from weight_transfer.training import History, Recipe, RunFolder
 from weight_transfer.training.curves import TITLES, Curve, draw_curves
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.printing import EpochTable
+from weight_transfer.training.run_folder import is_first_process
 from weight_transfer.training.starting_point import starting_point
 
 MIXED = {"full": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a float64 network stays one under 32-true
@@ -42,6 +44,10 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
     folder, table = RunFolder(Path(recipe.output)), EpochTable(recipe.epochs, quiet)
     last = folder.last(PACKAGE) if resume and folder.last(PACKAGE).exists() else None
     module = trained_network(recipe, settings)
+    if recipe.checkpoint is not None and last is None:
+        take_optimizer_state(module, table)
+    if settings.compile:
+        compile_network(module.model, settings)
     decisions = Decisions(recipe, table)
     callbacks = [
         *([] if quiet else [Bar()]),
@@ -51,8 +57,6 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
     ]
     with _silence(), _full_disk(folder):
         trainer = _trainer(recipe, settings, callbacks)
-        if trainer.is_global_zero:
-            write_text(folder.summary, summary_of(module.model, module.batches["train"].preparation.size))
         trainer.fit(module, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
         _draw(decisions.history, folder, table)
@@ -66,11 +70,33 @@ def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
         TransferError: The data or the file to start from cannot be read, or they do not fit.
     """
     images = training_images(recipe, download_cifar10)
-    start = starting_point(recipe, len(images.class_names))
-    train, validation = images.batches(recipe.size or start.size)
+    classes = len(images.class_names)
+    start = starting_point(recipe, classes)
+    size = recipe.size or start.size
+    train, validation = images.batches(size)
     model = network_of(start, recipe, settings)
     penalty = regularization(model, () if start.own_head else ("head",))
-    return TrainedNetwork(model, penalty, recipe, settings, train, validation)
+    module = TrainedNetwork(model, penalty, recipe, settings, train, validation, start.own_head)
+    shapes = output_shapes(model, size)
+    check_outputs(shapes, classes, str(start.source))
+    if is_first_process():
+        write_text(RunFolder(Path(recipe.output)).summary, summary_of(model, shapes))
+    return module
+
+
+def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
+    """Lets the optimizer go on where that of the recipe's file stopped, where the file has its state.
+
+    Raises:
+        TransferError: The state beside a converted file is not that of its weights.
+    """
+    path, phases = Path(str(module.recipe.checkpoint)), module.phases
+    if not module.own_head:
+        return
+    phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model))
+    phases.enter(0, module.model)  # what the file had frozen is not what the recipe freezes
+    if is_first_process():
+        table.note(words)
 
 
 def _trainer(recipe: Recipe, settings: Settings, callbacks: list[Any]) -> L.Trainer:
