@@ -87,9 +87,13 @@ RULES: Mapping[str, Rule] = {
 # Slots that no step can make negative: sums and means of squares, and the largest of absolute values.
 NEVER_NEGATIVE = ("velocity", "velocity_hat", "norm", "accumulator")
 
+# The schedules that both Kerases have. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
+SCHEDULES = ("ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay", "InverseTimeDecay", "CosineDecay")
+
 SHARED = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum")
 SHARED_NAMES = {name: name for name in (*SHARED, "ema_overwrite_frequency")}
 READ_APART = ("learning_rate", "lr", "decay")
+FLAGS = ("nesterov", "centered", "amsgrad", "use_ema")
 NO_EFFECT = ("name", "jit_compile", "is_legacy_optimizer")
 REFUSED = ("loss_scale_factor", "gradient_accumulation_steps", "adaptive_epsilon")
 # Arguments that Keras 2 holds in float32 variables, so that a float64 weight sees them rounded.
@@ -167,16 +171,38 @@ def _check(name: str, rule: Rule, arguments: Mapping[str, Any]) -> None:
         raise TransferError(f"{name}'s config holds what is not known:{listing(unknown)}")
     numbers = [*SHARED_NAMES, *rule.names, "decay"]
     impossible = [f"{key}={arguments[key]!r}" for key in numbers if not _is_number(arguments.get(key))]
+    impossible += [f"{key}={arguments[key]!r}" for key in FLAGS if arguments.get(key) not in (None, False, True)]
     rates = [key for key in ("learning_rate", "lr") if isinstance(arguments.get(key), Real)]
     impossible += [f"{key}={arguments[key]!r}" for key in rates if not _is_number(arguments[key])]
     if impossible:
         raise TransferError(f"{name}'s config holds what is no number:{listing(impossible)}")
+    if isinstance(arguments.get("learning_rate"), Mapping):
+        _check_schedule(name, arguments["learning_rate"])
     refused = [f"{key}={arguments[key]!r}" for key in REFUSED if arguments.get(key)]
     if refused:
         raise TransferError(
             f"{name}'s config asks for what is not an update rule:{listing(refused)}\n"
             "Scale the loss or add up gradients in your own loop, and leave it out of the config."
         )
+
+
+def _check_schedule(name: str, schedule: Mapping[str, Any]) -> None:
+    """What a schedule holds is numbers and lists of them; which ones, it says when it is built."""
+    inside = schedule.get("config") or {}
+    if not isinstance(inside, Mapping) or not isinstance(schedule.get("class_name"), str):
+        raise TransferError(
+            f"{name}'s learning rate is no schedule: {dict(schedule)!r}. Expected class_name and config."
+        )
+    if schedule["class_name"] not in SCHEDULES:
+        return  # one of somebody's own: never built here
+    impossible = [
+        f"{key!r}: {value!r}"
+        for key, value in inside.items()
+        if key != "name"
+        and not (key.isidentifier() and all(map(_is_number, value if isinstance(value, list) else [value])))
+    ]
+    if impossible:
+        raise TransferError(f"{name}'s schedule holds what is no number:{listing(impossible)}")
 
 
 def _is_number(value: Any) -> bool:

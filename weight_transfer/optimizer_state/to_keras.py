@@ -13,14 +13,18 @@ from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.optimizer_state.layout import Entry, entries_of
-from weight_transfer.optimizer_state.rules import AVERAGE, OUTSIDE_ROOT, SHARED_NAMES, Configured, read_config
+from weight_transfer.optimizer_state.rules import (
+    AVERAGE,
+    OUTSIDE_ROOT,
+    SCHEDULES,
+    SHARED_NAMES,
+    Configured,
+    read_config,
+)
 from weight_transfer.optimizer_state.state import OptimizerState
 from weight_transfer.optimizer_state.variables import Variable, rows_by_layer
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-# The schedules that both Kerases have. Source: keras/src/optimizers/schedules/learning_rate_schedule.py.
-SCHEDULES = ("ExponentialDecay", "PiecewiseConstantDecay", "PolynomialDecay", "InverseTimeDecay", "CosineDecay")
 
 
 @dataclass(frozen=True)

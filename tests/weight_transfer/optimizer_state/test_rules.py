@@ -10,8 +10,7 @@ from resnet_torch import schedules
 from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.from_keras import KINDS
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.rules import RULES, read_config
-from weight_transfer.optimizer_state.to_keras import SCHEDULES
+from weight_transfer.optimizer_state.rules import RULES, SCHEDULES, read_config
 
 
 def test_the_tables_and_the_optimizers_are_the_same():
@@ -51,6 +50,19 @@ def test_whose_config_it_is(arguments, generation):
         ({"class_name": "Adam", "config": {"decay": 0.0, "beta_1": 10**400}}, "beta_1=1000"),
         ({"class_name": "Adam", "config": {"learning_rate": float("inf")}}, "learning_rate=inf"),
         ({"class_name": "Adam", "config": {"\x1b[2J": 1}}, r"not known:\n  '\\x1b\[2J'"),
+        ({"class_name": "Adam", "config": {"amsgrad": 1e308}}, "amsgrad=1e"),
+        (
+            {"class_name": "Adam", "config": {"learning_rate": {"class_name": "CosineDecay", "config": 3}}},
+            "no schedule",
+        ),
+        ({"class_name": "Adam", "config": {"learning_rate": {"class_name": None}}}, "no schedule"),
+        (
+            {
+                "class_name": "Adam",
+                "config": {"learning_rate": {"class_name": "CosineDecay", "config": {"\x1b[2J": 1, "a": ["b"]}}},
+            },
+            r"schedule holds what is no number:\n  '\\x1b\[2J': 1\n  'a': \['b'\]",
+        ),
         ({"class_name": "Adam", "config": ["x"]}, r"Adam's config is list. Expected its arguments by name"),
     ],
 )
