@@ -65,7 +65,7 @@ class Rebuilt:
         values: dict[str, Any] = {}
         for call in self.graph.calls:
             if call.value in given:
-                values[call.value] = tf.constant(given[call.value], self.dtype)
+                values[call.value] = tf.cast(given[call.value], self.dtype)
             else:
                 value = values[call.value] = _called(
                     self.module, self.layers[call.layer], call, values, self.dtype, training

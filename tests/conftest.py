@@ -20,6 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: the workers share them
 
 LONG = (
     "test_verify",
+    "test_verify_training",
     "test_imported_deep",
     "test_imported_zoo",
     "test_imported_random",

@@ -7,10 +7,18 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import keras_training_runs
 import pytest
 
 from resnet_torch.comparison import compare
 from resnet_torch.comparison.sensitivity import plant_all
+from resnet_torch.comparison.trajectory import compare_runs
+
+TORCH_SIDES = {
+    "resnet_torch.comparison": compare,
+    "resnet_torch.comparison.sensitivity": plant_all,
+    "resnet_torch.comparison.trajectory": compare_runs,
+}
 
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
@@ -26,9 +34,11 @@ def run_sides_here(monkeypatch: pytest.MonkeyPatch, keras_side: Callable[..., An
     def run_side(module: str, request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
         if module == "resnet_keras.recording":
             return keras_side(record, request)
+        if module == "resnet_keras.trajectory":
+            return keras_side(keras_training_runs.record_runs, request)
         with contextlib.redirect_stdout(io.StringIO()):  # the progress of a process of its own
-            return plant_all(request) if module.endswith("sensitivity") else compare(request)
+            return TORCH_SIDES[module](request)
 
-    for module in ("reference", "verify", "planting"):
+    for module in ("reference", "verify", "planting", "training"):
         monkeypatch.setattr(f"weight_transfer.parity.{module}.run_side", run_side)
     monkeypatch.setattr("resnet_torch.testing.run_side", run_side)

@@ -25,7 +25,7 @@ def test_checkers_are_content(command):
         ("resnet_torch", ("tensorflow", "keras", "tf_keras", "resnet_keras")),
         # The compiler: 1.6 s, and its Triton crashes in a process that has TensorFlow.
         ("resnet_torch", ("torch._dynamo", "triton")),
-        ("resnet_torch.comparison", ("torch._dynamo", "triton")),
+        ("resnet_torch.comparison.trajectory", ("torch._dynamo", "triton")),
     ],
 )
 def test_imports_point_one_way(package, never):

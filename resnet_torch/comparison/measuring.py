@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -71,7 +71,7 @@ def compare_training(subject: Subject, recording: Recording, case: Case, found: 
         logits = _compare_outputs(subject, recording, case, "training", found)
         if not logits:
             return
-        loss = torch.stack([_loss(subject, kind, y) for kind, y in zip(subject.losses, logits, strict=True)]).sum()
+        loss = loss_of(subject, logits)
         rest = {(entry.check, entry.name): entry for entry in recording.entries if entry.case == case.name}
         if ("loss", "loss") in rest:
             value = loss.detach().cpu().numpy().reshape(1)
@@ -143,9 +143,22 @@ def restored(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(buffers[name])
 
 
-def _loss(subject: Subject, kind: Loss, logits: Tensor) -> Tensor:
+def loss_of(subject: Subject, logits: Sequence[Tensor], labels: Sequence[int] | None = None) -> Tensor:
+    """Returns the loss of a step: the sum of the outputs' losses.
+
+    Args:
+        subject: Whose outputs.
+        logits: What `Subject.run` returned.
+        labels: Classes of the images, in place of those that `target` makes up.
+    """
+    classes = None if labels is None else np.asarray(labels, np.int64)
+    losses = [_loss(subject, kind, y, classes) for kind, y in zip(subject.losses, logits, strict=True)]
+    return torch.stack(losses).sum()
+
+
+def _loss(subject: Subject, kind: Loss, logits: Tensor, labels: np.ndarray | None) -> Tensor:
     shape = subject.to_keras(logits).shape
-    wanted = torch.from_numpy(np.ascontiguousarray(target(kind, shape))).to(logits.device)
+    wanted = torch.from_numpy(np.ascontiguousarray(target(kind, shape, labels))).to(logits.device)
     if kind == "cross entropy":
         return F.cross_entropy(logits, wanted)
     wanted = wanted.movedim(-1, 1) if subject.channels_last and logits.ndim > 2 else wanted

@@ -12,6 +12,7 @@ from weight_transfer.cli.predicting import predict_command
 from weight_transfer.cli.recording import record_command
 from weight_transfer.cli.running import run
 from weight_transfer.cli.verifying import check_command, verify_command
+from weight_transfer.cli.verifying_training import verify_training_command
 from weight_transfer.version import __version__
 
 EPILOG = """Exit codes: 0 done or equal, 1 differs, 2 bad input.
@@ -30,6 +31,7 @@ for command in (
     inspect,
     convert_command,
     verify_command,
+    verify_training_command,
     record_command,
     check_command,
     sensitivity_command,

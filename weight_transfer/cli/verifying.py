@@ -168,7 +168,7 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
 
 def _summary(found: Verification) -> Table:
     """One row per check and device: how many tensors agree, how far off the worst is and where."""
-    table = _headed("check", "agree", "float64", "at", "float32", "Keras's", "")
+    table = headed("check", "agree", "float64", "at", "float32", "Keras's", "")
     for group in groups(found):
         noises = [row.noise for _, row in group.rows if row.noise is not None]
         worst = group.worst("float64"), group.worst("float32")
@@ -186,7 +186,7 @@ def _summary(found: Verification) -> Table:
 
 def _table(rows: Sequence[Row]) -> Table:
     run = precisions(rows)
-    table = _headed("check", "layer", "shape", "peak", *run, "Keras's", "")
+    table = headed("check", "layer", "shape", "peak", *run, "Keras's", "")
     several = len(devices(rows)) > 1
     for row in rows:
         table.add_row(
@@ -201,7 +201,8 @@ def _table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _headed(*headings: str) -> Table:
+def headed(*headings: str) -> Table:
+    """Returns a table without lines; words stand left, numbers right."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         left = heading in ("check", "layer", "shape", "at", "")

@@ -15,6 +15,10 @@ CHECKS: Mapping[Check, tuple[str, str]] = {
     "loss": ("Loss", "Of one training step."),
     "gradient": ("Gradients", "The loss's gradient for each parameter."),
     "statistics": ("Statistics", "Each batch norm's moving mean and variance after one training step."),
+    "step": ("Steps", "The loss of each step of a training run."),
+    "weights": ("Weights", "Each parameter after the last step."),
+    "slots": ("Slots", "What the optimizer keeps of each parameter, after the last step."),
+    "moving": ("Moving statistics", "Each batch norm's moving mean and variance after the last step."),
 }
 PRECISIONS = ("float64", "float32")  # these first, then whatever else was run
 

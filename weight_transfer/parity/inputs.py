@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ class Case:
         check: What it is for: ``inference``, or ``training``, a step with its loss and gradients.
         loading: Where each side is to load an image file, how; ``arrays`` then holds the file's bytes, uint8.
         size: (H, W) that the image file is resized to.
+        labels: Classes of the images, where they have some.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Case:
     check: Literal["inference", "training"] = "inference"
     loading: ImageLoading | None = None
     size: tuple[int, int] | None = None
+    labels: tuple[int, ...] | None = None
 
 
 def cases(
@@ -82,14 +85,14 @@ def cases(
     shapes = list(input_shapes(network).values())
     image = len(shapes) == 1 and len(shapes[0]) == 3 and channels_last(network)
     if not image:
-        known = [_known(shape) for shape in shapes]
+        known = [known_shape(shape) for shape in shapes]
         probes = tuple(_probes(shape, seed + number) for number, shape in enumerate(known))
-        batch = tuple(_noise((TRAINING_BATCH, *shape), seed + number + 1) for number, shape in enumerate(known))
+        batch = tuple(noise((TRAINING_BATCH, *shape), seed + number + 1) for number, shape in enumerate(known))
         return [
             Case("impulse, constants, noise", probes, raw=False),
             Case("noise, training", batch, raw=False, check="training"),
         ]
-    height, width, channels = _known(shapes[0])
+    height, width, channels = known_shape(shapes[0])
     files = _image_file((height, width), channels, loading)
     count = num_photographs or (0 if files else 1)
     at_size = (photographs((height, width), channels, count),) if count else ()
@@ -117,7 +120,7 @@ def _image_file(size: tuple[int, int], channels: int, loading: ImageLoading) -> 
         return []
     from PIL import Image
 
-    photo = Image.fromarray(_resize(_photograph(IN_A_FILE), 150, 226))
+    photo = Image.fromarray(resized(photograph(IN_A_FILE), 150, 226))
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     file = io.BytesIO()
@@ -147,13 +150,16 @@ def loaded(
 
 def _to_train_on(size: tuple[int, int], channels: int, seed: int) -> npt.NDArray[Any]:
     """Photographs under noise: in a flat patch a max pool has no one largest place, and its gradient no one way."""
-    photos = photographs(size, channels, TRAINING_BATCH)
-    noise = np.random.default_rng(seed).integers(-24, 25, photos.shape)
-    noisy: npt.NDArray[Any] = np.clip(photos.astype(np.int64) + noise, 0, 255).astype(np.uint8)
-    return noisy
+    return under_noise(photographs(size, channels, TRAINING_BATCH), np.random.default_rng(seed))
 
 
-def _known(shape: Sequence[int | None]) -> tuple[int, ...]:
+def under_noise(photos: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Returns images with up to 24 added to or taken off each number."""
+    noisy: npt.NDArray[np.uint8] = np.clip(photos.astype(np.int64) + random.integers(-24, 25, photos.shape), 0, 255)
+    return noisy.astype(np.uint8)
+
+
+def known_shape(shape: Sequence[int | None]) -> tuple[int, ...]:
     """A size for every free one: 224 for images, 64 for anything else."""
     default = DEFAULT_SIZE if len(shape) == 3 else 64
     *free, last = shape
@@ -166,7 +172,7 @@ def photographs(size: tuple[int, int], channels: int = 3, count: int = len(PHOTO
     Raises:
         VerificationError: scikit-image, which carries them, is not installed.
     """
-    chosen = [_channels(_resize(_photograph(name), *size), channels) for name in PHOTOGRAPHS[:count]]
+    chosen = [in_channels(resized(photograph(name), *size), channels) for name in PHOTOGRAPHS[:count]]
     mirrored = [photo[:, ::-1] for photo in chosen[: count - len(chosen)]]
     return np.stack([*chosen, *mirrored])
 
@@ -179,14 +185,21 @@ def _probes(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
     impulse[(*middle, 0)] = 255  # off the middle: a flipped kernel shows
     impulse[(-1,) * len(shape)] = 255  # in the corner that asymmetric padding moves
     constants = np.broadcast_to(np.linspace(-120, 150, channels, dtype=np.float32), shape)
-    return np.stack([impulse, constants, _noise(shape, seed)])
+    return np.stack([impulse, constants, noise(shape, seed)])
 
 
-def _noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+def noise(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+    """Returns numbers as large as preprocessed pixels."""
     return np.random.default_rng(seed).normal(0, 60, shape).astype(np.float32)
 
 
-def _photograph(name: str) -> npt.NDArray[Any]:
+@cache
+def photograph(name: str) -> npt.NDArray[Any]:
+    """Returns a photograph of scikit-image, (H, W, 3).
+
+    Raises:
+        VerificationError: scikit-image is not installed.
+    """
     if importlib.util.find_spec("skimage") is None:
         raise VerificationError(
             "verification shows both models real photographs, which scikit-image carries. "
@@ -198,14 +211,15 @@ def _photograph(name: str) -> npt.NDArray[Any]:
     return image[..., :3]
 
 
-def _resize(photo: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+def resized(photo: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
+    """Returns an image of another size, by Pillow's bilinear filter."""
     from PIL import Image
 
-    resized: npt.NDArray[Any] = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
-    return resized
+    pixels: npt.NDArray[Any] = np.array(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR))
+    return pixels
 
 
-def _channels(photo: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
+def in_channels(photo: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
     """RGB as it is; the grey image for one channel; RGB again and again for more."""
     if channels == 1:
         grey: npt.NDArray[Any] = photo.mean(axis=-1, keepdims=True).astype(np.uint8)
@@ -243,5 +257,6 @@ def describe_case(case: Case) -> dict[str, Any]:
 def case_of(row: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> Case:
     """Builds a case from what `describe_case` gave, and its arrays."""
     size = None if row["size"] is None else (row["size"][0], row["size"][1])
+    labels = None if row.get("labels") is None else tuple(row["labels"])
     fields = {key: row[key] for key in ("name", "raw", "check", "loading")}
-    return Case(arrays=tuple(arrays), size=size, **fields)
+    return Case(arrays=tuple(arrays), size=size, labels=labels, **fields)

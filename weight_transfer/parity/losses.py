@@ -6,7 +6,6 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from weight_transfer.network import Network, backbone_of, graph_of
 
@@ -30,17 +29,22 @@ def loss_of(last_activation: str | None) -> Loss:
     return OF_ACTIVATION.get(last_activation, "mean square")
 
 
-def target(loss: Loss, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+def target(loss: Loss, shape: tuple[int, ...], labels: Any = None) -> Any:
     """What an output is to become.
 
     Args:
         loss: Of the output.
         shape: Of the logits, channels last.
+        labels: (N,), classes of images that have some: an array or a tensor. Counted anew from 0 where the
+            output has fewer classes.
 
     Returns:
-        For ``cross entropy`` class numbers, ``shape`` without the last axis: 0, 1, 2 and so on. For
-        ``binary cross entropy`` 0, 1, 0, 1 in ``shape``; for ``mean square`` zeros.
+        For ``cross entropy`` class numbers, ``shape`` without the last axis: 0, 1, 2 and so on, or the
+        labels where the output is (N, classes). For ``binary cross entropy`` 0, 1, 0, 1 in ``shape``; for
+        ``mean square`` zeros.
     """
+    if loss == "cross entropy" and labels is not None and len(shape) == 2:
+        return labels % shape[-1]
     if loss == "cross entropy":
         return (np.arange(math.prod(shape[:-1])) % shape[-1]).reshape(shape[:-1])
     if loss == "binary cross entropy":

@@ -91,6 +91,7 @@ class Origin:
         last_activations: Of each output, the softmax or sigmoid that ends it.
         outputs: Under which name each output is recorded as the model returns it.
         skipped: Why a check was left out, by check.
+        optimizer: Of a training run, its config as Keras serializes it.
     """
 
     source: str
@@ -105,6 +106,7 @@ class Origin:
     last_activations: tuple[str | None, ...] = (None,)
     outputs: tuple[str, ...] = (OUTPUT,)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] | None = None
 
 
 class RecordingWriter:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output, refuse_same_file
@@ -88,25 +89,34 @@ def record_checkpoint(
         hints: What the checkpoint may not show, such as how image files are loaded.
         on_progress: Called with the share that is done.
     """
-    _check_runnable(checkpoint, identified)
+    check_runnable(checkpoint, identified)
     loading = (hints or Hints()).image_loading or "keras"
-    shown = cases(identified.network, any_size=_any_size(identified), num_photographs=num_photographs, loading=loading)
+    shown = cases(
+        identified.network, any_size=takes_any_size(identified), num_photographs=num_photographs, loading=loading
+    )
     shown = [case for case in shown if training or case.check == "inference"]
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.safetensors"
         save_cases(shown, inputs)
         request = {
-            "checkpoint": str(checkpoint.path),
-            "sha256": checkpoint.sha256,
-            "reference": "twin" if checkpoint.config is None else "file",
-            "arrays": {name: array.name for name, array in identified.arrays.items()},
-            "network": network_to_dict(identified.network),
-            "config": None if checkpoint.config is not None else identified.config,
+            **reference_request(checkpoint, identified),
             "inputs": str(inputs),
             "detail": detail.name,
             "output": str(output),
         }
         run_side("resnet_keras.recording", request, on_progress)
+
+
+def reference_request(checkpoint: Checkpoint, identified: Identified) -> dict[str, Any]:
+    """Returns what Keras's side needs to know of a checkpoint to load it: `resnet_keras.subject.subject_of`."""
+    return {
+        "checkpoint": str(checkpoint.path),
+        "sha256": checkpoint.sha256,
+        "reference": "twin" if checkpoint.config is None else "file",
+        "arrays": {name: array.name for name, array in identified.arrays.items()},
+        "network": network_to_dict(identified.network),
+        "config": None if checkpoint.config is not None else identified.config,
+    }
 
 
 def check_same(recording: Recording, checkpoint: Checkpoint) -> None:
@@ -119,7 +129,7 @@ def check_same(recording: Recording, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
+def check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
     """Raises VerificationError for a network that the reference cannot run."""
     network = identified.network
     if isinstance(network, LayerGraph) and network.data_format == "channels_first":
@@ -129,7 +139,7 @@ def _check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
         )
 
 
-def _any_size(identified: Identified) -> bool:
+def takes_any_size(identified: Identified) -> bool:
     """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
     if not isinstance(identified.network, Architecture):
         return False

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Check = Literal["inference", "training", "loss", "gradient", "statistics"]
+Check = Literal["inference", "training", "loss", "gradient", "statistics", "step", "weights", "slots", "moving"]
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,11 @@ class Row:
 
     Attributes:
         check: What it is: a layer's output in ``inference`` or in ``training`` mode, the ``loss``, the
-            ``gradient`` of a parameter, a batch norm's moving ``statistics`` after one training step.
-        name: Keras layer, ``output`` for what the model returns, or ``layer/role`` of an array.
+            ``gradient`` of a parameter, a batch norm's moving ``statistics`` after one training step. Of a
+            training run, the loss of one ``step``; after the last one the ``weights``, the optimizer's
+            ``slots`` and the ``moving`` statistics.
+        name: Keras layer, ``output`` for what the model returns, ``layer/role`` of an array, with a slot's name
+            behind it, or ``step 1``.
         device: ``cpu`` or ``cuda``.
         shape: Of the reference for the first input, channels last.
         peak: max|reference| over all inputs.
@@ -36,6 +39,12 @@ class Row:
     limits: dict[str, float]
     noise: float | None = None
     where: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Row:
+        """Returns a row that came through JSON."""
+        where = values["where"]
+        return cls(**{**values, "shape": tuple(values["shape"]), "where": None if where is None else tuple(where)})
 
     @property
     def passed(self) -> bool:

@@ -26,7 +26,7 @@ from weight_transfer.network import title_of
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
 from weight_transfer.parity.processes import check_installed, run_side
-from weight_transfer.parity.recording import Recording, read_recording
+from weight_transfer.parity.recording import Origin, Recording, read_recording
 from weight_transfer.parity.reference import Progress, check_same, record_checkpoint
 from weight_transfer.parity.report import Explanation, Planted, Prediction, Row, Trial, Verification
 from weight_transfer.parity.sketch import LIVE
@@ -92,7 +92,7 @@ def verify(
             converted = folder / "converted.safetensors"
             convert(source, converted, hints)
         port = read_converted(converted)
-        differing = _differing(identified, port)
+        differing = differing_arrays(identified, port)
         right = folder / "right.safetensors"
         if differing:
             convert(source, right, hints)
@@ -109,7 +109,7 @@ def verify(
             lambda share: on_progress("PyTorch", REFERENCE_SHARE + share * (1 - REFERENCE_SHARE)),
         )
         planted: tuple[Planted, ...] = ()
-        if with_sensitivity and all(_row(values).passed for values in result["rows"]):
+        if with_sensitivity and all(Row.from_dict(values).passed for values in result["rows"]):
             planted = plant(port.path, Path(reference), lambda share: on_progress("planting", share))
         converted_sha256, digest = port.sha256, port.digest
     if not result["rows"]:
@@ -128,15 +128,12 @@ def verify(
         converted_sha256=converted_sha256,
         port_digest=digest,
         inputs=tuple(case.name for case in recording.cases),
-        rows=tuple(_row(values) for values in result["rows"]),
+        rows=tuple(Row.from_dict(values) for values in result["rows"]),
         weights_equal=total - len(differing),
         weights_total=total,
         weights_differing=tuple(differing),
         assumed=(*identified.assumed, *origin.skipped.values()),
-        environment={
-            **{f"reference {name}": version for name, version in origin.environment.items() if name != "torch"},
-            **{f"port {name}": version for name, version in result["environment"].items() if name not in KERAS},
-        },
+        environment=environments(origin, result["environment"]),
         explanation=_explanation(result["explanation"]),
         predictions=tuple(_predictions(recording, result["tops"])),
         sensitivity=planted,
@@ -147,10 +144,12 @@ def verify(
 KERAS = ("keras", "tf_keras", "tensorflow")  # installed beside the port, perhaps, and not at work there
 
 
-def _row(values: Mapping[str, Any]) -> Row:
-    """A row that came through JSON."""
-    where = values["where"]
-    return Row(**{**values, "shape": tuple(values["shape"]), "where": None if where is None else tuple(where)})
+def environments(origin: Origin, port: Mapping[str, str]) -> dict[str, str]:
+    """Returns versions and machine of both sides, each without what was not at work there."""
+    return {
+        **{f"reference {name}": version for name, version in origin.environment.items() if name != "torch"},
+        **{f"port {name}": version for name, version in port.items() if name not in KERAS},
+    }
 
 
 def _explanation(values: Mapping[str, Any] | None) -> Explanation | None:
@@ -185,7 +184,7 @@ def _png(picture: npt.NDArray[Any]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _differing(identified: Identified, port: Converted) -> list[str]:
+def differing_arrays(identified: Identified, port: Converted) -> list[str]:
     """Arrays that are not bit for bit the same on both sides."""
     tensors = port.tensors()
     targets = {row.keras: row.torch for row in mapping(port.network)}

@@ -93,7 +93,8 @@ def schedule_config(text: str, learning_rate: float) -> dict[str, Any]:
 
 
 def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, dict[str, Any]]:
-    said, arguments = _parsed(kind, text)
+    path, arguments = parsed_call(kind, text)
+    said = path.rpartition(".")[2]  # keras.optimizers.Adam(...) is Adam(...)
     names = {one.lower(): one for one in known}
     name = names.get(said.lower())
     if name is None:
@@ -111,8 +112,16 @@ def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, d
     return name, arguments
 
 
-def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
-    """A name and its keyword arguments; ``keras.optimizers.Adam(...)`` is ``Adam(...)``."""
+def parsed_call(kind: str, text: str) -> tuple[str, dict[str, Any]]:
+    """Returns what is called, with the modules that were written before it, and its named arguments.
+
+    Args:
+        kind: ``optimizer`` or ``schedule``, for the message.
+        text: ``SGD(momentum=0.9)``.
+
+    Raises:
+        TransferError: It is something else.
+    """
     try:
         node = ast.parse(text.strip(), mode="eval").body
         call = node if isinstance(node, ast.Call) else None
@@ -120,16 +129,12 @@ def _parsed(kind: str, text: str) -> tuple[str, dict[str, Any]]:
         arguments = {str(word.arg): ast.literal_eval(word.value) for word in words}
     except (SyntaxError, ValueError) as error:
         raise _unreadable(kind, text) from error
-    function = node if call is None else call.func
-    if isinstance(function, ast.Attribute):
-        name = function.attr
-    elif isinstance(function, ast.Name):
-        name = function.id
-    else:
+    path = ast.unparse(node if call is None else call.func)
+    if not all(part.isidentifier() for part in path.split(".")):
         raise _unreadable(kind, text)
     if call is not None and (call.args or len(words) < len(call.keywords)):
         raise _unreadable(kind, text)
-    return name, arguments
+    return path, arguments
 
 
 def _unreadable(kind: str, text: str) -> TransferError:

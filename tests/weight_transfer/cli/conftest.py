@@ -93,5 +93,5 @@ def no_work(monkeypatch) -> None:
     def run_side(*arguments: Any) -> None:
         raise RuntimeError("long work was started")
 
-    for module in ("reference", "verify", "planting"):
+    for module in ("reference", "verify", "planting", "training"):
         monkeypatch.setattr(f"weight_transfer.parity.{module}.run_side", run_side)

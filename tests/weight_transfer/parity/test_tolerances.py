@@ -17,8 +17,8 @@ FLOAT32 = TOLERANCES["inference"]["float32"]
 
 def test_every_check_has_a_gate_in_float64():
     assert tuple(TOLERANCES) == get_args(Check)
-    for row in TOLERANCES.values():
-        assert 0 < row["float64"].error <= 1e-10
+    for check, row in TOLERANCES.items():
+        assert 0 < row["float64"].error <= (1e-9 if check in ("step", "weights", "slots", "moving") else 1e-10)
         assert row["float64"].limit(noise=1e-3) == row["float64"].error  # the reference is the truth
 
 

@@ -1,0 +1,277 @@
+"""A Keras model as the reference of a comparison: rebuilt in a dtype, its values and arrays by the port's names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from resnet_keras.images import load_images
+from resnet_keras.rebuilding import Rebuilt, last_activations_of, rebuild
+from resnet_keras.reference import Reference, load_reference, reference_from_config
+from resnet_keras.resnet import resnet
+from weight_transfer.architecture import Architecture
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.conversion.structure import can_resize, same_layers
+from weight_transfer.errors import VerificationError
+from weight_transfer.graph import layers, weighted
+from weight_transfer.keras_graph import KerasGraph, keras_graph
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.layer_types import ROLE_ALIASES
+from weight_transfer.model_config import model_graph
+from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict, preprocessing_of
+from weight_transfer.parity.inputs import Case, loaded
+from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
+from weight_transfer.parity.recording import OUTPUT, output_names
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The reference, and what the port calls its values and layers.
+
+    Attributes:
+        reference: As it was loaded.
+        models: The same rebuilt, by dtype.
+        taps: Name of each value that both sides name.
+        layers: By path in the reference, the port's name of each layer with arrays.
+        feeds: By tap, the nearest taps that it is computed from.
+        last_activations: Of each output, the softmax or sigmoid that ends it.
+        outputs: Names for what the model returns, where layers show their logits in its place.
+        preprocessing: Of raw images.
+    """
+
+    reference: Reference
+    models: Mapping[str, Rebuilt]
+    taps: Mapping[str, str]
+    layers: Mapping[str, str]
+    feeds: dict[str, tuple[str, ...]]
+    last_activations: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+    preprocessing: str
+
+    @property
+    def graph(self) -> KerasGraph:
+        """Who reads whom."""
+        return next(iter(self.models.values())).graph
+
+    @property
+    def channels(self) -> int:
+        """Of the images that the model takes; 0 where it takes something else."""
+        shapes = [tuple(tensor.shape) for tensor in self.reference.model.inputs]
+        return int(shapes[0][-1]) if len(shapes) == 1 and len(shapes[0]) == 4 else 0
+
+    def inputs(self, case: Case) -> list[np.ndarray]:
+        """What Keras's own code feeds the model for some inputs.
+
+        Raises:
+            VerificationError: The model has another number of inputs.
+        """
+        names = self.graph.inputs
+        if len(case.arrays) != len(names):
+            raise VerificationError(
+                f"{case.name}: {len(case.arrays)} arrays. Expected {len(names)}, one for each input of the "
+                f"model: {', '.join(names)}"
+            )
+        pixels = loaded(case, self.channels, load_images)
+        return [_network_input(array, case.raw, self.preprocessing) for array in pixels]
+
+    def run(
+        self, dtype: str, inputs: list[Any], note: Callable[[str, Any], None], *, training: bool = False
+    ) -> tuple[list[Any], Any]:
+        """Runs one batch; ``note`` is called with every tap as it is computed. Returns logits and first output."""
+        model = self.models[dtype]
+        last: dict[str, Any] = {}
+
+        def named(value: str, tensor: Any, finished: Any) -> None:
+            if value in model.graph.outputs:
+                last[value] = finished
+            if value in self.taps:
+                note(self.taps[value], tensor if self.outputs else finished)
+
+        logits = model.run(inputs, named, training=training)
+        for name, value in zip(self.outputs, model.graph.outputs, strict=False):
+            note(name, last[value])
+        return logits, last[model.graph.outputs[0]]
+
+    def loss(self, logits: Sequence[Any], labels: Any = None) -> Any:
+        """The loss of a step: the sum of the outputs' losses.
+
+        Args:
+            logits: What `run` returned.
+            labels: Classes of the images, (N,), in place of those that `target` makes up.
+        """
+        losses = map(loss_of, self.last_activations)
+        return tf.add_n([_loss(kind, values, labels) for kind, values in zip(losses, logits, strict=True)])
+
+    def variables(self, dtype: str) -> list[Variable]:
+        """Every array of the model, layer by layer."""
+        return list(_variables(self.models[dtype], self.layers))
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One array of the model.
+
+    Attributes:
+        layer: The port's name of its layer.
+        role: ``kernel``, ``gamma``, ...
+        own: As the layer holds it: a `keras.Variable` or a `tf.Variable`.
+        trains: Whether it learns.
+    """
+
+    layer: str
+    role: str
+    own: Any
+    trains: bool
+
+    @property
+    def name(self) -> str:
+        """``layer/role``."""
+        return f"{self.layer}/{self.role}"
+
+    @property
+    def tensor(self) -> Any:
+        """As TensorFlow knows it."""
+        return self.own if isinstance(self.own, tf.Variable) else self.own.value
+
+    @property
+    def array(self) -> np.ndarray:
+        """Its numbers."""
+        return np.asarray(tf.convert_to_tensor(self.tensor))
+
+
+def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
+    """Loads the reference of a verification.
+
+    Args:
+        request: ``checkpoint``, ``reference`` (``file`` or ``twin``), ``arrays`` (``layer/role`` to the
+            file's name), ``network`` (None for whatever model the file holds), ``config`` (of a
+            weights-only file's model, where the network is an imported one).
+        dtypes: In which to rebuild it.
+    """
+    network = None if request["network"] is None else network_from_dict(request["network"])
+    reference = _reference(request, network)
+    graph = keras_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
+    if network is None:
+        return _any_subject(reference, graph, dtypes)
+    native = isinstance(network, Architecture)
+    taps = {value: name for name, value in _taps(graph, network).items()}
+    names = {path: path for path in graph.layers}
+    if backbone := backbone_of(network):
+        own = {layer.name for layer in weighted(layers(backbone))}
+        names |= {path: layer.name for path, layer in graph.layers.items() if layer.name in own}
+    free = native and can_resize(model_graph(graph))
+    last = final_activations(network)
+    models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
+    outputs = (OUTPUT,) if native else ()
+    feeds = _feeds(graph, taps, outputs)
+    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, preprocessing_of(network))
+
+
+def _any_subject(reference: Reference, graph: KerasGraph, dtypes: Sequence[str]) -> Subject:
+    """Describes a model of which only Keras knows what it is: every value under its own name."""
+    taps = {call.value: call.value for call in graph.calls if call.value not in graph.inputs}
+    names = {path: path for path in graph.layers}
+    last = last_activations_of(graph)
+    outputs = output_names(len(graph.outputs), taps)
+    models = {dtype: rebuild(reference, graph, dtype, last) for dtype in dtypes}
+    return Subject(reference, models, taps, names, _feeds(graph, taps, outputs), tuple(last), outputs, "none")
+
+
+def _variables(model: Rebuilt, names: Mapping[str, str]) -> Iterator[Variable]:
+    for path, layer in model.layers.items():
+        if not hasattr(layer, "weights"):
+            continue
+        learning = {id(variable) for variable in layer.trainable_variables}
+        # conv1/kernel, conv1/kernel:0, attention/query/kernel beside attention/key/kernel
+        parts = [getattr(variable, "path", variable.name).partition(":")[0].split("/") for variable in layer.weights]
+        last = Counter(words[-1] for words in parts)
+        for variable, words in zip(layer.weights, parts, strict=True):
+            role = words[-1] if last[words[-1]] == 1 else "/".join(words[1:])
+            if type(layer).__name__.startswith("DepthwiseConv"):  # a SeparableConv's has two kernels
+                role = ROLE_ALIASES.get(role, role)
+            yield Variable(names[path], role, variable, id(variable) in learning)
+
+
+def _loss(kind: Loss, logits: Any, labels: Any) -> Any:
+    wanted = target(kind, tuple(logits.shape), labels)
+    if kind == "cross entropy":
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(wanted, logits))
+    if kind == "binary cross entropy":
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits))
+    return tf.reduce_mean(tf.square(logits - wanted))
+
+
+def _reference(request: Mapping[str, Any], network: Network | None) -> Reference:
+    """The model that Keras loads from the file, or one that takes the file's weights."""
+    path = Path(request["checkpoint"])
+    if request["reference"] == "file":
+        found = load_reference(path)
+        return Reference(found.module, found.model, f"{found.loaded_by} from the file")
+    with read_checkpoint(path) as checkpoint:
+        arrays = {name: checkpoint[source] for name, source in request["arrays"].items()}
+    if isinstance(network, Architecture):
+        with _dtype_policy("float64" if any(array.dtype == np.float64 for array in arrays.values()) else "float32"):
+            model = resnet(network)
+        for layer in weighted(layers(network)):
+            model.get_layer(layer.name).set_weights([arrays[f"{layer.name}/{role}"] for role in layer.weights])
+        return Reference(keras, model, f"our Keras twin in Keras {keras.__version__}")
+    found = reference_from_config(request["config"], arrays)
+    return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Builds layers that hold all digits of a file."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _taps(graph: KerasGraph, network: Network) -> dict[str, str]:
+    """The value in the reference behind each tap of the network."""
+    backbone, imported = backbone_of(network), graph_of(network)
+    taps = {} if backbone is None else _taps_of_resnet(graph, backbone)
+    return taps if imported is None else taps | _taps_of_graph(graph, imported)
+
+
+def _taps_of_resnet(graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
+    """The value in the reference behind each tap of the architecture."""
+    values = {layer.name: path for path, layer in graph.layers.items()}
+    same = same_layers(model_graph(graph), architecture)
+    return {layer.name: values[same[layer.name]] for layer in layers(architecture) if layer.tap and layer.name in same}
+
+
+def _taps_of_graph(graph: KerasGraph, network: LayerGraph) -> dict[str, str]:
+    """Every value that both sides name."""
+    theirs = {call.value for call in graph.calls}
+    return {call.value: call.value for call in network.calls if call.value in theirs}
+
+
+def _feeds(graph: KerasGraph, taps: Mapping[str, str], outputs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """By tap, the nearest taps before it."""
+    nearest: dict[str, tuple[str, ...]] = {}
+    feeds = {}
+    for call in graph.calls:
+        fed = tuple(dict.fromkeys(tap for name in call.inputs for tap in nearest[name]))
+        nearest[call.value] = (taps[call.value],) if call.value in taps else fed
+        if call.value in taps:
+            feeds[taps[call.value]] = fed
+    return feeds | {name: nearest[value] for name, value in zip(outputs, graph.outputs, strict=False)}
+
+
+def _network_input(images: np.ndarray, raw: bool, preprocessing: str) -> np.ndarray:
+    """What Keras's own code feeds the network for these images."""
+    if not raw or preprocessing == "none" or images.shape[-1] != 3:
+        return images.astype(np.float32)
+    return keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode=preprocessing)

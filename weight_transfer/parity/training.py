@@ -1,0 +1,258 @@
+"""Verification of training: the same steps on the same batches in Keras and in the port, compared to the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from weight_transfer.checkpoint import Checkpoint, read_checkpoint
+from weight_transfer.conversion.convert import convert
+from weight_transfer.conversion.hints import Hints
+from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.mapping import mapping
+from weight_transfer.converted import Converted, read_converted
+from weight_transfer.data import open_images
+from weight_transfer.network import title_of
+from weight_transfer.parity.batches import training_batches
+from weight_transfer.parity.error import tap_error
+from weight_transfer.parity.inputs import Case, save_cases
+from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.recording import Recording, read_recording
+from weight_transfer.parity.reference import Progress, check_runnable, check_same, reference_request, takes_any_size
+from weight_transfer.parity.report import Row, Trial
+from weight_transfer.parity.sketch import LIVE, Detail
+from weight_transfer.parity.training_report import TrainingExplanation, TrainingVerification
+from weight_transfer.parity.verify import REFERENCE_SHARE, differing_arrays, environments
+
+TORCH_SIDE = "resnet_torch.comparison.trajectory"
+KERAS_SIDE = "resnet_keras.trajectory"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train.
+
+    Attributes:
+        optimizers: Keras's, as `weight_transfer.training.calls.optimizer_config` gives them: a run for each.
+        num_steps: Steps of a run.
+        batch_size: Images of a batch.
+        data: Images to draw from, as ``--data`` takes them; None for crops of photographs.
+        port_optimizer: The port's, as a person writes it, ``torch.optim.Adam(eps=1e-7)``; None for Keras's rule.
+        moving_variance: Rule of the port's batch norms; None for the reference's.
+        seed: Of the batches.
+    """
+
+    optimizers: Sequence[Mapping[str, Any]]
+    num_steps: int = 20
+    batch_size: int = 4
+    data: str | None = None
+    port_optimizer: str | None = None
+    moving_variance: str | None = None
+    seed: int = 0
+
+
+def verify_training(
+    source: str | os.PathLike[str],
+    training: Training,
+    converted: str | os.PathLike[str] | None = None,
+    hints: Hints | None = None,
+    detail: Detail = LIVE,
+    references: Sequence[str | os.PathLike[str]] | None = None,
+    on_progress: Progress = lambda stage, share: None,
+) -> list[TrainingVerification]:
+    """Trains a Keras checkpoint and its port in float64, from the same weights on the same batches.
+
+    All layers learn; batch norms alone are in training mode, for what a dropout leaves out is chance.
+    Compared are the loss of every step and, after the last one, every weight, slot of the optimizer
+    and moving statistic.
+
+    Args:
+        source: The Keras checkpoint.
+        training: How to train.
+        converted: The port; by default the source is converted on the way.
+        hints: What the checkpoint may not show.
+        detail: How much of each array to compare.
+        references: What `record_training` wrote of the same training; then Keras is not needed.
+        on_progress: Called with what is going on and the share that is done.
+
+    Returns:
+        One for each optimizer.
+
+    Raises:
+        CheckpointError, ArchitectureError, MappingError: As `convert`.
+        VerificationError: A framework is missing or failed, or Keras's loss is no number.
+        TransferError: The data cannot be read, or there is no such optimizer.
+    """
+    started = time.monotonic()
+    check_installed("resnet_torch")
+    with read_checkpoint(source) as checkpoint, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        identified = identify(checkpoint, hints)
+        if converted is None:
+            converted = folder / "converted.safetensors"
+            convert(source, converted, hints)
+        port = read_converted(converted)
+        _try_optimizer(port, training)
+        recorded = references is None
+        if references is None:
+            references = [folder / f"{number}.safetensors" for number in range(len(training.optimizers))]
+            _record(
+                checkpoint,
+                identified,
+                training,
+                references,
+                detail,
+                lambda s: on_progress("Keras", s * REFERENCE_SHARE),
+            )
+        recordings = [read_recording(Path(path)) for path in references]
+        for recording in recordings:
+            check_same(recording, checkpoint)
+        done = REFERENCE_SHARE if recorded else 0.0
+        result = _train_port(port, training, references, lambda s: on_progress("PyTorch", done + s * (1 - done)))
+        explanations = [_explanation(run["explanation"]) for run in result["runs"]]
+        for number, explanation in enumerate(explanations):
+            if recorded and explanation is not None and not explanation.found:
+                one = dataclasses.replace(training, optimizers=[training.optimizers[number]])
+                nudged = folder / "nudged.safetensors"
+                _record(
+                    checkpoint, identified, one, [nudged], detail, lambda s: on_progress("rounding", s), nudged=True
+                )
+                apart = _apart(recordings[number], read_recording(nudged))
+                explanations[number] = dataclasses.replace(explanation, rounding=apart)
+        differing = differing_arrays(identified, port)
+        converted_sha256 = port.sha256
+    total = len(mapping(identified.network))
+    return [
+        TrainingVerification(
+            title=title_of(identified.network),
+            source=checkpoint.path.name,
+            source_sha256=recording.origin.sha256,
+            reference=recording.origin.reference,
+            loaded_by=recording.origin.loaded_by,
+            converted=port.path.name,
+            converted_sha256=converted_sha256,
+            batches=_in_words(recording.cases[0], training),
+            optimizer=recording.origin.optimizer or {},
+            port_optimizer=training.port_optimizer,
+            losses={side: tuple(values) for side, values in run["losses"].items()},
+            rows=tuple(Row.from_dict(values) for values in run["rows"]),
+            weights_equal=total - len(differing),
+            weights_total=total,
+            weights_differing=tuple(differing),
+            environment=environments(recording.origin, result["environment"]),
+            explanation=explanation,
+            duration_s=round(time.monotonic() - started, 1),
+        )
+        for recording, run, explanation in zip(recordings, result["runs"], explanations, strict=True)
+    ]
+
+
+def _try_optimizer(port: Converted, training: Training) -> None:
+    """Finds a wrong word in the port's optimizer before the long work."""
+    if training.port_optimizer is not None:
+        _train_port(port, training, [], lambda share: None)
+
+
+def _train_port(
+    port: Converted,
+    training: Training,
+    references: Sequence[str | os.PathLike[str]],
+    on_progress: Callable[[float], None],
+) -> dict[str, Any]:
+    request = {
+        "converted": str(port.path),
+        "references": [str(path) for path in references],
+        "optimizer": training.port_optimizer,
+        "moving_variance": training.moving_variance,
+    }
+    return run_side(TORCH_SIDE, request, on_progress)
+
+
+def record_training(
+    source: str | os.PathLike[str],
+    training: Training,
+    outputs: Sequence[str | os.PathLike[str]],
+    hints: Hints | None = None,
+    detail: Detail = LIVE,
+    on_progress: Progress = lambda stage, share: None,
+) -> None:
+    """Trains with Keras alone, and writes down each run: the reference of as many ports as there are.
+
+    Args:
+        source: The Keras checkpoint.
+        training: How to train.
+        outputs: A file to write for each optimizer.
+        hints: What the checkpoint may not show.
+        detail: How much of each array to keep.
+        on_progress: Called with what is going on and the share that is done.
+
+    Raises:
+        As `verify_training`.
+    """
+    with read_checkpoint(source) as checkpoint:
+        identified = identify(checkpoint, hints)
+        _record(checkpoint, identified, training, outputs, detail, lambda share: on_progress("Keras", share))
+
+
+def _record(
+    checkpoint: Checkpoint,
+    identified: Identified,
+    training: Training,
+    outputs: Sequence[str | os.PathLike[str]],
+    detail: Detail,
+    on_progress: Callable[[float], None],
+    *,
+    nudged: bool = False,
+) -> None:
+    """Trains with Keras, from the checkpoint's weights or from those one unit in the last place away."""
+    check_installed("resnet_keras")
+    check_runnable(checkpoint, identified)
+    batches = training_batches(
+        identified.network,
+        training.num_steps,
+        training.batch_size,
+        any_size=takes_any_size(identified),
+        images=None if training.data is None else open_images(training.data, "train"),
+        seed=training.seed,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder) / "inputs.safetensors"
+        save_cases(batches, inputs)
+        pairs = zip(training.optimizers, outputs, strict=True)
+        request = {
+            **reference_request(checkpoint, identified),
+            "inputs": str(inputs),
+            "detail": detail.name,
+            "runs": [{"optimizer": optimizer, "output": str(path), "nudged": nudged} for optimizer, path in pairs],
+        }
+        run_side(KERAS_SIDE, request, on_progress)
+
+
+def _apart(recording: Recording, other: Recording) -> float:
+    """How far two runs of Keras are apart, by the worst of all that was recorded."""
+    others = {(entry.check, entry.name): entry for entry in other.entries}
+    errors = [0.0]
+    for entry in recording.entries:
+        if (entry.check, entry.name) in others:
+            theirs = other.expected(others[entry.check, entry.name])
+            errors.append(tap_error(theirs.kept, recording.expected(entry).kept, peak=entry.peak).error)
+    return max(errors)
+
+
+def _in_words(first: Case, training: Training) -> str:
+    what = training.data or ("crops of photographs" if first.raw else "noise")
+    sizes = " and ".join(" x ".join(map(str, array.shape)) for array in first.arrays)
+    return f"{what} under noise, {sizes}" if first.raw else f"{what}, {sizes}"
+
+
+def _explanation(values: Mapping[str, Any] | None) -> TrainingExplanation | None:
+    if values is None:
+        return None
+    trials = {name: tuple(Trial(**trial) for trial in values[name]) for name in ("found", "tried")}
+    return TrainingExplanation(**{**values, **trials})
