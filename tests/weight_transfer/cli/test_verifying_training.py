@@ -59,7 +59,7 @@ def test_a_difference_exits_1_and_is_explained(verified, command, here):
 
 
 BAD = {
-    "an unknown optimizer": (("--optimizer", "Adamm"), "no optimizer 'Adamm' (nearest: Adam"),
+    "an unknown optimizer": (("--optimizer", "Adamm"), "no optimizer 'Adamm'"),
     "an unknown argument": (("--optimizer", "Adam(clip=1)"), "it has no argument clip"),
     "an unknown schedule": (("--schedule", "Cosine"), "no schedule 'Cosine'"),
     "no call": (("--port-optimizer", "torch.optim.SGD(0.1)"), "the optimizer must be a name"),
