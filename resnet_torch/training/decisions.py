@@ -119,7 +119,7 @@ class Decisions(L.Callback):
 
         def save(path: str) -> None:
             if trainer.is_global_zero:
-                save_converted(pl_module.model, path)
+                save_converted(pl_module.model, path, optimizer=optimizer_of(trainer))
 
         return ModelCheckpoint(path, save, self.recipe.monitor, save_best_only=True)
 

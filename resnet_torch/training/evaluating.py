@@ -27,7 +27,7 @@ def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part, settings: Settin
     dtype = DTYPES[recipe.dtype]
     start = resized(read_network(checkpoint), recipe.size)
     check_activation(start.network, str(checkpoint))
-    model = built(start).to(dtype)
+    model = built(start, dtype)
     batches = evaluation_batches(recipe, part, start.size, download_cifar10)
     classes, losses = len(batches.class_names), 0.0
     check_outputs(output_shapes(model, start.size), classes, str(checkpoint))

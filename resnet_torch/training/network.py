@@ -40,24 +40,27 @@ def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResN
     """
     check_activation(start.network, str(start.source))
     torch.manual_seed(recipe.seed)
-    model = built(start)
-    model = model.to(DTYPES[recipe.dtype])
+    model = built(start, DTYPES[recipe.dtype])
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
     synchronize_batch_norms(model, settings.sync_batch_norm)
     return model.train()
 
 
-def built(start: StartingPoint) -> ResNet | ImportedModel:
+def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
     """Builds the network with the weights that the starting point has, knowing where it comes from.
+
+    Args:
+        start: What to build.
+        dtype: Of the network.
 
     Raises:
         CheckpointError: The weights do not fit the network.
     """
     if start.source is None:
-        return build_network(start.network, moving_variance_of(None))
+        return build_network(start.network, moving_variance_of(None)).to(dtype)
     rule, origin = _told_by(start.source)
-    model = build_network(start.network, rule)
+    model = build_network(start.network, rule).to(dtype)  # before its weights, which would be rounded to float32
     state = {name: torch.from_numpy(array).clone() for name, array in start.state.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     drawn = [name for name in missing if name.endswith(UNCOUNTED) or (name.startswith(HEAD) and not start.own_head)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from resnet_torch.regularizers import regularization
 from resnet_torch.training.bar import Bar
@@ -55,7 +58,7 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
         decisions,
         KeepLast(folder.last(PACKAGE), settings.checkpoint_every_steps),
     ]
-    with _silence(), _full_disk(folder):
+    with _silence(), _full_disk(folder), _interruptions(folder, table):
         trainer = _trainer(recipe, settings, callbacks)
         trainer.fit(module, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
@@ -143,6 +146,24 @@ def _silence() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _interruptions(folder: RunFolder, table: EpochTable) -> Iterator[None]:
+    """Says how to go on, and ends as a program does that a signal ends; Lightning would call either a success."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as ended:
+        signals = {KeyboardInterrupt: signal.SIGINT, SIGTERMException: signal.SIGTERM}
+        found = [number for kind, number in signals.items() if isinstance(ended.__context__ or ended, kind)]
+        if not found:
+            raise
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, on_interrupt)  # which Lightning has turned off
+        if is_first_process():
+            table.note(f"interrupted; to go on: python -m {PACKAGE} train --resume {folder.path}")
+        raise SystemExit(128 + found[0]) from None
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training_runs import differences, last
 
 from resnet_torch import create_resnet, load_model, save_converted
 from resnet_torch.training import evaluate, train
-from weight_transfer.data import Batches, Shuffled
+from weight_transfer.data import Batches, Shuffled, split
 from weight_transfer.errors import TransferError
 from weight_transfer.training import Recipe, RunFolder, read_history
 
@@ -37,11 +38,11 @@ def kill_at(monkeypatch):
     """``kill_at(1, 2)``: the next training ends when that batch to learn from is made."""
     made = Batches.batch
 
-    def at(*place):
+    def at(*place, by=Killed):
         def batch(self, epoch, step, *share):
             if (epoch, step) == place and isinstance(self.order, Shuffled):
                 monkeypatch.setattr(Batches, "batch", made)
-                raise Killed
+                raise by
             return made(self, epoch, step, *share)
 
         monkeypatch.setattr(Batches, "batch", batch)
@@ -51,6 +52,8 @@ def kill_at(monkeypatch):
 
 def close(actual, expected, within=1e-12):
     for name, tensor in expected["state_dict"].items():
+        if name.endswith("num_batches_tracked"):  # Keras counts none, and a converted file neither
+            continue
         other = actual["state_dict"][name]
         error = (other - tensor).abs().max() / tensor.abs().max().clamp(min=1e-3)
         assert error <= within, name
@@ -62,9 +65,8 @@ def close(actual, expected, within=1e-12):
 def test_the_run_folder_holds_what_both_sides_leave(trained):
     history, folder = trained(epochs=2)
     run = RunFolder(folder)
-    assert {file.name for file in folder.iterdir()} == {
-        "best.safetensors", "curves.png", "history.csv", "last.ckpt", "recipe.json", "summary.txt", "tensorboard",
-    }  # fmt: skip
+    whole = "best.safetensors best.optimizer.safetensors curves.png history.csv last.ckpt recipe.json summary.txt"
+    assert {file.name for file in folder.iterdir()} == {*whole.split(), "tensorboard"}
     assert read_history(run.history) == history
     assert len(history) == 2
     assert run.summary.read_text().endswith(" parameters, 2,863 learning\n")
@@ -188,6 +190,59 @@ def test_a_stopped_training_stays_stopped(trained):
     assert len(history) < 9
     resumed(folder)
     assert read_history(folder / "history.csv") == history
+
+
+def test_a_new_run_goes_on_with_the_optimizer_of_a_file(trained, tmp_path, images):
+    rows = np.stack([np.random.default_rng(5).permutation(split(41)[0])] * 2)  # each epoch in the same order
+    np.savez(tmp_path / "order.npz", order=rows)
+    same = {"order": str(tmp_path / "order.npz"), "optimizer": "SGD(momentum=0.9)", **EXACT}
+    _, whole = trained("whole", epochs=2, **same)
+    _, first = trained("first", epochs=1, **same)
+    file = first / "best.safetensors"
+    _, second = trained("second", epochs=1, checkpoint=str(file), **same)
+    _, anew = trained("anew", epochs=1, initial_weights=str(file), **same)
+    close(last(second), last(whole), within=0)
+    assert last(second)["optimizer_states"][0]["param_groups"][0]["iterations"] == 8
+    assert differences(last(anew)["state_dict"], last(whole)["state_dict"])
+
+
+def test_an_optimizer_of_other_weights_is_refused(trained, narrow, tmp_path):
+    _, first = trained("first", epochs=1)
+    _, other = trained("other", epochs=1, seed=1)
+    (first / "best.optimizer.safetensors").write_bytes((other / "best.optimizer.safetensors").read_bytes())
+    with pytest.raises(TransferError, match="the optimizer state belongs to other weights"):
+        trained("second", checkpoint=str(first / "best.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "file", "words"),
+    [
+        ("Adam", "best.safetensors", "the optimizer goes on"),
+        ("Adam(amsgrad=True)", "best.safetensors", "begins anew: best.safetensors has the state of Adam with other"),
+        ("SGD", "best.safetensors", "begins anew: best.safetensors has the state of Adam"),
+        ("Adam", "narrow.safetensors", "begins anew: no state of one lies beside narrow.safetensors"),
+    ],
+)
+def test_what_becomes_of_the_optimizer_is_said(recipe, trained, narrow, capsys, optimizer, file, words):
+    _, first = trained("first", epochs=1)
+    path = first / file if file.startswith("best") else narrow
+    train(recipe("second", epochs=1, checkpoint=str(path), optimizer=optimizer), resume=False, quiet=False)
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("by", "code"), [("KeyboardInterrupt", 130), ("SIGTERMException", 143)])
+def test_an_interrupted_training_says_how_to_go_on(recipe, kill_at, capsys, by, code):
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    kill_at(1, 1, by={"KeyboardInterrupt": KeyboardInterrupt, "SIGTERMException": SIGTERMException}[by])
+    made = recipe()
+    with pytest.raises(SystemExit, match=str(code)):
+        train(made, resume=False, quiet=False)
+    said = capsys.readouterr()
+    assert f"to go on: python -m resnet_torch train --resume {made.output}" in said.out
+    assert said.err == ""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert read_history(resumed(Path(made.output)) / "history.csv").rows[-1].epoch == 2
 
 
 # Fine-tuning
