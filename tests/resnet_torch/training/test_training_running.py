@@ -166,6 +166,27 @@ def test_a_resumed_training_is_the_same_bit_for_bit(trained, kill_at, tmp_path, 
     assert (tmp_path / "killed.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
+def test_a_stream_goes_on_in_the_middle_of_an_epoch(trained, tmp_path, monkeypatch):
+    image_data.write_shards(tmp_path / "shards")
+    fields = {"data": str(tmp_path / "shards" / "shards-{000..002}.tar"), "classes": 3, "batch_size": 4}
+    _, whole = trained("whole", {"checkpoint_every_steps": 1}, **fields)
+    from resnet_torch.training.module import TrainedNetwork
+
+    taken = TrainedNetwork.training_step
+
+    def step(self, batch, number):
+        if (self.epoch, number) == (1, 2):
+            raise Killed
+        return taken(self, batch, number)
+
+    monkeypatch.setattr(TrainedNetwork, "training_step", step)
+    with pytest.raises(Killed):
+        trained("killed", {"checkpoint_every_steps": 1}, **fields)
+    monkeypatch.undo()
+    assert last(tmp_path / "killed")["place"] == (1, 2)
+    assert differences(last(resumed(tmp_path / "killed")), last(whole)) == []
+
+
 def test_without_seeding_each_step_dropout_would_tell(trained, kill_at, tmp_path, monkeypatch):
     monkeypatch.setattr("resnet_torch.training.module.reseed", lambda *_: None)
     _, whole = trained("whole")
