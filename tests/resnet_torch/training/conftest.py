@@ -12,6 +12,7 @@ import torch
 
 from resnet_torch import create_resnet, save_converted
 from resnet_torch.training import train
+from resnet_torch.unwrapping import with_regularizers
 from weight_transfer.training import History, Recipe, RunFolder
 
 
@@ -23,11 +24,13 @@ def images(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory) -> Path:
-    """A converted file of a ResNet with every kind of layer, and dropout in its head."""
+    """A converted file of a ResNet with every kind of layer, dropout in its head, and regularizers."""
     torch.manual_seed(2021)
     sizes = {"stem_filters": 3, "filters": ((3, 3), (4, 4)), "block_counts": (1, 2)}
     path = tmp_path_factory.mktemp("narrow") / "narrow.safetensors"
-    save_converted(create_resnet((32, 32, 3), 3, depth=18, **sizes), path)
+    l2 = {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.01}}}
+    model = create_resnet((32, 32, 3), 3, depth=18, **sizes)
+    save_converted(with_regularizers(model, {"res3a_branch2a": l2, "fc_01": l2}), path)
     return path
 
 

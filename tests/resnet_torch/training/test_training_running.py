@@ -15,6 +15,7 @@ from training_runs import differences, last
 
 from resnet_torch import create_resnet, load_model, save_converted
 from resnet_torch.training import evaluate, train
+from resnet_torch.training.settings import Settings
 from weight_transfer.data import Batches, Shuffled, split
 from weight_transfer.errors import TransferError
 from weight_transfer.training import Recipe, RunFolder, read_history
@@ -92,6 +93,15 @@ def test_the_best_checkpoint_evaluates_to_its_epoch(trained, recipe):
     found = evaluate(recipe("other", images=41), folder / "best.safetensors", part="validation", quiet=True)
     assert found.loss == pytest.approx(history.best().val_loss, rel=1e-5)
     assert found.accuracy == pytest.approx(history.best().val_accuracy)
+
+
+def test_regularizers_are_those_of_the_layers_that_are_kept(recipe):
+    from resnet_torch.training.running import trained_network
+
+    for new_head, expected in [(False, 2), (True, 1)]:
+        module = trained_network(recipe(str(new_head), new_head=new_head), Settings(accelerator="cpu"))
+        assert len(module.penalty.weights) == expected
+        assert module.penalty().item() > 0.01
 
 
 # How a batch is computed
