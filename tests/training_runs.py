@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from resnet_torch.training import train
+from weight_transfer.training import Recipe, RunFolder
+
 
 def last(folder: Path) -> dict[str, Any]:
     """The last checkpoint."""
@@ -29,3 +32,18 @@ def differences(actual: Any, expected: Any, where: str = "") -> list[str]:
         return [one for n, pair in pairs for one in differences(*pair, f"{where}/{n}")]
     same = actual == expected or (actual != actual and expected != expected)
     return [] if same else [f"{where}: {actual} {expected}"]
+
+
+def resumed(folder: Path, **changes) -> Path:
+    recipe, _, settings = RunFolder(folder).read()
+    train(Recipe.from_dict({**recipe.to_dict(), **changes}), resume=True, quiet=True, **settings)
+    return folder
+
+
+def close(actual, expected, within=1e-12):
+    for name, tensor in expected["state_dict"].items():
+        if name.endswith("num_batches_tracked"):  # Keras counts none, and a converted file neither
+            continue
+        other = actual["state_dict"][name]
+        error = (other - tensor).abs().max() / tensor.abs().max().clamp(min=1e-3)
+        assert error <= within, name

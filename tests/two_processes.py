@@ -17,6 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 from resnet_torch import create_resnet
 from resnet_torch.batch_norm import BatchNorm2d, synchronize_batch_norms
 from resnet_torch.layers.normalizations import BatchNorm
+from resnet_torch.training import together
+from weight_transfer.errors import TransferError
 
 SIZES = (7, 4, 1)  # uneven; even; the last leaves a process without an image
 Results = dict[str, tuple[Tensor, Tensor]]
@@ -76,6 +78,19 @@ def far_from_zero() -> Results:
     return {"variance": (norm.running_var, x.float().double().var((0, 2, 3), correction=0))}
 
 
+def stopped() -> str:
+    """What the second process's problem makes of this one."""
+    together.PATIENCE_S = 0.0
+    together.stop_together("", torch.device("cpu"))  # nobody has one
+    try:
+        together.stop_together("image 7 is torn" if dist.get_rank() else "", torch.device("cpu"))
+    except TransferError as error:
+        return f"says {error}"
+    except SystemExit as ended:
+        return f"ends with {ended.code}"
+    return "goes on"
+
+
 def main(folder: Path) -> None:
     dist.init_process_group("gloo")
     torch.manual_seed(0)
@@ -86,6 +101,7 @@ def main(folder: Path) -> None:
         "any_axis": steps(any_axis, True, (4, 6)),
         "plain": steps(lambda: network("keras3"), False),
         "far_from_zero": far_from_zero(),
+        "stopped": stopped(),
     }
     torch.save(results, folder / f"{dist.get_rank()}.pt")
     dist.destroy_process_group()

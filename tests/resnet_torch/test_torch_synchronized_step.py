@@ -53,6 +53,10 @@ def test_float32_bears_a_large_mean(ranks):
     torch.testing.assert_close(actual.double(), expected, rtol=1e-4, atol=0)
 
 
+def test_all_stop_where_one_must_and_the_first_says_why(ranks):
+    assert [results["stopped"] for results in ranks] == ["says image 7 is torn", "ends with 2"]
+
+
 def test_frozen_statistics_stay(ranks):
     names = [name for name in ranks[0]["frozen"] if "stage2" in name and "running_var" in name]
     assert names
