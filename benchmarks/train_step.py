@@ -1,191 +1,250 @@
-"""One training step of a ResNet-50: ours, Keras on TensorFlow and on PyTorch, torchvision with torch's Adam.
+"""One training step of ResNet-50: ours against Keras on TensorFlow, Keras on PyTorch, and torchvision's.
 
-Each runs in a process of its own, all of them started first; then they take turns, a few steps each, so that a noisy
-machine slows all alike. Reports the median step, and the median of the ratios within a turn, ours over the others.
+Each side is a process of its own, made ready and warmed up first. Then they take turns, a few steps each, round after
+round, so that a noisy machine slows all of them: what counts is the ratio of one side's median in a round to another's.
+Ours and Keras's are the same network (strides in the first 1x1); torchvision's strides in the 3x3, and is 6% larger.
 
-    python benchmarks/train_step.py [--batch 16] [--size 128] [--turns 5] [--steps 3] [--device cpu] [NAME ...]
-
-On a GPU: --device cuda --batch 256 --size 224 "ours, compiled, bf16" "torchvision, compiled, bf16"
+    python benchmarks/train_step.py [--rounds 9] [--sides ours torchvision]
+    python benchmarks/train_step.py --device cuda --batch-size 256 --size 224 --sides ours-bf16-compiled \
+        torchvision-bf16-compiled
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 CLASSES = 10
-RATE = 1e-3
-Step = Callable[[], object]
-
-# By name: the function that makes the step, its arguments, and what the process's environment needs.
-SIDES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
-    "ours": ("ours", {}, {}),
-    "ours, compiled": ("ours", {"compiled": True}, {}),
-    "ours, bf16": ("ours", {"bf16": True}, {}),
-    "ours, compiled, bf16": ("ours", {"compiled": True, "bf16": True}, {}),
-    "ours, torch's batch norm and Adam": ("ours", {"torch_rules": True}, {}),
-    "torchvision": ("torchvision", {}, {}),
-    "torchvision, compiled, bf16": ("torchvision", {"compiled": True, "bf16": True}, {}),
-    "Keras on TensorFlow": ("keras", {}, {"KERAS_BACKEND": "tensorflow"}),
-    "Keras on PyTorch": ("keras", {}, {"KERAS_BACKEND": "torch"}),
-}
-OUR_SIDES = tuple(name for name in SIDES if name.startswith("ours"))
-DEFAULT = tuple(name for name in SIDES if name != "torchvision, compiled, bf16")
+WARM_UP = 3
 
 
-def ours(x: np.ndarray, y: np.ndarray, device: str, torch_rules: bool = False, **options: bool) -> Step:
-    """Our ResNet-50 with the tutorial's head."""
+@dataclass(frozen=True)
+class Side:
+    """Something to measure.
+
+    Attributes:
+        title: What it is.
+        make: Takes the arguments of the command line, returns a function that takes one step.
+        environment: Set before anything is imported.
+    """
+
+    title: str
+    make: Callable[[argparse.Namespace], Callable[[], None]]
+    environment: dict[str, str]
+
+
+def ours(compiled: bool = False, bf16: bool = False, rules: str = "keras") -> Callable[..., Callable[[], None]]:
+    """Our ResNet-50 with Keras's batch norm and Adam, or with PyTorch's own."""
+
+    def make(arguments: argparse.Namespace) -> Callable[[], None]:
+        import torch
+
+        from resnet_torch import resnet50
+        from resnet_torch.optimizers import Adam
+
+        model = resnet50(in_shape=(arguments.size, arguments.size, 3), n_classes=CLASSES)
+        if rules == "torch":
+            _with_torchs_batch_norm(model)
+            optimizer: Any = torch.optim.Adam(_on(model, arguments).parameters(), fused=True)
+        else:
+            optimizer = Adam(_on(model, arguments).parameters())
+        return _torch_step(model, optimizer, arguments, compiled, bf16)
+
+    return make
+
+
+def torchvisions(compiled: bool = False, bf16: bool = False, **adam: Any) -> Callable[..., Callable[[], None]]:
+    """Torchvision's ResNet-50 with PyTorch's Adam."""
+
+    def make(arguments: argparse.Namespace) -> Callable[[], None]:
+        import torch
+        import torchvision
+
+        model = _on(torchvision.models.resnet50(num_classes=CLASSES), arguments)
+        return _torch_step(model, torch.optim.Adam(model.parameters(), **adam), arguments, compiled, bf16)
+
+    return make
+
+
+def _on(model: Any, arguments: argparse.Namespace) -> Any:
     import torch
 
-    from resnet_torch import create_resnet
-    from resnet_torch.optimizers import Adam
-
-    model = create_resnet((*x.shape[1:3], 3), CLASSES)
-    if not torch_rules:
-        return torch_step(model, Adam(model.parameters(), RATE), x, y, device, **options)
-    for module in list(model.modules()):
-        for name, norm in list(module.named_children()):
-            if isinstance(norm, torch.nn.BatchNorm2d):
-                setattr(module, name, torch.nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum))
-    return torch_step(model, torch.optim.Adam(model.parameters(), RATE, eps=1e-7), x, y, device, **options)
+    torch.set_num_threads(arguments.threads)
+    return model.to(arguments.device, memory_format=torch.channels_last).train()
 
 
-def torchvision(x: np.ndarray, y: np.ndarray, device: str, **options: bool) -> Step:
-    """The ResNet-50 of torchvision with torch's Adam."""
-    import torch
-    from torchvision.models import resnet50
+def _with_torchs_batch_norm(module: Any) -> None:
+    from torch import nn
 
-    model = resnet50(num_classes=CLASSES)
-    return torch_step(model, torch.optim.Adam(model.parameters(), RATE), x, y, device, **options)
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, nn.BatchNorm2d(child.num_features, child.eps, child.momentum))
+        else:
+            _with_torchs_batch_norm(child)
 
 
-def torch_step(
-    model: Any, optimizer: Any, x: np.ndarray, y: np.ndarray, device: str, compiled: bool = False, bf16: bool = False
-) -> Step:
-    """A step in channels last, which is the faster layout on both devices."""
+def _torch_step(model: Any, optimizer: Any, arguments: argparse.Namespace, compiled: bool, bf16: bool) -> Any:
     import torch
     from torch.nn import functional as F
 
-    model = model.to(device, memory_format=torch.channels_last).train()
-    images = torch.from_numpy(x).permute(0, 3, 1, 2).to(device, memory_format=torch.channels_last)
-    labels = torch.from_numpy(y).to(device)
-    network = torch.compile(model) if compiled else model
+    device, size = arguments.device, arguments.size
+    x = torch.randn(arguments.batch_size, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    y = torch.arange(arguments.batch_size, device=device) % CLASSES
+    forward = torch.compile(model) if compiled else model
 
-    def step() -> object:
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
-            loss = F.cross_entropy(network(images), labels)
+    def step() -> None:
         optimizer.zero_grad()
-        loss.backward()
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            logits = forward(x)
+        F.cross_entropy(logits.float(), y).backward()
         optimizer.step()
-        return loss.item()
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     return step
 
 
-def keras(x: np.ndarray, y: np.ndarray, device: str) -> Step:
-    """Keras's twin of our ResNet-50, by the step that `fit` takes."""
+def keras_step(arguments: argparse.Namespace) -> Callable[[], None]:
+    """The same network in Keras, by the function that `fit` calls for each batch."""
     import keras
+    import numpy as np
 
     from resnet_keras import create_resnet
 
-    if device == "cpu" and keras.backend.backend() == "torch":
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    else:
         import torch
 
-        torch.set_default_device("cpu")
-    model = create_resnet((*x.shape[1:3], 3), CLASSES)
-    model.compile(keras.optimizers.Adam(RATE), "sparse_categorical_crossentropy")
-    return lambda: model.train_on_batch(x, y)
+        torch.set_num_threads(arguments.threads)
+    model = create_resnet(in_shape=(arguments.size, arguments.size, 3), n_classes=CLASSES)
+    # On a CPU "auto" does not compile either.
+    model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(arguments.batch_size, arguments.size, arguments.size, 3))
+    y = np.arange(arguments.batch_size) % CLASSES
+    model.make_train_function()
+    if keras.backend.backend() == "tensorflow":
+        batch: Any = (tf.constant(x, tf.float32), tf.constant(y))
+        batches = tf.data.Dataset.from_tensors(batch).repeat()
+        iterator = iter(batches)
+        return lambda: float(model.train_function(iterator)["loss"])  # type: ignore[return-value]
+    batch = (torch.tensor(x, dtype=torch.float32), torch.tensor(y))
+    return lambda: float(model.train_function([batch])["loss"])  # type: ignore[return-value]
 
 
-def serve(name: str, batch: int, size: int, device: str) -> None:
-    """Makes a side's step; then takes so many for each number on stdin, and answers with the seconds of one."""
-    random = np.random.default_rng(0)
-    x = random.normal(0, 60, (batch, size, size, 3)).astype(np.float32)
-    y = random.integers(0, CLASSES, batch)
-    function, arguments, _ = SIDES[name]
-    step: Step = globals()[function](x, y, device, **arguments)
-    for _ in range(3):
+SIDES = {
+    "ours": Side("ours", ours(), {}),
+    "ours-compiled": Side("ours, torch.compile", ours(compiled=True), {}),
+    "ours-bf16": Side("ours, bf16", ours(bf16=True), {}),
+    "ours-bf16-compiled": Side("ours, bf16, torch.compile", ours(compiled=True, bf16=True), {}),
+    "ours-torch-rules": Side("ours with PyTorch's batch norm and fused Adam", ours(rules="torch"), {}),
+    "torchvision": Side("torchvision, torch.optim.Adam", torchvisions(), {}),
+    "torchvision-fused": Side("torchvision, its Adam fused", torchvisions(fused=True), {}),
+    "torchvision-bf16-compiled": Side("torchvision, bf16, torch.compile", torchvisions(True, True), {}),
+    "keras-tensorflow": Side("Keras on TensorFlow", keras_step, {"KERAS_BACKEND": "tensorflow"}),
+    "keras-torch": Side("Keras on PyTorch", keras_step, {"KERAS_BACKEND": "torch"}),
+}
+DEFAULT = [name for name in SIDES if name != "torchvision-bf16-compiled"]
+# Each with what it is measured against.
+RATIOS = (
+    ("ours", "torchvision"),
+    ("ours", "torchvision-fused"),
+    ("ours", "ours-torch-rules"),
+    ("ours", "keras-tensorflow"),
+    ("ours-compiled", "keras-tensorflow"),
+    ("ours-bf16", "keras-tensorflow"),
+    ("ours-bf16-compiled", "keras-tensorflow"),
+    ("ours", "keras-torch"),
+    ("ours-bf16-compiled", "torchvision-bf16-compiled"),
+)
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """A side: gets ready, says so, and takes as many steps as each line of input says."""
+    step = SIDES[arguments.side].make(arguments)
+    for _ in range(WARM_UP):
         step()
-    print("READY", flush=True)
+    print("ready", flush=True)
     for line in sys.stdin:
-        start = time.perf_counter()
+        seconds = []
         for _ in range(int(line)):
+            start = time.perf_counter()
             step()
-        print(f"TOOK {(time.perf_counter() - start) / int(line)}", flush=True)
+            seconds.append(time.perf_counter() - start)
+        print(json.dumps(seconds), flush=True)
 
 
-class Side:
-    """The process of a side."""
+def started(name: str) -> subprocess.Popen[str]:
+    """Starts a side and waits until it is ready."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_WAIT_POLICY": "PASSIVE", **SIDES[name].environment}
+    process = subprocess.Popen(
+        [sys.executable, __file__, "--side", name, *sys.argv[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    answer(process, "ready")
+    return process
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if options.device == "cpu" else {}
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **hidden, **SIDES[name][2]}
-        words = [str(options.batch), str(options.size), options.device]
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", name, *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-        self.name = name
-        self.seconds: list[float] = []
-        self.answer("READY")
 
-    def answer(self, word: str) -> str:
-        """Waits for a line that begins so, and returns the rest."""
-        for line in self.process.stdout or ():
-            if line.startswith(word):
-                return line.removeprefix(word).strip()
-        raise SystemExit(f"{self.name} ended without an answer.")
-
-    def turn(self, steps: int) -> None:
-        """Takes so many steps, and notes the seconds of one."""
-        print(steps, file=self.process.stdin, flush=True)
-        self.seconds.append(float(self.answer("TOOK")))
+def answer(process: subprocess.Popen[str], start: str) -> str:
+    """The next line of a side that starts so; frameworks print others."""
+    for line in process.stdout or ():
+        if line.startswith(start):
+            return line
+    raise SystemExit(f"{' '.join(map(str, process.args))}: ended with code {process.wait()}")  # type: ignore[arg-type]
 
 
 def main() -> None:
-    """Prints every side's median step, and ours over the others."""
+    """Prints each side's median, and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which sides: {'; '.join(SIDES)}")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=2, help="of a side in a round")
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="of a turn")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    options = parser.parse_args()
-    unknown = [name for name in options.names if name not in SIDES]
-    if unknown:
-        parser.error(f"no side {', '.join(unknown)}. Known: {'; '.join(SIDES)}")
-    sides = [Side(name, options) for name in options.names or DEFAULT]
-    for _ in range(options.turns):
-        for side in sides:
-            side.turn(options.steps)
-    others = [side for side in sides if side.name not in OUR_SIDES]
-    for side in sides:
-        line = f"{side.name:36}{statistics.median(side.seconds) * 1e3:9.0f} ms"
-        line += f"{options.batch / statistics.median(side.seconds):9.1f} images/s"
-        if side.name in OUR_SIDES:
-            for other in others:
-                ratios = [theirs / own for own, theirs in zip(side.seconds, other.seconds, strict=True)]
-                line += f"   {statistics.median(ratios):.2f} x {other.name}"
-        print(line)
-    print(f"ResNet-50, batch {options.batch} at {options.size} x {options.size}, {options.device}", end="")
-    print(f", {options.turns} turns of {options.steps} steps, {os.cpu_count()} processors")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sides", nargs="+", choices=list(SIDES), default=DEFAULT)
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.side:
+        serve(arguments)
+        return
+    processes = {name: started(name) for name in arguments.sides}
+    rounds: dict[str, list[float]] = {name: [] for name in processes}
+    for _ in range(arguments.rounds):
+        for name, process in processes.items():
+            print(arguments.steps, file=process.stdin, flush=True)
+            rounds[name].append(statistics.median(json.loads(answer(process, "["))))
+    what = f"batch {arguments.batch_size} at {arguments.size} x {arguments.size}, {arguments.device}"
+    print(f"One training step of ResNet-50, {what}, {arguments.threads} threads; {arguments.rounds} rounds in turn")
+    print(f"{'':48}{'ms, median':>12}{'least':>9}{'images/s':>10}")
+    for name, seconds in rounds.items():
+        median = statistics.median(seconds)
+        rate = arguments.batch_size / median
+        print(f"{SIDES[name].title:48}{median * 1e3:12.0f}{min(seconds) * 1e3:9.0f}{rate:10.1f}")
+    for name, other in RATIOS:
+        if name in rounds and other in rounds:
+            ratios = sorted(b / a for a, b in zip(rounds[name], rounds[other], strict=True))
+            middle = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+            text = f"{SIDES[name].title} against {SIDES[other].title}"
+            print(f"{text:72}{statistics.median(ratios):6.2f} times ({middle[0]:.2f} to {middle[1]:.2f})")
+    for process in processes.values():
+        process.kill()
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
-    else:
-        main()
+    main()
