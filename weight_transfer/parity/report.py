@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 Check = Literal["inference", "training", "loss", "gradient", "statistics", "step", "weights", "slots", "moving"]
 
@@ -154,8 +154,35 @@ class Planted:
     seen_by_top_1: int
 
 
+class Report:
+    """What the report of any comparison says of itself; each is a dataclass with the fields that this reads."""
+
+    rows: tuple[Row, ...]
+    weights_equal: int
+    weights_total: int
+    explanation: Any
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row agrees and every array was bit-equal."""
+        return self.weights_equal == self.weights_total and all(row.passed for row in self.rows)
+
+    @property
+    def first_divergence(self) -> Row | None:
+        """The first row, in order, that does not agree."""
+        return next((row for row in self.rows if not row.passed), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON can hold it: an error that is infinite, or no number, is None."""
+        fields: dict[str, Any] = asdict(cast(Any, self))
+        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
+        said = None if self.explanation is None else {**fields["explanation"], "sentence": self.explanation.sentence}
+        found: dict[str, Any] = finite({**fields, "rows": rows, "explanation": said, "passed": self.passed})
+        return found
+
+
 @dataclass(frozen=True)
-class Verification:
+class Verification(Report):
     """The whole comparison.
 
     Attributes:
@@ -205,16 +232,6 @@ class Verification:
     sensitivity: tuple[Planted, ...] = field(default=())
     duration_s: float = 0.0
 
-    @property
-    def passed(self) -> bool:
-        """Whether every tensor agrees and every array is bit-equal."""
-        return self.weights_equal == self.weights_total and all(row.passed for row in self.rows)
-
-    @property
-    def first_divergence(self) -> Row | None:
-        """The first row, in execution order, that does not agree."""
-        return next((row for row in self.rows if not row.passed), None)
-
     def of(self, check: Check) -> Iterator[Row]:
         """The rows of one check."""
         return (row for row in self.rows if row.check == check)
@@ -222,14 +239,6 @@ class Verification:
     def worst(self, precision: str, check: Check = "inference") -> Row:
         """The row of a check with the largest error in a precision."""
         return max(self.of(check), key=lambda row: row.errors.get(precision, 0.0))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the report as JSON can hold it: an error that is infinite, or no number, is None."""
-        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
-        explanation = self.explanation
-        said = None if explanation is None else {**asdict(explanation), "sentence": explanation.sentence}
-        found: dict[str, Any] = finite({**asdict(self), "rows": rows, "explanation": said, "passed": self.passed})
-        return found
 
 
 def finite(value: Any) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from weight_transfer.parity.causes import Cause
-from weight_transfer.parity.report import Check, Row, Trial, finite
+from weight_transfer.parity.report import Check, Report, Row, Trial
 
 OURS = "resnet_torch.optimizers has Keras's rules: optimizer_from_keras builds one from Keras's config."
 
@@ -111,7 +111,7 @@ class TrainingExplanation:
 
 
 @dataclass(frozen=True)
-class TrainingVerification:
+class TrainingVerification(Report):
     """Two training runs, compared.
 
     Attributes:
@@ -153,21 +153,3 @@ class TrainingVerification:
     environment: Mapping[str, str] = field(default_factory=dict)
     explanation: TrainingExplanation | None = None
     duration_s: float = 0.0
-
-    @property
-    def passed(self) -> bool:
-        """Whether the runs started from the same weights, and all agrees."""
-        return self.weights_equal == self.weights_total and all(row.passed for row in self.rows)
-
-    @property
-    def first_divergence(self) -> Row | None:
-        """The first row that does not agree."""
-        return next((row for row in self.rows if not row.passed), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the report as JSON can hold it: an error that is infinite, or no number, is None."""
-        rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
-        explanation = self.explanation
-        said = None if explanation is None else {**asdict(explanation), "sentence": explanation.sentence}
-        found: dict[str, Any] = finite({**asdict(self), "rows": rows, "explanation": said, "passed": self.passed})
-        return found
