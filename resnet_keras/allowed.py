@@ -73,6 +73,10 @@ TENSORFLOW_FUNCTIONS = frozenset(TF_FUNCTIONS) | {
 }  # fmt: skip
 # By every name of those that a port exists for, and the two further ones of keras.activations.
 ACTIVATION_FUNCTIONS = frozenset(ACTIVATIONS) | frozenset(ALIASES) | {"glu", "threshold"}
+# Of a Keras 3 file's optimizer, loss and metrics; their names alone are no danger within these modules.
+TRAINING_MODULES = frozenset(
+    {"builtins", "keras.losses", "keras.metrics", "keras.optimizers", "keras.optimizers.schedules"}
+)
 PACKAGES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras")
 
 
@@ -95,6 +99,20 @@ def check_classes(path: Path, config: Mapping[str, Any]) -> None:
             f"{quoted(path)}: not loaded, because its config holds what is not Keras's own or could run code. "
             f"Expected Keras's own layers, none of them Lambda. Received:{listing(problems)}"
         )
+
+
+def is_keras_training(training: Any) -> bool:
+    """Whether a Keras 3 file's optimizer, loss and metrics are all Keras's own, so that Keras may build them.
+
+    Args:
+        training: As `Checkpoint.training` holds it.
+    """
+    if isinstance(training, Mapping):
+        module, name = training.get("module"), training.get("class_name")
+        known = module is None or (isinstance(module, str) and module in TRAINING_MODULES)
+        known = known or (module == "keras" and isinstance(name, str) and name in DTYPE_POLICIES)
+        return known and all(is_keras_training(item) for item in training.values())
+    return not isinstance(training, list) or all(is_keras_training(item) for item in training)
 
 
 def _foreign(value: Any, owner: str) -> Iterator[str]:

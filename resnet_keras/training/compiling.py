@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from resnet_keras.allowed import is_keras_training
+from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.training.recipe import Recipe
 
 
@@ -55,6 +57,9 @@ def take_optimizer_state(model: keras.Model, path: Path) -> bool:
 
 def _optimizer_of(path: Path) -> Any:
     """The optimizer that Keras builds from a file; None where there is none, or one that this Keras does not know."""
+    with read_checkpoint(path) as checkpoint:
+        if not is_keras_training(checkpoint.training):  # an older Keras runs what a config names
+            return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an older Keras's arguments

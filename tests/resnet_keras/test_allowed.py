@@ -9,6 +9,7 @@ import keras_references
 import pytest
 from keras_references import assert_close, edited, layers_of
 
+from resnet_keras.allowed import is_keras_training
 from weight_transfer.errors import VerificationError
 from weight_transfer.layer_types import LAYER_TYPES
 from weight_transfer.layer_types.activations import ACTIVATIONS, ALIASES
@@ -25,6 +26,36 @@ def test_whatever_a_port_exists_for_may_stand_in_a_reference(keras_side):
     assert LAYER_TYPES.keys() - tables["CLASSES"] - tables["TENSORFLOW_LAYERS"] == NO_KERAS_LOADS | BY_CONDITION
     assert ACTIVATIONS.keys() | ALIASES.keys() <= tables["ACTIVATION_FUNCTIONS"]
     assert TF_FUNCTIONS.keys() <= tables["TENSORFLOW_FUNCTIONS"]
+
+
+KERAS_TRAINING = {
+    "optimizer": {
+        "module": "keras.optimizers",
+        "class_name": "Adam",
+        "config": {
+            "learning_rate": {"module": "keras.optimizers.schedules", "class_name": "CosineDecay", "config": {}}
+        },
+    },
+    "loss": {
+        "module": "keras.losses",
+        "class_name": "CategoricalCrossentropy",
+        "config": {"dtype": {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}},
+    },
+    "metrics": ["accuracy", {"module": "builtins", "class_name": "function", "config": "top_k"}],
+}
+
+
+def test_training_of_kerass_own_may_be_built():
+    assert is_keras_training(KERAS_TRAINING)
+    assert is_keras_training(None)
+
+
+@pytest.mark.parametrize("module", ["os", "keras.utils", "keras", "keras.optimizers.x", "my.losses", ["keras.losses"]])
+@pytest.mark.parametrize("place", ["optimizer", "loss", "metrics"])
+def test_training_that_names_anything_else_is_not_built(place, module):
+    foreign = {"module": module, "class_name": "get_file", "config": {}}
+    value = [KERAS_TRAINING["metrics"], [foreign]] if place == "metrics" else {"a": foreign}
+    assert not is_keras_training({**KERAS_TRAINING, place: value})
 
 
 # The names of the tables, as real Keras writes them into files.
