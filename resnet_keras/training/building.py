@@ -42,8 +42,15 @@ def build(start: StartingPoint, recipe: Recipe) -> keras.Model:
         ArchitectureError: A file of another network than a ResNet cannot be trained on in this way.
     """
     own = own_model(start, recipe)
-    if own is not None:
-        return own
+    return built(start) if own is None else own
+
+
+def built(start: StartingPoint) -> keras.Model:
+    """Builds our network with the weights that the starting point has.
+
+    Raises:
+        ArchitectureError: It is no ResNet of ours.
+    """
     if not isinstance(start.network, Architecture):
         raise ArchitectureError(
             f"{start.source}: a network of its owner's own. Keras 3 trains it from the Keras checkpoint with the model "

@@ -148,11 +148,7 @@ class _Guard(keras.callbacks.Callback):
             raise self._error(f"after epoch {epoch + 1} {len(spoiled)} weights are no numbers, {spoiled[0]} first")
 
     def _error(self, what: str) -> TransferError:
-        last = self._callbacks.folder.last(PACKAGE)
-        kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint before it."
-        return TransferError(
-            f"{what}. {kept} Lower --learning-rate, or clip the gradients: --optimizer 'Adam(clipnorm=1.0)'."
-        )
+        return TransferError(self._callbacks.folder.advised(what, PACKAGE))
 
 
 class _Steps(keras.callbacks.Callback):

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from resnet_keras.training.building import build, check_outputs, floats, own_model, set_trainable, summary_of
+from resnet_keras.training.building import built, check_outputs, floats, own_model, set_trainable, summary_of
 from resnet_keras.training.callbacks import PACKAGE, Callbacks
 from resnet_keras.training.checkpoints import load_checkpoint
 from resnet_keras.training.compiling import compile_model, take_optimizer_state
@@ -20,7 +20,7 @@ from weight_transfer.atomic import write_text
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
 from weight_transfer.network import network_from_dict
-from weight_transfer.training.curves import TITLES, Curve, draw_curves
+from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.history import History, write_history
 from weight_transfer.training.printing import EpochTable
@@ -69,8 +69,9 @@ class _Run:
             self.network = network_from_dict(self.state["network"])
         else:
             start = starting_point(recipe, classes)
-            self.model, self.network = build(start, recipe), start.network
-            self.file = start.source if recipe.checkpoint is not None and own_model(start, recipe) else None
+            own = own_model(start, recipe)
+            self.model, self.network = (built(start) if own is None else own), start.network
+            self.file = None if recipe.checkpoint is None or own is None else start.source
             check_outputs(self.model, classes, str(start.source))
             write_text(folder.summary, summary_of(self.model))
         train, validation = images.batches(self.model.input_shape[1:3])
@@ -93,14 +94,8 @@ class _Run:
             for phase in self.recipe.phases:
                 if self.done < phase.last and not self.state.get("stopped"):
                     self._train(phase, bar)
-        self._draw()
+        draw_run(self.history, self.folder, PACKAGE, self.table.note)
         return self.history
-
-    def _draw(self) -> None:
-        try:
-            draw_curves([Curve(TITLES[PACKAGE], self.history)], self.folder.curves)
-        except TransferError as error:  # the training is done: a picture is no reason to fail
-            self.table.note(f"no curves: {error}")
 
     def _train(self, phase: Phase, bar: Callable[[str, float], None]) -> None:
         """Trains one phase, or the rest of it."""

@@ -29,7 +29,6 @@ from weight_transfer.data import Batches, StreamBatches
 from weight_transfer.training import Recipe, RunFolder
 
 PACKAGE = "resnet_torch"
-ADVICE = "Lower --learning-rate, or clip the gradients: --optimizer 'Adam(clipnorm=1.0)'."
 
 
 class TrainedNetwork(L.LightningModule):
@@ -125,9 +124,7 @@ class TrainedNetwork(L.LightningModule):
         stop_together(problem or (found and self._advised(found)), self.device)
 
     def _advised(self, problem: str) -> str:
-        last = RunFolder(Path(self.recipe.output)).last(PACKAGE)
-        kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint before it."
-        return f"{problem}. {kept} {ADVICE}"
+        return RunFolder(Path(self.recipe.output)).advised(problem, PACKAGE)
 
     # What Lightning asks for
 

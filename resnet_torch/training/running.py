@@ -31,7 +31,7 @@ from resnet_torch.training.summary import check_outputs, output_shapes, summary_
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 from weight_transfer.training import History, Recipe, RunFolder
-from weight_transfer.training.curves import TITLES, Curve, draw_curves
+from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.run_folder import is_first_process
@@ -62,7 +62,7 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
         trainer = _trainer(recipe, settings, callbacks)
         trainer.fit(module, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
-        _draw(decisions.history, folder, table)
+        draw_run(decisions.history, folder, PACKAGE, table.note)
     return decisions.history
 
 
@@ -122,13 +122,6 @@ def _trainer(recipe: Recipe, settings: Settings, callbacks: list[Any]) -> L.Trai
         use_distributed_sampler=False,
         inference_mode=False,
     )
-
-
-def _draw(history: History, folder: RunFolder, table: EpochTable) -> None:
-    try:
-        draw_curves([Curve(TITLES[PACKAGE], history)], folder.curves)
-    except TransferError as error:  # the training is done: a picture is no reason to fail
-        table.note(f"no curves: {error}")
 
 
 @contextmanager

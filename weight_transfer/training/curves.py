@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,21 @@ def read_curve(text: str) -> Curve:
         known = folder.recipe.exists()
         label = TITLES[folder.read()[1]] if known else folder.path.resolve().name
     return Curve(label, read_history(folder.history if path.is_dir() else path))
+
+
+def draw_run(history: History, folder: RunFolder, package: str, note: Callable[[str], None]) -> None:
+    """Draws a run's own picture into its folder; where that fails, it is noted: the training itself is done.
+
+    Args:
+        history: Of the run.
+        folder: Of the run.
+        package: The side that trained.
+        note: Told why there is no picture.
+    """
+    try:
+        draw_curves([Curve(TITLES[package], history)], folder.curves)
+    except TransferError as error:
+        note(f"no curves: {error}")
 
 
 def draw_curves(curves: Sequence[Curve], path: Path) -> None:

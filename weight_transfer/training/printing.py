@@ -71,7 +71,8 @@ def print_evaluation(found: Evaluation) -> None:
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    return "".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    # A space before each, however wide: an exploding loss must not run into its neighbour.
+    return "".join(f" {cell:>{width - 1}}" for cell, width in zip(cells, WIDTHS, strict=True))
 
 
 def _share(value: float | None) -> str:

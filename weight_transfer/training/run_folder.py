@@ -19,6 +19,7 @@ CHECKPOINTS: Mapping[str, tuple[str, str]] = {
     "resnet_keras": ("best.keras", "last.keras"),
     "resnet_torch": ("best.safetensors", "last.ckpt"),
 }
+ADVICE = "Lower --learning-rate, or clip the gradients: --optimizer 'Adam(clipnorm=1.0)'."
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")  # of torchrun, Lightning and Slurm
 
 
@@ -64,6 +65,17 @@ class RunFolder:
     def last(self, package: str) -> Path:
         """The checkpoint of the last whole epoch: all that a resumed run needs."""
         return self.path / CHECKPOINTS[package][1]
+
+    def advised(self, problem: str, package: str) -> str:
+        """Returns what went wrong with a training's numbers, with what is left of it and what to do.
+
+        Args:
+            problem: A clause without a full stop.
+            package: The side that trains.
+        """
+        last = self.last(package)
+        kept = f"The last good checkpoint is {last}." if last.exists() else "There is no checkpoint before it."
+        return f"{problem}. {kept} {ADVICE}"
 
     def found_best(self) -> Path:
         """Returns the best checkpoint, whichever side wrote it.
