@@ -7,6 +7,7 @@ import logging
 import warnings
 from typing import Any
 
+from keras_floatx import floatx
 from metric_sequences import RATE, Sequence, scheduled
 
 Trace = list[tuple[Any, ...]]
@@ -50,16 +51,11 @@ def decisions(library: str, name: str, settings: list[dict[str, Any]], histories
 
 
 def _of_setting(keras: Any, name: str, arguments: dict[str, Any], histories: list[Sequence]) -> list[Trace]:
-    config = keras.config if hasattr(keras, "config") else keras.backend
-    before = config.floatx()
-    config.set_floatx(arguments.pop("floatx", "float32"))
-    try:
+    with floatx(keras, arguments.pop("floatx", "float32")):
         optimizer = keras.optimizers.SGD(RATE)
         if name == "ModelCheckpoint":
             arguments["filepath"] = "{epoch}.keras"
         return [_trace(getattr(keras.callbacks, name)(**arguments), optimizer, history) for history in histories]
-    finally:
-        config.set_floatx(before)
 
 
 def _trace(callback: Any, optimizer: Any, history: Sequence) -> Trace:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras_regularizers
 import numpy as np
+from keras_floatx import floatx
 
 
 def fit(folder: Path) -> dict[str, Any]:
@@ -16,8 +17,7 @@ def fit(folder: Path) -> dict[str, Any]:
     """
     import keras
 
-    keras.config.set_floatx("float64")
-    try:
+    with floatx(keras, "float64"):
         model = keras_regularizers.made("keras", "graph")
         model.compile(keras.optimizers.Adam(0.03), "categorical_crossentropy")
         model.save(folder / "model.keras")
@@ -41,5 +41,3 @@ def fit(folder: Path) -> dict[str, Any]:
             ],
         ).history
         return {"history": history, "weights": {weight.path: np.asarray(weight) for weight in model.weights}}
-    finally:
-        keras.config.set_floatx("float32")

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras_checkpoints
 import numpy as np
+from keras_floatx import floatx
 
 from weight_transfer.architecture import Head
 
@@ -136,12 +137,8 @@ def save(model: Any, file: Path) -> Path:
 
 @contextlib.contextmanager
 def _float64(keras: Any) -> Any:
-    before = keras.backend.floatx()
-    keras.backend.set_floatx("float64")
-    try:
+    with floatx(keras, "float64"):
         yield
-    finally:
-        keras.backend.set_floatx(before)
         keras.backend.clear_session()
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+from keras_floatx import floatx
 
 Case = dict[str, Any]
 
@@ -18,13 +19,8 @@ def values(library: str, cases: list[Case]) -> list[tuple[np.ndarray, np.ndarray
     ``class_weight`` and ``activation``, what the model ends with.
     """
     keras = importlib.import_module(library)
-    config = keras.config if hasattr(keras, "config") else keras.backend
-    before = config.floatx()
-    config.set_floatx("float64")
-    try:
+    with floatx(keras, "float64"):
         return [_value(keras, case) for case in cases]
-    finally:
-        config.set_floatx(before)
 
 
 def _value(keras: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:

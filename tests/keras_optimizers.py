@@ -7,6 +7,7 @@ import re
 import warnings
 from typing import Any
 
+import keras_floatx
 import numpy as np
 
 # tf_keras's names of the slots that Keras 3 names otherwise.
@@ -42,9 +43,7 @@ def keras3(
     import keras
     import tensorflow as tf
 
-    before = keras.config.floatx()
-    keras.config.set_floatx(floatx)
-    try:
+    with keras_floatx.floatx(keras, floatx):
         variables = [keras.Variable(value, dtype=value.dtype.name, name=f"w{i}") for i, value in enumerate(weights)]
         optimizer = getattr(keras.optimizers, name)(**_with_schedule(arguments, keras.optimizers.schedules))
         if exclude:
@@ -60,8 +59,6 @@ def keras3(
         config = keras.optimizers.serialize(optimizer)
         optimizer.finalize_variable_values(variables)
         return {**found, "config": config, "finalized": [variable.numpy() for variable in variables]}
-    finally:
-        keras.config.set_floatx(before)
 
 
 def tf_keras(

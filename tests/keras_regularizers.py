@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from keras_floatx import floatx
 
 SMALL: dict[str, Any] = {
     "in_shape": (33, 33, 3),
@@ -31,9 +32,7 @@ def regularized(library: str, kind: str, path: Path, frozen: tuple[str, ...] = (
         call in inference; ``loss`` of evaluating batches of 2.
     """
     keras = importlib.import_module(library)
-    config = keras.config if hasattr(keras, "config") else keras.backend
-    config.set_floatx("float64")
-    try:
+    with floatx(keras, "float64"):
         model = made(library, kind)
         random = np.random.default_rng(7)
         for name in frozen:
@@ -43,8 +42,6 @@ def regularized(library: str, kind: str, path: Path, frozen: tuple[str, ...] = (
         x = random.normal(size=(5, *model.input_shape[1:]))
         y = np.eye(3)[random.integers(0, 3, 5)]
         return {"x": x, "y": y, **_penalty(model, x), "loss": float(model.evaluate(x, y, batch_size=2, verbose=0))}
-    finally:
-        config.set_floatx("float32")
 
 
 def made(library: str, kind: str) -> Any:

@@ -214,8 +214,7 @@ def test_the_loss_of_a_file_is_the_model_s(library, keras_side, tmp_path):
         with read_checkpoint(saved["path"]) as checkpoint:
             loss = losses.loss_from_keras(checkpoint.training, identify(checkpoint).network)
         model = load_model(saved["path"])
-        dtype = next(model.parameters()).dtype  # Keras's floatx as another test may have left it
-        outputs = model(torch.tensor(saved["x"]).permute(0, 3, 1, 2).to(dtype))
+        outputs = model(torch.tensor(saved["x"]).permute(0, 3, 1, 2))
         target = torch.tensor(saved["y"])
         targets = [target] * len(outputs) if isinstance(outputs, tuple) else target
         assert loss(outputs, targets).item() == pytest.approx(saved["value"], rel=3e-6), saved["path"]

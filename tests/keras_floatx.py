@@ -1,0 +1,26 @@
+"""Keras in another dtype for a while; for functions that are called through ``keras_side``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def floatx(keras: Any, dtype: str) -> Iterator[None]:
+    """Builds and computes in a dtype, in ``keras`` or ``tf_keras``.
+
+    Keras 3 keeps the dtype policy of the first layer that is built, whatever its floatx is afterwards: left as it
+    is, every later test in the same process would build its models in this dtype.
+    """
+    config = keras.config if hasattr(keras, "config") else keras.backend
+    set_policy = getattr(config, "set_dtype_policy", lambda dtype: None)
+    before = config.floatx()
+    config.set_floatx(dtype)
+    set_policy(dtype)
+    try:
+        yield
+    finally:
+        config.set_floatx(before)
+        set_policy(before)
