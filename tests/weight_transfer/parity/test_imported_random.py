@@ -348,14 +348,8 @@ def check(keras_side, tmp_path_factory):
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=QUIET)
-@given(description=networks())
-def test_a_few_random_networks(check, description):
-    check(description)
-
-
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=QUIET)
 @given(description=networks())
-def test_many_random_networks(check, description):
+def test_random_networks(check, description):
     check(description)

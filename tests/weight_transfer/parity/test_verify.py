@@ -37,7 +37,7 @@ NETWORKS = {
     "depth 152": {"in_shape": (64, 64, 3), **narrow(152)},
     "kernel 5": {"in_shape": (64, 64, 3), "middle_kernel_size": 5, **SMALL},
     "kernel 3x5": {"in_shape": (64, 64, 3), "middle_kernel_size": (3, 5), **SMALL},
-    "97x225x1": {"in_shape": (97, 225, 1), **narrow(50)},
+    "49x97x1": {"in_shape": (49, 97, 1), **narrow(50)},
     "any size": {"in_shape": (None, None, 3), **SMALL},
     "4 channels": {"in_shape": (64, 48, 4), **SMALL},
     "imagenet head": {"in_shape": (64, 64, 3), "head": Head(classes=7), **SMALL},
