@@ -28,6 +28,14 @@ LONG = (
     "test_wild",
     "test_false_alarms",
     "test_planted",
+    "test_cnn_finetune",
+    "test_without_keras",
+    "test_training_processes",
+    "test_keras_training",
+    "test_training_resuming",
+    "test_training_sides",
+    "test_sensitivity",
+    "test_comparing",
 )
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
