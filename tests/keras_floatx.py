@@ -12,15 +12,17 @@ def floatx(keras: Any, dtype: str) -> Iterator[None]:
     """Builds and computes in a dtype, in ``keras`` or ``tf_keras``.
 
     Keras 3 keeps the dtype policy of the first layer that is built, whatever its floatx is afterwards: left as it
-    is, every later test in the same process would build its models in this dtype.
+    is, every later test in the same process would build its models in this dtype. `floats` sets both.
     """
-    config = keras.config if hasattr(keras, "config") else keras.backend
-    set_policy = getattr(config, "set_dtype_policy", lambda dtype: None)
-    before = config.floatx()
-    config.set_floatx(dtype)
-    set_policy(dtype)
+    if hasattr(keras, "config"):
+        from resnet_keras.training.building import floats
+
+        with floats(dtype):
+            yield
+        return
+    before = keras.backend.floatx()
+    keras.backend.set_floatx(dtype)
     try:
         yield
     finally:
-        config.set_floatx(before)
-        set_policy(before)
+        keras.backend.set_floatx(before)

@@ -137,8 +137,10 @@ def save(model: Any, file: Path) -> Path:
 
 @contextlib.contextmanager
 def _float64(keras: Any) -> Any:
-    with floatx(keras, "float64"):
-        yield
+    try:
+        with floatx(keras, "float64"):
+            yield
+    finally:
         keras.backend.clear_session()
 
 

@@ -97,11 +97,13 @@ def test_the_slots_are_compared(found):
 
 def test_resnet_50_is_keras_to_the_end(tmp_path, keras_side):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(64, 64, 3))
-    schedule = "CosineDecay(decay_steps=15, warmup_target=0.001, warmup_steps=4)"
-    optimizer = config("Adam", "clipnorm=1.0", schedule, 1e-4)  # docs/parity.md has the others
-    (one,) = verify_training(source, Training([optimizer], batch_size=2), detail=COMPACT)
-    assert one.passed, one.first_divergence
-    assert one.weights_total == 322
+    optimizers = [
+        config("Adam", "clipnorm=1.0", "CosineDecay(decay_steps=15, warmup_target=0.001, warmup_steps=4)", 1e-4),
+        config("SGD(momentum=0.9, nesterov=True)", rate=0.001),
+    ]  # docs/parity.md has the others
+    for one in verify_training(source, Training(optimizers, batch_size=2), detail=COMPACT):
+        assert one.passed, one.first_divergence
+        assert one.weights_total == 322
 
 
 def test_training_that_amplifies_rounding_proves_nothing(source):
