@@ -9,19 +9,18 @@ from typing import Any
 
 import torch
 
-from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
-from resnet_torch.unwrapping import with_origin, with_regularizers
+from resnet_torch.unwrapping import with_description
 from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.convert import origin_of, to_torch
+from weight_transfer.conversion.convert import to_torch
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.regularizers import regularizers_of
-from weight_transfer.converted import is_converted, moving_variance_of, read_converted
+from weight_transfer.converted import Description, is_converted, read_converted
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet, Network
+from weight_transfer.network import HeadedResNet
 
 
 def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResNet | ImportedModel:
@@ -48,39 +47,35 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     """
     if is_converted(path):
         converted = read_converted(path)
-        model = _module(Path(path), converted.network, converted.tensors(), converted.moving_variance)
-        return with_origin(with_regularizers(model, converted.regularizers), converted.origin)
+        return _module(Path(path), converted.description, converted.tensors())
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
-        rule = moving_variance_of(checkpoint.keras_version)
-        model = _module(Path(path), identified.network, to_torch(identified, Path(path)), rule)
-        return with_origin(with_regularizers(model, regularizers_of(identified)), origin_of(checkpoint))
+        return _module(Path(path), describe(checkpoint, identified, hints), to_torch(identified, Path(path)))
 
 
-def build_network(network: Network, rule: MovingVariance) -> ResNet | ImportedModel:
-    """Builds a network of any kind, with weights as they are where training begins.
-
-    Args:
-        network: What to build.
-        rule: Which Keras its batch norms learn like.
-    """
+def build_network(description: Description) -> ResNet | ImportedModel:
+    """Builds a network of any kind, with weights as they are where training begins, that knows its description."""
+    network, rule = description.network, description.moving_variance
+    model: ResNet | ImportedModel
     if isinstance(network, LayerGraph):
-        return import_graph(network, rule)
-    if isinstance(network, HeadedResNet):
-        return ResNet(network.backbone, rule, network.head)
-    return ResNet(network, rule)
+        model = import_graph(network, rule)
+    elif isinstance(network, HeadedResNet):
+        model = ResNet(network.backbone, rule, network.head)
+    else:
+        model = ResNet(network, rule)
+    return with_description(model, description)
 
 
-def _module(path: Path, network: Network, state: Mapping[str, Any], rule: MovingVariance) -> ResNet | ImportedModel:
+def _module(path: Path, description: Description, state: Mapping[str, Any]) -> ResNet | ImportedModel:
     """Builds without initialising, and gives every tensor memory of its own.
 
     A copy, not the file's memory: that starts at any address, and the last bit of a product can
     depend on it.
     """
     with torch.device("meta"):
-        model = build_network(network, rule)
+        model = build_network(description)
     if _holds_constants(model):
-        model = build_network(network, rule)
+        model = build_network(description)
     tensors = {name: torch.from_numpy(array).clone() for name, array in state.items()}
     try:
         model.load_state_dict(tensors, strict=True, assign=True)

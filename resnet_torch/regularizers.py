@@ -15,14 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
-from resnet_torch.unwrapping import origin_of_module, regularizers_of_module, unwrapped
+from resnet_torch.unwrapping import description_of_module, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import HEAD
-from weight_transfer.conversion.regularizers import Penalty, penalties, regularizers_of
+from weight_transfer.conversion.regularizers import Penalty, penalties
 from weight_transfer.converted import (
-    LayerRegularizers,
+    MADE_HERE,
+    Description,
     MovingVariance,
     is_converted,
     moving_variance_of,
@@ -30,7 +32,7 @@ from weight_transfer.converted import (
 )
 from weight_transfer.errors import TransferError, listing, nearest
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
-from weight_transfer.network import Network, graph_of
+from weight_transfer.network import graph_of
 
 
 class Regularization:
@@ -132,9 +134,8 @@ def regularization(model: nn.Module, replaced: Sequence[str] = ()) -> Regulariza
         TransferError: A regularizer is none that is known, or one of a layer's output in a native ResNet.
     """
     bare = unwrapped(model)
-    origin = origin_of_module(bare)
-    version = None if origin is None else origin.keras_version
-    return _built(bare, bare.network, regularizers_of_module(bare), moving_variance_of(version), replaced)
+    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
+    return _built(bare, known, replaced)
 
 
 def regularizers_from_keras(
@@ -153,9 +154,7 @@ def regularizers_from_keras(
             model lacks a parameter that had one.
     """
     if is_converted(path):
-        converted = read_converted(path)
-        rule = moving_variance_of(converted.origin.keras_version)
-        return _built(_bare(model), converted.network, converted.regularizers, rule, replaced)
+        return _built(_bare(model), read_converted(path).description, replaced)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         if identified.config is None:
@@ -163,8 +162,7 @@ def regularizers_from_keras(
                 f"{checkpoint.path.name}: a weights-only file does not say how its layers were regularized. Give the "
                 "model's file, or its config, or build a Regularization by hand."
             )
-        rule = moving_variance_of(checkpoint.keras_version)
-        return _built(_bare(model), identified.network, regularizers_of(identified), rule, replaced)
+        return _built(_bare(model), describe(checkpoint, identified, hints), replaced)
 
 
 def penalty_of(tensor: Tensor, penalty: Penalty) -> Tensor:
@@ -195,10 +193,9 @@ def _cast(penalty: Penalty) -> Penalty:
     return Penalty(l1, l2, orthogonal, penalty.mode)
 
 
-def _built(
-    model: nn.Module, network: Network, regularizers: LayerRegularizers, rule: MovingVariance, replaced: Sequence[str]
-) -> Regularization:
-    weights, outputs = penalties(network, regularizers)
+def _built(model: nn.Module, description: Description, replaced: Sequence[str]) -> Regularization:
+    network, rule = description.network, moving_variance_of(description.origin.keras_version)
+    weights, outputs = penalties(network, description.regularizers)
     graph = graph_of(network)
     unknown = [path for path in outputs if graph is None or path not in graph.layers]
     if unknown:

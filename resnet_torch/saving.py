@@ -12,25 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.imported import ImportedModel
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.resnet import ResNet
-from resnet_torch.unwrapping import as_array, origin_of_module, regularizers_of_module, unwrapped
+from resnet_torch.unwrapping import as_array, description_of_module, unwrapped
 from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
 from weight_transfer.conversion.regularizers import regularizers_for_keras
-from weight_transfer.converted import LayerRegularizers, Origin, ToWrite, Training, fill_converted
+from weight_transfer.converted import MADE_HERE, Description, Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
-from weight_transfer.network import regularizers_of_graph
 from weight_transfer.optimizer_state.writing import write_with_state
 from weight_transfer.safetensors_header import DTYPES
-from weight_transfer.version import __version__
-
-MADE_HERE = Origin(source="", sha256="", container="PyTorch", keras_version=None, tool_version=__version__)
 
 
 def save_converted(
@@ -50,7 +44,7 @@ def save_converted(
             wrapper made of one.
         path: The output; an earlier file stays until the new one is whole.
         origin: Which Keras file it began from; by default the one that `load_model` read, or none.
-        image_loading: How the images it was trained on were loaded.
+        image_loading: How the images it was trained on were loaded; by default what its file said.
         optimizer: Its optimizer, whose state goes to ``PATH.optimizer.safetensors`` beside it: both files or none.
 
     Raises:
@@ -69,14 +63,15 @@ def save_converted(
     rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, bare.network)
     _check_dtypes({row.torch: state[row.torch] for row in rows})
     _check_values({row.torch: state[row.torch] for row in rows})
-    written = ToWrite(
-        tuple(_written(row.torch, state[row.torch]) for row in rows),
-        bare.network,
-        origin or origin_of_module(bare) or MADE_HERE,
-        image_loading,
-        Training(moving_variance_of_module(bare)),
-        _of_layers(bare),
+    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
+    description = dataclasses.replace(
+        known,
+        network=bare.network,
+        origin=origin or known.origin,
+        image_loading=image_loading or known.image_loading,
+        training=Training(moving_variance_of_module(bare)),
     )
+    written = ToWrite(tuple(_written(row.torch, state[row.torch]) for row in rows), description)
     if optimizer is not None:
         write_with_state(path, written, describe_optimizer(optimizer, bare))
         return
@@ -125,14 +120,9 @@ def save_keras(
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
-    regularizers = regularizers_for_keras(regularizers_of_module(bare))
+    known = description_of_module(bare)
+    regularizers = {} if known is None else regularizers_for_keras(known.regularizers)
     write_checkpoint(path, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=described)
-
-
-def _of_layers(model: ResNet | ImportedModel) -> LayerRegularizers:
-    """What a graph does not carry itself."""
-    own = regularizers_of_graph(model.network)
-    return {layer: held for layer, held in regularizers_of_module(model).items() if layer not in own}
 
 
 def moving_variance_of_module(model: nn.Module) -> Any:

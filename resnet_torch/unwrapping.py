@@ -1,4 +1,4 @@
-"""The network inside its wrappers: its numbers, and where it comes from."""
+"""The network inside its wrappers: its numbers, and what is known of it beside them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
 from resnet_torch.resnet import ResNet
-from weight_transfer.converted import LayerRegularizers, Origin
+from weight_transfer.converted import Description
 from weight_transfer.errors import TransferError
 
 Model = TypeVar("Model", bound=nn.Module)
 
-ORIGIN, REGULARIZERS = "origin", "regularizers"
+DESCRIPTION = "description"
 
 
 def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
@@ -35,27 +35,15 @@ def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
     return inside
 
 
-def origin_of_module(model: nn.Module) -> Origin | None:
-    """Returns which Keras file `load_model` read a module from; None of one that was made here."""
-    origin: Origin | None = _known(unwrapped(model)).get(ORIGIN)
-    return origin
-
-
-def with_origin(model: Model, origin: Origin) -> Model:
-    """Returns the module, which from now on knows where it comes from."""
-    _known(model)[ORIGIN] = origin
-    return model
-
-
-def regularizers_of_module(model: nn.Module) -> LayerRegularizers:
-    """Returns the regularizers of the Keras model that `load_model` read, by layer and argument."""
-    found: LayerRegularizers = _known(unwrapped(model)).get(REGULARIZERS, {})
+def description_of_module(model: nn.Module) -> Description | None:
+    """Returns what the file said of a module that `load_model` read; None of one that was made here."""
+    found: Description | None = _known(unwrapped(model)).get(DESCRIPTION)
     return found
 
 
-def with_regularizers(model: Model, regularizers: LayerRegularizers) -> Model:
-    """Returns the module, which from now on knows how its layers were regularized."""
-    _known(model)[REGULARIZERS] = dict(regularizers)
+def with_description(model: Model, description: Description) -> Model:
+    """Returns the module, which from now on remembers what its file said."""
+    _known(model)[DESCRIPTION] = description
     return model
 
 

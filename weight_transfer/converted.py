@@ -22,14 +22,9 @@ from safetensors import SafetensorError, safe_open
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
-from weight_transfer.network import (
-    Network,
-    network_from_dict,
-    network_to_dict,
-    preprocessing_of,
-    regularizers_of_graph,
-)
+from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of, regularizers_of_graph
 from weight_transfer.safetensors_header import safetensors_header
+from weight_transfer.version import __version__
 
 METADATA_KEY = "weight_transfer"
 
@@ -59,101 +54,8 @@ class Origin:
     tool_version: str
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor to write: what it is, and how to get it when its turn comes."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    read: Callable[[], npt.NDArray[Any]]
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of its data."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
-
-def write_converted(
-    path: str | os.PathLike[str],
-    tensors: Iterable[Tensor],
-    network: Network,
-    origin: Origin,
-    on_written: Callable[[int], None] | None = None,
-    image_loading: ImageLoading | None = None,
-    training: Training | None = None,
-    regularizers: LayerRegularizers | None = None,
-) -> None:
-    """Writes a converted file atomically.
-
-    Args:
-        path: The output.
-        tensors: What to write; each is read when its turn comes.
-        network: For the metadata.
-        origin: For the metadata.
-        on_written: Called with each tensor's size in bytes, for a progress bar.
-        image_loading: For the metadata: how the network's images were loaded, where that is known.
-        training: For the metadata, where the tensors were trained in PyTorch.
-        regularizers: For the metadata: of a ResNet's layers; an imported graph carries its own.
-
-    Raises:
-        TransferError: The output cannot be written.
-    """
-    written = ToWrite(tuple(tensors), network, origin, image_loading, training, regularizers)
-    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
-        fill_converted(temporary, written, on_written)
-
-
-@dataclass(frozen=True)
-class ToWrite:
-    """What goes into a converted file; the arguments of `write_converted`."""
-
-    tensors: tuple[Tensor, ...]
-    network: Network
-    origin: Origin
-    image_loading: ImageLoading | None = None
-    training: Training | None = None
-    regularizers: LayerRegularizers | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.header) + sum(tensor.size_bytes for tensor in self.tensors)
-
-    @property
-    def ordered(self) -> list[Tensor]:
-        """In the serialiser's own order: wide types first, then by name, so that all data is aligned."""
-        return sorted(self.tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-
-    @property
-    def header(self) -> bytes:
-        """What stands before the first tensor."""
-        return safetensors_header(
-            ((tensor.name, tensor.dtype, tensor.shape) for tensor in self.ordered),
-            {METADATA_KEY: _metadata(self), "format": "pt"},
-        )
-
-
-def fill_converted(path: Path, written: ToWrite, on_written: Callable[[int], None] | None = None) -> None:
-    """Writes a converted file to a temporary one; each tensor is read when its turn comes."""
-    with path.open("wb") as file:
-        file.write(written.header)
-        for tensor in written.ordered:
-            file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
-            if on_written is not None:
-                on_written(tensor.size_bytes)
-
-
-def _metadata(written: ToWrite) -> str:
-    network, origin = written.network, written.origin
-    values = {**network_to_dict(network), "preprocessing": preprocessing_of(network), **origin.__dict__}
-    if written.image_loading is not None:
-        values["image_loading"] = written.image_loading
-    if written.training is not None:
-        values["training"] = written.training.__dict__
-    if written.regularizers:
-        values["regularizers"] = written.regularizers
-    return json.dumps(values, sort_keys=True)
+# Of a network that was made in PyTorch.
+MADE_HERE = Origin(source="", sha256="", container="PyTorch", keras_version=None, tool_version=__version__)
 
 
 @dataclass(frozen=True)
@@ -172,30 +74,166 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Converted:
-    """What a converted file says of itself.
+class Description:
+    """All that is known of a network beside its tensors: what a converted file says, and a loaded module remembers.
 
     Attributes:
-        path: The file.
-        network: What it holds.
+        network: What the tensors belong to.
         origin: Where it comes from.
         image_loading: How the network's images were loaded; None is not known.
         training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
-        regularizers: From the Keras model's config, by layer and argument.
+        regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
     """
 
-    path: Path
     network: Network
     origin: Origin
     image_loading: ImageLoading | None = None
     training: Training | None = None
     regularizers: LayerRegularizers = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        own = regularizers_of_graph(self.network)
+        object.__setattr__(self, "regularizers", {**self.regularizers, **own})
+
     @property
     def moving_variance(self) -> MovingVariance:
         """The rule by which the network's batch norms move their variances."""
         known = None if self.training is None else self.training.moving_variance
         return known or moving_variance_of(self.origin.keras_version)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the description as JSON can hold it; what an imported graph says itself stands in the graph alone."""
+        own = regularizers_of_graph(self.network)
+        beside = {layer: held for layer, held in self.regularizers.items() if layer not in own}
+        values = {
+            **network_to_dict(self.network),
+            "preprocessing": preprocessing_of(self.network),
+            **self.origin.__dict__,
+            "image_loading": self.image_loading,
+            "training": None if self.training is None else self.training.__dict__,
+            "regularizers": beside or None,
+        }
+        return {name: value for name, value in values.items() if value is not None or name in _ORIGIN}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Description:
+        """Builds a description from what `to_dict` gave; a field that an earlier version did not write is absent.
+
+        Raises:
+            ValueError: A field has an impossible value; a KeyError or TypeError says the same of its form.
+        """
+        image_loading = values.get("image_loading")
+        if image_loading not in (None, *WAYS):
+            raise ValueError(f"image_loading {image_loading!r}")
+        regularizers = values.get("regularizers", {})
+        if not isinstance(regularizers, dict) or not all(isinstance(held, dict) for held in regularizers.values()):
+            raise ValueError(f"regularizers {regularizers!r}")
+        return cls(
+            network=network_from_dict(values),
+            origin=Origin(**{name: values[name] for name in _ORIGIN}),
+            image_loading=image_loading,
+            training=Training(**values["training"]) if "training" in values else None,
+            regularizers=regularizers,
+        )
+
+
+_ORIGIN = tuple(Origin.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor to write: what it is, and how to get it when its turn comes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    read: Callable[[], npt.NDArray[Any]]
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of its data."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def write_converted(
+    path: str | os.PathLike[str],
+    tensors: Iterable[Tensor],
+    description: Description,
+    on_written: Callable[[int], None] | None = None,
+) -> None:
+    """Writes a converted file atomically.
+
+    Args:
+        path: The output.
+        tensors: What to write; each is read when its turn comes.
+        description: For the metadata.
+        on_written: Called with each tensor's size in bytes, for a progress bar.
+
+    Raises:
+        TransferError: The output cannot be written.
+    """
+    written = ToWrite(tuple(tensors), description)
+    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
+        fill_converted(temporary, written, on_written)
+
+
+@dataclass(frozen=True)
+class ToWrite:
+    """What goes into a converted file; the arguments of `write_converted`."""
+
+    tensors: tuple[Tensor, ...]
+    description: Description
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.header) + sum(tensor.size_bytes for tensor in self.tensors)
+
+    @property
+    def ordered(self) -> list[Tensor]:
+        """In the serialiser's own order: wide types first, then by name, so that all data is aligned."""
+        return sorted(self.tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
+
+    @property
+    def header(self) -> bytes:
+        """What stands before the first tensor."""
+        return safetensors_header(
+            ((tensor.name, tensor.dtype, tensor.shape) for tensor in self.ordered),
+            {METADATA_KEY: json.dumps(self.description.to_dict(), sort_keys=True), "format": "pt"},
+        )
+
+
+def fill_converted(path: Path, written: ToWrite, on_written: Callable[[int], None] | None = None) -> None:
+    """Writes a converted file to a temporary one; each tensor is read when its turn comes."""
+    with path.open("wb") as file:
+        file.write(written.header)
+        for tensor in written.ordered:
+            file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
+            if on_written is not None:
+                on_written(tensor.size_bytes)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted file: what it says of itself, and its tensors when they are asked for.
+
+    Attributes:
+        path: The file.
+        description: What it says of its network.
+    """
+
+    path: Path
+    description: Description
+
+    @property
+    def network(self) -> Network:
+        """What the file holds."""
+        return self.description.network
+
+    @property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+        return self.description.origin
 
     @property
     def sha256(self) -> str:
@@ -209,7 +247,7 @@ class Converted:
     @property
     def digest(self) -> str:
         """Of the network and the tensors, in hexadecimal: the same in every file that holds them."""
-        found = hashlib.sha256(json.dumps(network_to_dict(self.network), sort_keys=True).encode())
+        found = hashlib.sha256(json.dumps(network_to_dict(self.description.network), sort_keys=True).encode())
         for name, tensor in sorted(self.tensors().items()):
             found.update(f"{name} {tensor.dtype.name} {tensor.shape}".encode())
             found.update(np.ascontiguousarray(tensor).data)
@@ -255,20 +293,7 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
             "`weight-transfer convert`."
         )
     try:
-        values = json.loads(metadata)
-        network = network_from_dict(values)
-        origin = Origin(**{name: values[name] for name in Origin.__dataclass_fields__})
-        image_loading = values.get("image_loading")
-        if image_loading not in (None, *WAYS):
-            raise ValueError(f"image_loading {image_loading!r}")
-        training = Training(**values["training"]) if "training" in values else None
-        regularizers = _regularizers(values.get("regularizers", {}), network)
+        description = Description.from_dict(json.loads(metadata))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    return Converted(path, network, origin, image_loading, training, regularizers)
-
-
-def _regularizers(stored: Any, network: Network) -> dict[str, dict[str, Any]]:
-    if not isinstance(stored, dict) or not all(isinstance(held, dict) for held in stored.values()):
-        raise ValueError(f"regularizers {stored!r}")
-    return {**stored, **regularizers_of_graph(network)}
+    return Converted(path, description)

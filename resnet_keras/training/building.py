@@ -90,9 +90,9 @@ def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
 
 def _regularized(model: keras.Model, start: StartingPoint) -> keras.Model:
     """The model with the file's regularizers, in its config too; a fresh head has none."""
-    if not start.regularizers:
+    if not start.description.regularizers:
         return model
-    config, wanted = model.get_config(), regularizers_for_keras(start.regularizers)
+    config, wanted = model.get_config(), regularizers_for_keras(start.description.regularizers)
     for layer in config["layers"]:
         layer["config"].update(wanted.get(layer["name"], {}))
     regularized: keras.Model = keras.Model.from_config(config)

@@ -119,7 +119,7 @@ def _inputs(converted: Converted, mode: str | None, dtype: torch.dtype, in_shape
         "",
         _preprocessing(network, mode),
         "",
-        *_image_loading(converted.image_loading, in_shapes),
+        *_image_loading(converted.description.image_loading, in_shapes),
     ]
 
 
@@ -200,7 +200,7 @@ def _origin(converted: Converted) -> list[str]:
         f"| its SHA-256 | `{plain_text(origin.sha256)}` |",
         f"| written by Keras | {version} |",
     ]
-    trained = ["| trained | in PyTorch |"] if converted.training is not None else []
+    trained = ["| trained | in PyTorch |"] if converted.description.training is not None else []
     compared = "compares it with the Keras file" if origin.source else "compares it with a Keras file"
     return [
         "## Where it comes from",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from resnet_torch.batch_norm import synchronize_batch_norms
@@ -11,10 +9,6 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import build_network
 from resnet_torch.resnet import ResNet
 from resnet_torch.training.settings import Settings
-from resnet_torch.unwrapping import with_origin, with_regularizers
-from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.convert import origin_of
-from weight_transfer.converted import MovingVariance, Origin, is_converted, moving_variance_of, read_converted
 from weight_transfer.errors import ArchitectureError, CheckpointError, listing
 from weight_transfer.network import Network, backbone_of, graph_of
 from weight_transfer.training import Recipe
@@ -57,10 +51,9 @@ def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
     Raises:
         CheckpointError: The weights do not fit the network.
     """
+    model = build_network(start.description).to(dtype)  # before its weights, which would be rounded to float32
     if start.source is None:
-        return build_network(start.network, moving_variance_of(None)).to(dtype)
-    rule, origin = _told_by(start.source)
-    model = build_network(start.network, rule).to(dtype)  # before its weights, which would be rounded to float32
+        return model
     state = {name: torch.from_numpy(array).clone() for name, array in start.state.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     drawn = [name for name in missing if name.endswith(UNCOUNTED) or (name.startswith(HEAD) and not start.own_head)]
@@ -68,16 +61,7 @@ def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
     problems += [f"unexpected: {name}" for name in unexpected]
     if problems:
         raise CheckpointError(f"{start.source}: its tensors are not those of its network:{listing(problems)}")
-    return with_origin(with_regularizers(model, start.regularizers), origin)
-
-
-def _told_by(path: Path) -> tuple[MovingVariance, Origin]:
-    """How the file's batch norms learn, and where it comes from."""
-    if is_converted(path):
-        converted = read_converted(path)
-        return converted.moving_variance, converted.origin
-    with read_checkpoint(path) as checkpoint:
-        return moving_variance_of(checkpoint.keras_version), origin_of(checkpoint)
+    return model
 
 
 def check_activation(network: Network, place: str) -> None:

@@ -9,9 +9,9 @@ import safetensors.numpy
 import torch
 
 from resnet_torch import load_model
-from resnet_torch.loading import moving_variance_of
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.conversion.mapping import mapping
+from weight_transfer.converted import moving_variance_of
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

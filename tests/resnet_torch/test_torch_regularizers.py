@@ -12,12 +12,11 @@ from resnet_torch import load_model, regularizers
 from resnet_torch.losses import CategoricalCrossentropy, EpochLoss
 from resnet_torch.regularizers import Penalty, Regularization, regularization, regularizers_from_keras
 from resnet_torch.saving import save_converted
-from weight_transfer.checkpoint import read_checkpoint
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.export import export
-from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.conversion.regularizers import penalties, penalty_from_keras, regularizers_of
+from weight_transfer.conversion.regularizers import penalties, penalty_from_keras
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 
@@ -104,9 +103,10 @@ def test_back_in_keras_it_is_regularized_as_before(library, container, saved, tm
     export(port, back)
     expected = keras_side(keras_regularizers.penalty_of, "keras", path)
     assert keras_side(keras_regularizers.penalty_of, library, back) == pytest.approx(expected, rel=1e-6)
-    with read_checkpoint(back) as checkpoint:
-        found = penalties(load_model(path).network, regularizers_of(identify(checkpoint)))
-    assert found == penalties(load_model(path).network, read_converted(port).regularizers)
+    found = description_of_module(load_model(back)).regularizers
+    assert penalties(load_model(path).network, found) == penalties(
+        load_model(path).network, read_converted(port).description.regularizers
+    )
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[5]])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from resnet_torch import create_resnet, load_model, save_converted
-from resnet_torch.unwrapping import origin_of_module
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer import Hints, MappingError, TransferError, convert, export, read_checkpoint
 from weight_transfer.conversion.export import to_keras
 from weight_transfer.converted import read_converted
@@ -41,7 +41,11 @@ def test_untrained_it_is_the_file_that_convert_writes(source, tmp_path):
     converted = convert(source, tmp_path / "converted.safetensors").output
     save_converted(load_model(source), tmp_path / "saved.safetensors")
     one, two = read_converted(converted), read_converted(tmp_path / "saved.safetensors")
-    assert (one.digest, one.origin, one.moving_variance) == (two.digest, two.origin, two.moving_variance)
+    assert (one.digest, one.origin, one.description.moving_variance) == (
+        two.digest,
+        two.origin,
+        two.description.moving_variance,
+    )
 
 
 @pytest.mark.parametrize("import_as", ["native", "graph"])
@@ -58,8 +62,8 @@ def test_a_trained_module_loads_as_it_was(source, import_as, dtype, tmp_path):
         assert name.endswith("num_batches_tracked") or torch.equal(tensor, state[name]), name
     found = read_converted(tmp_path / "trained.safetensors")
     assert found.origin.source == "model.keras"
-    assert found.origin == origin_of_module(again)
-    assert found.training is not None
+    assert found.origin == description_of_module(again).origin
+    assert found.description.training is not None
 
 
 def test_a_trained_resnet_goes_back_to_keras(source, tmp_path):
@@ -88,10 +92,10 @@ def test_the_rule_of_the_batch_norms_is_kept(rule, tmp_path):
 
 
 def test_the_loading_of_images_and_another_origin_are_kept(made, source, tmp_path):
-    origin = origin_of_module(load_model(source))
+    origin = description_of_module(load_model(source)).origin
     save_converted(made, tmp_path / "made.safetensors", origin=origin, image_loading="opencv")
     found = read_converted(tmp_path / "made.safetensors")
-    assert (found.origin, found.image_loading) == (origin, "opencv")
+    assert (found.origin, found.description.image_loading) == (origin, "opencv")
 
 
 def test_layout_in_memory_and_wrappers_change_nothing(made, tmp_path):

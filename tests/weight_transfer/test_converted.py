@@ -17,8 +17,8 @@ def model(tmp_path):
 @pytest.mark.parametrize("loading", ["keras", "opencv", "resizing", None])
 def test_the_loading_of_images_is_kept(loading, model, tmp_path):
     conversion = convert(model, tmp_path / "m.safetensors", Hints(image_loading=loading))
-    assert conversion.image_loading == loading
-    assert read_converted(tmp_path / "m.safetensors").image_loading == loading
+    assert conversion.description.image_loading == loading
+    assert read_converted(tmp_path / "m.safetensors").description.image_loading == loading
 
 
 def test_a_file_that_nothing_was_said_of_is_as_it_always_was(model, tmp_path):

@@ -106,12 +106,12 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "output": str(conversion.output),
         "name": title_of(conversion.network),
         "network": network_to_dict(conversion.network),
-        "origin": dict(conversion.origin.__dict__),
+        "origin": dict(conversion.description.origin.__dict__),
         "num_arrays": conversion.num_arrays,
         "num_parameters": conversion.num_parameters,
         "assumed": list(conversion.assumed),
         "skipped": list(conversion.skipped),
-        "image_loading": conversion.image_loading,
+        "image_loading": conversion.description.image_loading,
         "optimizer_output": conversion.optimizer_output and str(conversion.optimizer_output),
         "optimizer": None if conversion.optimizer is None else optimizer_as_dict(conversion.optimizer),
     }
@@ -138,8 +138,8 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 "not in the file": ", ".join((*conversion.assumed, *_assumed_of(conversion))),
                 **(
                     {}
-                    if conversion.image_loading is None
-                    else {"image loading": loading_text(conversion.image_loading)}
+                    if conversion.description.image_loading is None
+                    else {"image loading": loading_text(conversion.description.image_loading)}
                 ),
             }
         )

@@ -236,9 +236,9 @@ def _show_converted(file: Path, json: bool) -> None:
     state = None if saved is None else saved.state
     if json:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
-        found["image_loading"] = converted.image_loading
+        found["image_loading"] = converted.description.image_loading
         found["optimizer"] = None if state is None else optimizer_as_dict(state)
-        found["trained_in_pytorch"] = converted.training is not None
+        found["trained_in_pytorch"] = converted.description.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
     lines: dict[str, object] = {
@@ -248,7 +248,7 @@ def _show_converted(file: Path, json: bool) -> None:
         **({} if state is None else {"optimizer": optimizer_text(state)}),
         **network_facts(converted.network),
         "preprocessing": preprocessing_of(converted.network),
-        "image loading": loading_text(converted.image_loading),
+        "image loading": loading_text(converted.description.image_loading),
     }
     out.print(facts(lines))
     out.print(parts_table(parts_of(converted.network)))
@@ -259,4 +259,4 @@ def _source_text(converted: Converted) -> str:
     if not origin.source:
         return "PyTorch"
     file = f"{escape(origin.source)} ({origin.container}, sha256 {origin.sha256})"
-    return file if converted.training is None else f"{file}, trained on in PyTorch"
+    return file if converted.description.training is None else f"{file}, trained on in PyTorch"

@@ -71,7 +71,7 @@ def predict_command(
                 f"{classes}: {len(names)} class names. Expected {classifier.num_classes}, one for each output "
                 f"of {model}."
             )
-        known = hints.image_loading or converted.image_loading
+        known = hints.image_loading or converted.description.image_loading
         loading = known or DEFAULT_LOADING
         check_loading(loading, classifier.channels)
         request = {

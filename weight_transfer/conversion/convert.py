@@ -12,20 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.atomic import atomic_write, check_output, refuse_same_file
-from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
+from weight_transfer.checkpoint import Array, read_checkpoint
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
-from weight_transfer.conversion.regularizers import regularizers_of_backbone
-from weight_transfer.converted import Origin, Tensor, ToWrite, fill_converted
+from weight_transfer.converted import Description, Tensor, ToWrite, fill_converted
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.images import ImageLoading
 from weight_transfer.network import Network
 from weight_transfer.optimizer_state.reading import read_optimizer_state
 from weight_transfer.optimizer_state.said import parse_said
 from weight_transfer.optimizer_state.state import OptimizerState
 from weight_transfer.optimizer_state.writing import write_with_state
-from weight_transfer.version import __version__
 
 
 @dataclass(frozen=True)
@@ -34,27 +32,28 @@ class Conversion:
 
     Attributes:
         output: The file written.
-        network: What the checkpoint holds.
-        origin: Where it comes from.
+        description: What the checkpoint holds, and all that is known of it.
         num_arrays: Arrays converted: all of them.
         num_parameters: Numbers in them.
         assumed: What the file does not show, and where it was taken from.
         skipped: What the file holds beside weights (optimizer state, seeds), left out.
-        image_loading: How the network's images were loaded, where a person said so.
         optimizer: Its optimizer's state, where that was asked for.
         optimizer_output: The file that holds it.
     """
 
     output: Path
-    network: Network
-    origin: Origin
+    description: Description
     num_arrays: int
     num_parameters: int
     assumed: tuple[str, ...]
     skipped: tuple[str, ...]
-    image_loading: ImageLoading | None = None
     optimizer: OptimizerState | None = None
     optimizer_output: Path | None = None
+
+    @property
+    def network(self) -> Network:
+        """What the checkpoint holds."""
+        return self.description.network
 
 
 def convert(
@@ -92,12 +91,7 @@ def convert(
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
         bad: list[str] = []
-        origin = origin_of(checkpoint)
-        image_loading = None if hints is None else hints.image_loading
-        regularizers = regularizers_of_backbone(identified)
-        written = ToWrite(
-            tuple(_tensors(identified, bad)), identified.network, origin, image_loading, None, regularizers
-        )
+        written = ToWrite(tuple(_tensors(identified, bad)), describe(checkpoint, identified, hints))
         state = None
         if with_optimizer:
             state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
@@ -120,13 +114,11 @@ def convert(
             beside = write_with_state(output, written, state, on_written)
         return Conversion(
             output=Path(output),
-            network=identified.network,
-            origin=origin,
+            description=written.description,
             num_arrays=len(rows),
             num_parameters=sum(math.prod(row.shape) for row in rows),
             assumed=identified.assumed,
             skipped=checkpoint.skipped,
-            image_loading=image_loading,
             optimizer=state,
             optimizer_output=beside,
         )
@@ -143,17 +135,6 @@ def to_torch(identified: Identified, source: Path) -> dict[str, npt.NDArray[np.g
     if bad:
         raise MappingError(f"{source.name}: values no trained network has:{listing(bad)}")
     return state
-
-
-def origin_of(checkpoint: Checkpoint) -> Origin:
-    """Returns where a conversion of this checkpoint comes from."""
-    return Origin(
-        source=checkpoint.path.name,
-        sha256=checkpoint.sha256,
-        container=checkpoint.container,
-        keras_version=checkpoint.keras_version,
-        tool_version=__version__,
-    )
 
 
 def _tensors(identified: Identified, bad: list[str]) -> Iterator[Tensor]:

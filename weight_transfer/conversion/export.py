@@ -102,7 +102,7 @@ def export(
     network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()
     state = _state_of(converted, tensors) if with_optimizer else None
-    arrays, regularizers = to_keras(tensors, network), regularizers_for_keras(converted.regularizers)
+    arrays, regularizers = to_keras(tensors, network), regularizers_for_keras(converted.description.regularizers)
     write_checkpoint(output, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=state)
     return Path(output)
 

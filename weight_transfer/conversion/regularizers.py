@@ -13,7 +13,7 @@ from weight_transfer.converted import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import regularizers_in
-from weight_transfer.network import Network, backbone_of, graph_of, regularizers_of_graph
+from weight_transfer.network import Network, backbone_of, graph_of
 
 ACTIVITY = "activity_regularizer"
 ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
@@ -74,18 +74,6 @@ def penalty_from_keras(config: Any, where: str = "regularizer") -> Penalty:
     return Penalty(float(factors["l1"]), float(factors["l2"]), float(factors["factor"]), mode)
 
 
-def regularizers_of(identified: Identified) -> dict[str, dict[str, Any]]:
-    """The regularizers in a checkpoint's config, by layer of its network.
-
-    Args:
-        identified: What `identify` found.
-
-    Returns:
-        Config by argument (``kernel_regularizer``) by layer; empty for a weights-only file.
-    """
-    return {**regularizers_of_backbone(identified), **regularizers_of_graph(identified.network)}
-
-
 def regularizers_of_backbone(identified: Identified) -> dict[str, dict[str, Any]]:
     """Those of a ResNet's layers, from the config: an architecture has the same names, and does not hold them."""
     backbone, keras = backbone_of(identified.network), identified.keras
@@ -107,7 +95,7 @@ def penalties(network: Network, regularizers: LayerRegularizers) -> tuple[dict[s
 
     Args:
         network: Whose layers they are.
-        regularizers: What `regularizers_of` gave.
+        regularizers: Of a `Description`.
 
     Returns:
         By state-dict key the penalty of each parameter, and by Keras layer that of each layer's output.

@@ -50,7 +50,7 @@ def write_with_state(
         atomic_write(beside, size_bytes=size_of_state(state)) as other,
     ):
         fill_converted(weights, dataclasses.replace(written, tensors=counted), on_written)
-        fill_state(other, state, fingerprint.value, written.origin, on_written)
+        fill_state(other, state, fingerprint.value, written.description.origin, on_written)
     return beside
 
 

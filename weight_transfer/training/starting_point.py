@@ -13,9 +13,9 @@ import numpy.typing as npt
 from weight_transfer.architecture import Architecture, Head
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.regularizers import regularizers_of
-from weight_transfer.converted import LayerRegularizers, is_converted, read_converted
+from weight_transfer.converted import MADE_HERE, Description, is_converted, read_converted
 from weight_transfer.dialects import TUTORIAL, design, head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
@@ -31,20 +31,25 @@ class StartingPoint:
     """A network to build, and the weights to give it.
 
     Attributes:
-        network: What to build.
+        description: What to build, and what the file says of it.
         state: The file's tensors by state-dict key, in PyTorch's layout; what is not in it starts anew.
-        keras_version: What wrote the file, as it says itself.
         source: The file, or None from scratch.
         own_head: Whether the file's head was kept.
-        regularizers: Of the file's layers, as Keras's config has them, by layer and argument.
     """
 
-    network: Network
+    description: Description
     state: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    keras_version: str | None = None
     source: Path | None = None
     own_head: bool = True
-    regularizers: LayerRegularizers = field(default_factory=dict)
+
+    @property
+    def network(self) -> Network:
+        """What to build."""
+        return self.description.network
+
+    def with_network(self, network: Network) -> StartingPoint:
+        """Returns the same starting point with another network."""
+        return dataclasses.replace(self, description=dataclasses.replace(self.description, network=network))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,7 +72,7 @@ def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
     if recipe.start is None:
         size = recipe.size or DEFAULT_SIZE
         head = _head(recipe, classes)
-        return StartingPoint(design(recipe.depth, in_shape=(*size, 3), head=head))
+        return StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
     found = read_network(recipe.start)
     return _fitted(found, recipe, classes)
 
@@ -80,8 +85,7 @@ def read_network(path: Path) -> StartingPoint:
     """
     if is_converted(path):
         converted = read_converted(path)
-        version = converted.origin.keras_version
-        return StartingPoint(converted.network, converted.tensors(), version, path, regularizers=converted.regularizers)
+        return StartingPoint(converted.description, converted.tensors(), path)
     with read_checkpoint(path) as checkpoint:
         try:
             identified = identify(checkpoint)
@@ -90,8 +94,7 @@ def read_network(path: Path) -> StartingPoint:
                 f"{error}\nWhere an option decides, convert the file with it first, by weight-transfer convert, "
                 "and start from what that wrote."
             ) from error
-        state, version = to_torch(identified, path), checkpoint.keras_version
-        return StartingPoint(identified.network, state, version, path, regularizers=regularizers_of(identified))
+        return StartingPoint(describe(checkpoint, identified), to_torch(identified, path), path)
 
 
 def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint:
@@ -112,8 +115,9 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
         network = dataclasses.replace(backbone, head=_head(recipe, classes), names=names)
         state = {key: tensor for key, tensor in found.state.items() if not key.startswith(HEAD)}
         kept = {layer.name for layer in layers(dataclasses.replace(backbone, head=NO_HEAD))}
-        regularizers = {name: held for name, held in found.regularizers.items() if name in kept}
-        found = dataclasses.replace(found, network=network, state=state, own_head=False, regularizers=regularizers)
+        regularizers = {name: held for name, held in found.description.regularizers.items() if name in kept}
+        description = dataclasses.replace(found.description, network=network, regularizers=regularizers)
+        found = dataclasses.replace(found, description=description, state=state, own_head=False)
     elif isinstance(network, Architecture):
         if network.head.classes != classes:
             raise ArchitectureError(
@@ -122,7 +126,7 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             )
         if recipe.dropout is not None:
             head = dataclasses.replace(network.head, dropout=recipe.dropout)
-            found = dataclasses.replace(found, network=dataclasses.replace(network, head=head))
+            found = found.with_network(dataclasses.replace(network, head=head))
     elif recipe.dropout is not None:
         raise ArchitectureError(f"{found.source}: its head is its own, whose dropout --dropout cannot set.")
     return resized(found, recipe.size)
@@ -141,7 +145,7 @@ def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint
         raise ArchitectureError(
             f"{start.source}: takes images of {start.size[0]} x {start.size[1]}. Leave --size out, or give --new-head."
         )
-    return dataclasses.replace(start, network=dataclasses.replace(network, in_shape=(*size, network.in_shape[2])))
+    return start.with_network(dataclasses.replace(network, in_shape=(*size, network.in_shape[2])))
 
 
 def _head(recipe: Recipe, classes: int) -> Head:

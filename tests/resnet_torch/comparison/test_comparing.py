@@ -217,7 +217,7 @@ def test_a_request_with_other_numbers_is_explained_with_the_right_ones(files, tm
     state[name] = 1.01 * state[name]
     broken = tmp_path / "broken.safetensors"
     tensors = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
-    write_converted(broken, tensors, converted.network, converted.origin)
+    write_converted(broken, tensors, converted.description)
     unexplained = compare(request(files, converted=broken))["explanation"]
     assert unexplained["layer"] == "res2a_branch2b"
     assert unexplained["found"] is None

@@ -59,7 +59,8 @@ def verified(tmp_path_factory, keras_side) -> Verified:
     port = read_converted(found.port)
     conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
     tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
-    write_converted(found.broken, tensors, dataclasses.replace(port.network, conventions=conventions), port.origin)
+    wrong = dataclasses.replace(port.network, conventions=conventions)
+    write_converted(found.broken, tensors, dataclasses.replace(port.description, network=wrong))
     checkpoints.checkpoint(found.other, checkpoints.small())
     return found
 

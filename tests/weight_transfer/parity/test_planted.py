@@ -19,7 +19,7 @@ from resnet_torch.comparison.comparing import subject_for_comparison
 from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.sensitivity import sensitivity
 from weight_transfer import Architecture, Hints, convert, verify
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import Description, Tensor, read_converted, write_converted
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record
@@ -176,5 +176,5 @@ def write_broken(port: Path, broken: Path, break_it: Break) -> Path:
     assert isinstance(converted.network, Architecture)
     architecture = break_it(state, converted.network)
     wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
-    write_converted(broken, wanted, architecture, converted.origin)
+    write_converted(broken, wanted, Description(architecture, converted.origin))
     return broken

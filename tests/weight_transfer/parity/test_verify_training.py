@@ -204,7 +204,8 @@ def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, 
     conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
     tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
     broken = tmp_path / "broken.safetensors"
-    write_converted(broken, tensors, dataclasses.replace(port.network, conventions=conventions), port.origin)
+    wrong = dataclasses.replace(port.network, conventions=conventions)
+    write_converted(broken, tensors, dataclasses.replace(port.description, network=wrong))
     training = Training([PLANTED["unknown"][0]], num_steps=6)
     (one,) = verify_training(source, training, broken, references=[recordings["unknown"]])
     assert not one.passed
@@ -220,7 +221,7 @@ def test_other_weights_are_not_equal_training(source, recordings, tmp_path):
     arrays["stem.conv.bias"][0] += 1e-3  # which changes no loss: a batch norm takes it off again
     tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in arrays.items()]
     other = tmp_path / "other.safetensors"
-    write_converted(other, tensors, port.network, port.origin)
+    write_converted(other, tensors, port.description)
     training = Training([PLANTED["unknown"][0]], num_steps=6)
     (one,) = verify_training(source, training, other, references=[recordings["unknown"]])
     assert all(row.passed for row in one.rows if row.check == "step")

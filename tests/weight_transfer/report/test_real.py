@@ -10,7 +10,7 @@ from junitparser import JUnitXml
 from sides import run_sides_here
 
 from weight_transfer import convert, verify
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import Description, Tensor, read_converted, write_converted
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import page, write_report
 from weight_transfer.report.junit import write_junit
@@ -65,7 +65,7 @@ def test_a_wrong_epsilon(files, tmp_path):
     tensors = [
         Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in converted.tensors().items()
     ]
-    write_converted(tmp_path / "broken.safetensors", tensors, wrong, converted.origin)
+    write_converted(tmp_path / "broken.safetensors", tensors, Description(wrong, converted.origin))
     found = verify(files[0], tmp_path / "broken.safetensors")
     content = page.render(found)
     assert "DIFFERS</h1>" in content
