@@ -1,0 +1,49 @@
+"""Files that version 0.1.0 converted from checkpoints of real Keras: they load as they did, and predict as Keras did.
+
+They were written at commit a77a5f9; beside each, ``x`` as Keras takes it and the ``y`` that Keras gave for it (of the
+one that was trained in PyTorch: that the port gave then).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_torch import load_model
+from resnet_torch.optimizers import Adam, load_optimizer
+from resnet_torch.saving import save_converted
+from weight_transfer.converted import read_converted
+
+FILES = sorted((Path(__file__).parents[1] / "data" / "converted_by_0.1.0").glob("*.npz"))
+
+
+@pytest.mark.parametrize("recorded", FILES, ids=lambda path: path.stem)
+def test_it_predicts_as_before_and_once_more_when_saved_again(recorded, tmp_path):
+    expected = np.load(recorded)
+    model = load_model(recorded.with_suffix(".safetensors"))
+    images = torch.from_numpy(expected["x"]).permute(0, 3, 1, 2)
+    assert np.abs(model.predict(images).numpy() - expected["y"]).max() <= 1e-5 * np.abs(expected["y"]).max()
+    save_converted(model, tmp_path / "again.safetensors")
+    assert torch.equal(load_model(tmp_path / "again.safetensors").predict(images), model.predict(images))
+
+
+def test_what_it_says_beside_its_tensors_is_read():
+    found = {path.stem: read_converted(path.with_suffix(".safetensors")).description for path in FILES}
+    assert found["graph"].regularizers.keys() == {"conv2d_7"}
+    assert found["graph"].training is None
+    assert found["graph_trained_in_pytorch"].training.moving_variance == "keras3"
+    assert {name: described.origin.source for name, described in found.items()} == {
+        "graph": "graph.keras",
+        "graph_trained_in_pytorch": "graph.keras",
+        "native": "native.keras",
+        "own_head": "own_head.keras",
+        "trained": "trained.keras",
+    }
+
+
+def test_the_optimizer_state_beside_it_is_read():
+    model = load_model(FILES[0].parent / "trained.safetensors")
+    optimizer = load_optimizer(FILES[0].parent / "trained.optimizer.safetensors", model)
+    assert isinstance(optimizer, Adam)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
