@@ -255,7 +255,7 @@ def layer_graph(
         in_shapes = [shapes[name] for name in call.inputs if name in shapes]
         try:
             if layer.class_name not in LAYER_TYPES:
-                raise ArchitectureError(f"layer {layer.path!r} ({layer.class_name}): this class is not supported.")
+                raise _unsupported(layer)
             if len(in_shapes) != len(call.inputs):
                 continue  # what feeds it was refused
             read = _read(layer, call, in_shapes, data_format, keras_version)
@@ -277,6 +277,14 @@ def layer_graph(
     )
 
 
+def _unsupported(layer: KerasLayer) -> ArchitectureError:
+    if ">" in layer.class_name:
+        problem = "this class is not Keras's own, whatever it is called; what it computes does not stand in the file"
+    else:
+        problem = "this class is not supported"
+    return ArchitectureError(f"layer {layer.path!r} ({layer.class_name}): {problem}.")
+
+
 def _read(
     layer: KerasLayer, call: Call, in_shapes: Sequence[Shape], data_format: DataFormat, keras_version: str | None
 ) -> GraphLayer:
@@ -286,6 +294,9 @@ def _read(
     if call.arguments:
         config["arguments"] = dict(call.arguments)
     options = Options(layer.path, layer.class_name, config, in_shapes, data_format)
+    policy = layer.config.get("dtype")
+    if isinstance(policy, Mapping) and ">" in str(policy.get("class_name")):
+        raise options.refusal(f"its dtype policy {policy['class_name']} is not Keras's own")
     try:
         settings = row.settings(options)
         options.finish()

@@ -203,7 +203,7 @@ def test_by_hand():
         ({"class_name": "L2", "config": {"l2": 0.1}, "module": "keras.regularizers"}, Penalty(l2=0.1)),
         ({"class_name": "L1L2", "config": {"l1": 0.2, "l2": None}}, Penalty(l1=0.2)),
         ({"name": "WeightRegularizer", "l1": 0.0, "l2": 0.3}, Penalty(l2=0.3)),
-        ({"class_name": "Custom>L1", "config": {"l1": 1}}, Penalty(l1=1.0)),
+        ({"class_name": "keras>L1", "config": {"l1": 1}}, Penalty(l1=1.0)),
         (
             {"class_name": "OrthogonalRegularizer", "config": {"factor": 0.1, "mode": "columns"}},
             Penalty(0, 0, 0.1, "columns"),
@@ -218,6 +218,7 @@ def test_every_keras_s_config_is_read(config, expected):
     ("config", "message"),
     [
         ({"class_name": "Mine", "config": {}}, "conv, kernel_regularizer: no regularizer that is known"),
+        ({"class_name": "Custom>L1", "config": {"l1": 1}}, "no regularizer that is known"),  # a user's own class
         ("l2", "no regularizer that is known: 'l2'"),
         ({"class_name": "L2", "config": {"l2": -1}}, "a factor must be a number from 0"),
         ({"class_name": "L2", "config": {"l2": float("nan")}}, "a factor must be a number from 0"),

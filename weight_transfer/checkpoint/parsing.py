@@ -22,6 +22,7 @@ from weight_transfer.checkpoint.optimizer_group import OptimizerIndex, keras3_op
 from weight_transfer.checkpoint.refusal import DAMAGED, quoted, refusal
 from weight_transfer.checkpoint.sniff import EXPECTED
 from weight_transfer.checkpoint.source import Source
+from weight_transfer.class_owners import with_owners
 
 Container = Literal["legacy-h5", "legacy-h5-weights", "keras3-weights-h5", "keras-zip", "keras3-sharded"]
 
@@ -39,7 +40,7 @@ class Index:
         config: The model's config.
         keras_version: What wrote the file.
         backend: What it ran on.
-        training: How the model was compiled: loss and optimizer.
+        training: How the model was compiled: loss and optimizer; a class that is not Keras's has its package before it.
         variables: What Keras called the variable of each array, where the file says so.
     """
 
@@ -102,7 +103,7 @@ def _parse_legacy(source: Source, tree: Tree, full: bool) -> Index:
     text = tree.text(tree.root, "model_config")
     config = None if text is None else _config(f"{source.label}:model_config", parse_json(source.label, text))
     compiled = tree.text(tree.root, "training_config")
-    training = None if compiled is None else parse_json(f"{source.label}:training_config", compiled)
+    training = None if compiled is None else with_owners(parse_json(f"{source.label}:training_config", compiled))
     rows, skipped = legacy_arrays(tree, group, layer_names, config)
     if full:
         skipped += [name for name in tree.names(tree.root) if name != "model_weights"]
@@ -152,7 +153,7 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
     label = sources[0].label
     _check_weight_map(label, nodes, outer.weight_map or {})
     rows, counted = keras3_arrays(label, nodes, outer.config)
-    training = (outer.config or {}).get("compile_config")
+    training = with_owners((outer.config or {}).get("compile_config"))
     return Index(
         outer.container,
         _unique(label, rows),

@@ -46,6 +46,10 @@ class Identified:
     own_config: Mapping[str, Any] | None = None
 
 
+# Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
+CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"
+
+
 class _Ambiguous(ArchitectureError):
     """Several descriptions fit: a person decides, not the next attempt."""
 
@@ -68,6 +72,16 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     hints = hints or Hints()
     beside = _config_beside(hints)
     config = checkpoint.config if beside is None else beside
+    found = _identified(checkpoint, hints, config, beside)
+    if config is None or "module" in config:
+        return found
+    return dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
+
+
+def _identified(
+    checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, beside: Mapping[str, Any] | None
+) -> Identified:
+    """Identifies a checkpoint by a config, the file's own or one from beside it, or without any."""
     if beside is not None and checkpoint.names_are_counters:
         with contextlib.suppress(CheckpointError):  # where Keras chose the names, the counters may differ
             checkpoint = checkpoint.named_by(beside)

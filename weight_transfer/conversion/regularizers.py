@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from weight_transfer.class_owners import is_own
 from weight_transfer.conversion.identify import Identified
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import LayerRegularizers
@@ -58,8 +59,8 @@ def penalty_from_keras(config: Any, where: str = "regularizer") -> Penalty:
     values = dict(config) if isinstance(config, Mapping) else {}
     name = values.pop("class_name", values.pop("name", None))
     inner = values.get("config", values)
-    known = str(name).rpartition(">")[2].lower()
-    if known not in (*SUMS, *ORTHOGONAL) or not isinstance(inner, Mapping):
+    package, _, known = str(name).lower().rpartition(">")
+    if (package and not is_own(package)) or known not in (*SUMS, *ORTHOGONAL) or not isinstance(inner, Mapping):
         raise TransferError(
             f"{where}: no regularizer that is known: {config!r}. Expected L1, L2, L1L2 or OrthogonalRegularizer; "
             "add what it computes to the loss yourself."

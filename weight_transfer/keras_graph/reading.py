@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weight_transfer.class_owners import is_own, with_owners
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph.calls import inbounds
 from weight_transfer.keras_graph.dissolving import dissolved
@@ -16,7 +17,6 @@ from weight_transfer.keras_graph.refusal import as_mapping, as_text, malformed, 
 from weight_transfer.keras_graph.resolving import resolved
 from weight_transfer.keras_graph.sequential import sequential
 
-OWN_PACKAGES = ("keras", "tf_keras", "tensorflow")  # whose registered classes are Keras's own
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
 
 
@@ -41,7 +41,7 @@ def keras_graph(config: Mapping[str, Any]) -> KerasGraph:
     Source: functional_from_config in keras/src/models/functional.py, keras 3.15.1; reconstruct_from_config in
         tf_keras/src/engine/functional.py, tf_keras 2.21.0.
     """
-    return dissolved(_Reader().model(as_mapping(config, "the model config"), "", 0))
+    return dissolved(_Reader().model(as_mapping(with_owners(config), "the model config"), "", 0))
 
 
 class _Reader:
@@ -93,12 +93,17 @@ class _Reader:
         where = f"layer {path!r}"
         class_name = _class_name(row, where)
         inbound = () if chained else inbounds(row.get("inbound_nodes", ()), where)
-        if class_name in MODEL_CLASSES:
+        if class_name in MODEL_CLASSES or _is_model(row.get("config")):
             return Row(path, class_name, {}, inbound, self.model(row, path, depth + 1))
         config = as_mapping(row.get("config"), f"the config of {where}")
         if (class_name == "InputLayer") and inbound:
             raise ArchitectureError(f"{where} (InputLayer) is called on other layers, and an input reads none.")
         return Row(path, class_name, config, inbound)
+
+
+def _is_model(config: Any) -> bool:
+    """Whether a config is a functional model's, whatever its class: a user's own is refused as such."""
+    return isinstance(config, Mapping) and "layers" in config and "input_layers" in config
 
 
 def _listed_rows(config: Mapping[str, Any], where: str) -> Sequence[Any]:
@@ -120,6 +125,6 @@ def _class_name(row: Mapping[str, Any], where: str) -> str:
     what = f"the class of {where}"
     text = as_text(row.get("class_name"), what)
     package, _, name = text.rpartition(">")
-    if package and package.partition(".")[0].lower() not in OWN_PACKAGES:
+    if package and not is_own(package):
         return text
     return as_text(name.rpartition(".")[2], what)
