@@ -9,6 +9,7 @@ These functions run on Keras's side, so call them through the `keras_side` fixtu
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 FAMILIES = ("keras", "tf_keras")
 
@@ -249,6 +252,62 @@ MODELS: dict[str, Callable[[Any], Any]] = {
     "operations": _operations,
     "training": _training,
 }
+
+
+def orders_of_calls(seeds: Iterable[int]) -> list[tuple[str, list[str]]]:
+    """Configs of all models and of random ones, and by path the layers that Keras calls, in its order."""
+    import tensorflow as tf
+
+    found = []
+    for family in FAMILIES:
+        keras = __import__(family)
+        for build in (*MODELS.values(), *(functools.partial(_random_shared, seed=seed) for seed in seeds)):
+            keras.backend.clear_session()
+            model = build(keras)
+            calls: list[str] = []
+            _note_calls(model, "", calls)
+            fed = [np.ones([2, *tensor.shape[1:]], "float32") for tensor in model.inputs]
+            model(fed[0] if len(fed) == 1 else tf.nest.pack_sequence_as(model.input, fed))
+            found.append((model.to_json(), calls))
+    return found
+
+
+def _note_calls(model: Any, prefix: str, calls: list[str]) -> None:
+    """Has each layer, and each operation that is none, write its path down when it is called."""
+    for layer in getattr(model, "operations", None) or model.layers:
+        if hasattr(layer, "layers"):
+            _note_calls(layer, f"{prefix}{layer.name}/", calls)
+        else:
+            layer.call = _noting(layer.call, f"{prefix}{layer.name}", calls)
+
+
+def _noting(call: Callable[..., Any], path: str, calls: list[str]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(path)
+        return call(*args, **kwargs)
+
+    return noted
+
+
+def _random_shared(keras: Any, seed: int, depth: int = 0) -> Any:
+    """Few layers and nested models, called often, on whatever is there; several inputs and outputs."""
+    random = np.random.default_rng(seed)
+    inputs = [keras.layers.Input((4,)) for _ in range(random.integers(1, 3))]
+    shared = [keras.layers.Dense(4, name=f"d{number}") for number in range(3)]
+    if depth < 2:
+        inner = _random_shared(keras, seed + 1000, depth + 1)
+        shared += [keras.Model(inner.inputs, inner.outputs, name=f"n{depth}")]
+    values = list(inputs)
+    for _ in range(random.integers(4, 10)):
+        layer = shared[random.integers(len(shared))]
+        fed = [values[random.integers(len(values))] for _ in getattr(layer, "inputs", [0]) or [0]]
+        made = layer(fed if len(fed) > 1 else fed[0])
+        values += made if isinstance(made, list) else [made]
+        if random.random() < 0.4:
+            values.append(keras.layers.Add()([values[random.integers(len(values))], values[-1]]))
+    ends = values[len(inputs) :]
+    return keras.Model(inputs, [ends[n] for n in random.permutation(len(ends))[: random.integers(1, 4)]])
 
 
 def all_configs(folder: Path) -> list[dict[str, Any]]:

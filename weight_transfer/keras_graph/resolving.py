@@ -46,7 +46,7 @@ def resolved(name: str, where: str, rows: dict[str, Row], starts: Ends, ends: En
         tuple(inputs) if starts.keys is None else starts.keys,
         outputs,
         ends.keys,
-        {key: reads[key] for key in _ordered(reads, rows)},
+        {key: reads[key] for key in _in_keras_order(reads, inputs, outputs, rows)},
     )
 
 
@@ -116,27 +116,50 @@ def _resolve(reference: Reference, rows: Mapping[str, Row], bases: Mapping[str, 
     return reference.layer, number, reference.tensor
 
 
-def _ordered(reads: Mapping[CallKey, tuple[Tensor, ...]], rows: Mapping[str, Row]) -> list[CallKey]:
-    """The calls in the file's order, but each after what it reads, and after its layer's earlier calls."""
+def _in_keras_order(
+    reads: Mapping[CallKey, tuple[Tensor, ...]],
+    inputs: Sequence[str],
+    outputs: Sequence[Tensor],
+    rows: Mapping[str, Row],
+) -> list[CallKey]:
+    """The calls as Keras makes them: the farthest from the outputs first, and none that no output needs.
+
+    All calls of a layer count as far as the farthest of them that was looked at before. The order decides what a
+    batch norm that is called twice ends with: its second call need not be the later one.
+
+    Source: map_graph in keras/src/ops/function.py, keras 3.15.1; _map_graph_network in
+        tf_keras/src/engine/functional.py, tf_keras 2.21.0. The two are one.
+    """
+    depths: dict[CallKey, int] = {}
+    layer_depths: dict[str, int] = {}
+    for key in reversed(_depth_first(reads, outputs, rows)):
+        depth = max(depths.setdefault(key, 0), layer_depths.get(key[0], 0))
+        depths[key] = layer_depths[key[0]] = depth
+        for name, number, _ in reads[key]:
+            depths[name, number] = max(depth + 1, depths.get((name, number), 0))
+    for name in inputs:
+        depths.setdefault((name, 0), 0)
+    return sorted(depths, key=lambda key: -depths[key])
+
+
+def _depth_first(
+    reads: Mapping[CallKey, tuple[Tensor, ...]], outputs: Sequence[Tensor], rows: Mapping[str, Row]
+) -> list[CallKey]:
+    """The calls that the outputs need, each after what it reads, as Keras finds them on its way from the outputs."""
     order: dict[CallKey, None] = {}
     begun: set[CallKey] = set()
-    for start in reads:
-        stack = [start]
+    for start, first, _ in outputs:
+        stack = [(start, first)]
         while stack:
             key = stack[-1]
-            name, number = key
-            waiting = [(source, call) for source, call, _ in reads[key] if (source, call) not in order]
-            if number and (name, number - 1) not in order:
-                waiting.append((name, number - 1))
-            if key in order or not waiting:
-                order[key] = None
-                stack.pop()
+            waiting = next(((name, number) for name, number, _ in reads[key] if (name, number) not in order), None)
+            if waiting is None:
+                order[stack.pop()] = None
                 continue
             begun.add(key)
-            for needed in reversed(waiting):
-                if needed in begun:
-                    raise ArchitectureError(
-                        f"layer {rows[needed[0]].path!r} reads its own output: the graph has a cycle."
-                    )
-                stack.append(needed)
+            if waiting in begun:
+                circle = {name for name, _ in stack[stack.index(waiting) :]}
+                path = next(row.path for name, row in rows.items() if name in circle)
+                raise ArchitectureError(f"layer {path!r} reads its own output: the graph has a cycle.")
+            stack.append(waiting)
     return list(order)

@@ -38,7 +38,8 @@ def test_a_slash_in_a_name_cannot_hide_a_second_layer():
     )
     with pytest.raises(ArchitectureError, match="both named 'n/d', nested models included"):
         keras_graph(config)
-    config = keras_2(IN, ("d", "Dense", [*reads("in"), *reads("d")]), ("d#2", "ReLU", reads("in")), outputs=OUT)
+    both = [("d", 1, 0), ("d#2", 0, 0)]
+    config = keras_2(IN, ("d", "Dense", [*reads("in"), *reads("d")]), ("d#2", "ReLU", reads("in")), outputs=both)
     with pytest.raises(ArchitectureError, match="both named 'd#2', nested models included"):
         keras_graph(config)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import keras_graphs
 import pytest
 from handmade_configs import DENSE, IN, ONE, OUT, keras_2, nested, reads
 
@@ -13,6 +16,21 @@ def test_calls_follow_what_they_read_whatever_the_order_of_the_file():
     rows = [(f"d{i}", "Dense", reads(f"d{i + 1}" if i < 2000 else "in")) for i in range(2001)]
     graph = keras_graph(keras_2(*rows, IN, outputs=[("d0", 0, 0)]))
     assert [call.value for call in graph.calls] == ["in", *(f"d{i}" for i in reversed(range(2001)))]
+
+
+def test_calls_are_in_the_order_in_which_keras_makes_them(keras_side):
+    """In it, a batch norm that is called twice moves its statistics."""
+    again = 0
+    for config, calls in keras_side(keras_graphs.orders_of_calls, range(12)):
+        graph = keras_graph(json.loads(config))
+        assert [call.layer for call in graph.calls if call.value not in graph.inputs] == calls
+        again += len(calls) > len(set(calls))
+    assert again > 20
+
+
+def test_calls_that_no_output_needs_are_not_made():
+    graph = keras_graph(keras_2(IN, ONE, ("e", "ReLU", reads("in")), outputs=OUT))
+    assert [call.value for call in graph.calls] == ["in", "d"]
 
 
 def test_a_nested_model_called_once_may_be_counted_from_0_or_1():
