@@ -1,5 +1,8 @@
 """The Keras twin: the same blocks, stages, heads and names as `resnet_torch`."""
 
+from weight_transfer import isolation  # noqa: F401  # first, and it acts: the folder may hold a typing.py
+
+# isort: split
 from typing import TYPE_CHECKING
 
 from weight_transfer.lazy_names import lazy_names

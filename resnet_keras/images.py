@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 
 from weight_transfer.errors import ImageError
 from weight_transfer.images import ImageLoading, check_loading
+from weight_transfer.images.formats import check_format
 
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
 Size = tuple[int, int]
@@ -50,9 +52,13 @@ def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLo
         (H, W, channels), float32 or, for ``opencv``, uint8.
 
     Raises:
-        ImageError: There is no such way, or a package is missing.
+        ImageError: There is no such way, a package is missing, or the file is of no known format.
     """
     check_loading(loading, channels)
+    try:
+        check_format(Path(path).read_bytes())
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     return WAYS[loading](os.fspath(path), size, channels)
 
 

@@ -50,6 +50,14 @@ def drawn(seed: int = 1, num_steps: int = 20, dtype: str = "float64", shapes=SHA
     return weights, gradients
 
 
+def as_float64(weights, gradients):
+    """The same numbers, to compute with in float64."""
+    return (
+        [weight.astype(np.float64) for weight in weights],
+        [[gradient.astype(np.float64) for gradient in step] for step in gradients],
+    )
+
+
 def torch_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Keras's arguments in torch's names."""
     found = {RENAMED.get(name, name): value for name, value in arguments.items()}

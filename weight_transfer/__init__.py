@@ -6,6 +6,9 @@ Example:
     320
 """
 
+from weight_transfer import isolation  # noqa: F401  # first, and it acts: the folder may hold an h5py.py
+
+# isort: split
 from weight_transfer.architecture import Architecture, Conventions, Head, Names
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import Conversion, convert

@@ -18,8 +18,11 @@ import pytest
 from weight_transfer import convert
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.data import ArrayImages, Batches, Fixed, Preparation, Shuffled
+from weight_transfer.parity.tolerances import TOLERANCES
 from weight_transfer.training import read_history
 from weight_transfer.training.step_log import read_steps
+
+FLOAT32 = TOLERANCES["inference"]["float32"].error
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +106,7 @@ def test_steps_are_logged_with_their_own_loss(trained):
     assert [(row.step, row.epoch) for row in steps] == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2), (6, 2)]
     for epoch, row in enumerate(rows):
         own = [step.loss for step in steps[3 * epoch : 3 * epoch + 3]]
-        assert np.average(own, weights=[12, 12, 8]) == pytest.approx(row.loss, rel=1e-6)
+        assert np.average(own, weights=[12, 12, 8]) == pytest.approx(row.loss, rel=FLOAT32)
     assert len({step.loss for step in steps}) == 6
 
 
@@ -167,13 +170,13 @@ def test_the_files_regularizers_go_on(keras_side, recipe, tmp_path, more):
     file = keras_side(keras_training.regularized, tmp_path / "tiny.keras")
     for start in (file, convert(file, tmp_path / "port.safetensors").output):
         added, expected = keras_side(keras_training.regularizer_of, recipe(initial_weights=str(start), **more))
-        assert added == pytest.approx(expected, rel=1e-5)
+        assert added == pytest.approx(expected, rel=FLOAT32)
         assert added > 0
 
 
 def test_logits_and_probabilities_have_one_loss(keras_side):
     of_probabilities, of_logits = keras_side(keras_training.losses)
-    assert of_logits == pytest.approx(of_probabilities, rel=1e-6)
+    assert of_logits == pytest.approx(of_probabilities, rel=FLOAT32)
 
 
 def test_the_optimizer_goes_on_where_the_file_has_its_state(keras_side, trained, recipe):
@@ -188,7 +191,7 @@ def test_evaluation_gives_the_loss_that_fit_gave(keras_side, trained):
     best = min(rows, key=lambda row: row.val_loss)
     path = Path(asked["output"]) / "best.keras"
     found = keras_side(keras_training.evaluate, asked, path, "validation")
-    assert found["loss"] == pytest.approx(best.val_loss, rel=1e-6)
+    assert found["loss"] == pytest.approx(best.val_loss, rel=FLOAT32)
     assert found["accuracy"] == pytest.approx(best.val_accuracy)
     assert (found["images"], sum(row["images"] for row in found["classes"])) == (8, 8)
     assert keras_side(keras_training.evaluate, asked, path, "test")["images"] == 12

@@ -7,6 +7,7 @@ import sys
 import rich_click as click
 
 from weight_transfer.errors import TransferError
+from weight_transfer.isolation import protect_children
 
 BAD_INPUT = 2
 
@@ -18,6 +19,7 @@ def run(app: click.Group, name: str) -> None:
         app: The commands.
         name: What a person typed to start it.
     """
+    protect_children()
     try:
         app(prog_name=name)
     except TransferError as error:

@@ -5,13 +5,14 @@ Source: keras/src/utils/image_utils.py, load_img and img_to_array, of Keras 3.15
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from weight_transfer.images.formats import opened
 
 # By number of channels: Pillow's modes that stay as they are, and the one that all others become. Keras keeps
 # 16-bit grey for grey, 0..65535; for RGB Pillow cuts it off at 255.
@@ -35,7 +36,7 @@ def load(data: bytes, size: tuple[int, int] | None, channels: int) -> npt.NDArra
     kept, target = MODES[channels]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Palette images with Transparency", category=UserWarning)
-        image: Image.Image = Image.open(io.BytesIO(data))
+        image: Image.Image = opened(data)
         if image.mode not in kept:
             image = image.convert(target)
     if size is not None and image.size != (size[1], size[0]):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from weight_transfer.errors import ImageError
 from weight_transfer.images import keras_load_img, opencv, resizing
+from weight_transfer.images.formats import check_format
 
 ImageLoading = Literal["keras", "opencv", "resizing"]
 Image = npt.NDArray[Any]
@@ -145,6 +146,7 @@ def decode_image(data: bytes, place: str, size: Size | None, loading: ImageLoadi
         ImageError: They are no readable image, or this way does not read such files.
     """
     try:
+        check_format(data)
         return WAYS[loading].load(data, size, channels)
     except ImageError as error:
         raise ImageError(f"{place}: {error}") from error

@@ -5,13 +5,13 @@ A ``keras.layers.Resizing`` that is fed floats computes the same; fed whole numb
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.errors import ImageError
+from weight_transfer.images.formats import opened
 from weight_transfer.images.truncated import refuse_truncated
 
 Array = npt.NDArray[Any]
@@ -100,9 +100,7 @@ def _decode_jpeg(data: bytes, channels: int) -> Array:
 
 def _decode_other(data: bytes, channels: int) -> Array:
     """What Pillow decodes, where TensorFlow's own decoders give the same or a rule of a line describes them."""
-    from PIL import Image
-
-    image = Image.open(io.BytesIO(data))
+    image = opened(data)
     if image.format not in FORMATS[channels] or (image.format == "BMP" and image.mode not in ("RGB", "L")):
         known = ", ".join(("JPEG", *FORMATS[channels]))
         raise ImageError(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
+from weight_transfer.images.formats import opened
 
 
 def refuse_truncated(data: bytes) -> None:
     """Raises Pillow's error for a file that Pillow knows and cannot decode to its end."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with opened(data) as image:
             image.load()
     except UnidentifiedImageError:
-        return  # perhaps a format that others read
+        return  # perhaps a kind of it that others read

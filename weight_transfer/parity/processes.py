@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from weight_transfer.errors import VerificationError
+from weight_transfer.isolation import CHILDREN, isolated_command
 
 LAST_LINES = 5
 NEEDS: Mapping[str, tuple[str, ...]] = {"resnet_keras": ("keras", "tensorflow"), "resnet_torch": ("torch",)}
@@ -41,7 +42,7 @@ def check_installed(package: str) -> None:
 
 
 def run_side(module: str, request: Mapping[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
-    """Runs ``python -m module REQUEST`` and returns its result.
+    """Runs ``python -m module REQUEST``, without the current folder on the path, and returns its result.
 
     Args:
         module: Of `resnet_keras` or `resnet_torch`; it prints JSON lines, ``progress`` then ``result``.
@@ -56,8 +57,8 @@ def run_side(module: str, request: Mapping[str, Any], on_progress: Callable[[flo
         file = Path(folder) / "request.json"
         file.write_text(json.dumps(request))
         with (Path(folder) / "stderr").open("w+") as stderr:
-            command = [sys.executable, "-m", module, str(file)]
-            environment = {**os.environ, **ENVIRONMENT.get(module.split(".")[0], {})}
+            command = isolated_command(module, str(file))
+            environment = {**os.environ, **CHILDREN, **ENVIRONMENT.get(module.split(".")[0], {})}
             with subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment
             ) as process:

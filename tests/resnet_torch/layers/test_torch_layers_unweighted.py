@@ -12,9 +12,10 @@ from keras_unweighted_layers import OPERATIONS, Case, answer
 from resnet_torch.layers import BUILDERS
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.layer_types import LAYER_TYPES, Options
+from weight_transfer.parity.tolerances import TOLERANCES
 
 PACKAGES = ("keras", "tf_keras")
-IN_FLOAT32 = 2e-6  # of the peak: TensorFlow resizes in float32 whatever it is given
+IN_FLOAT32 = TOLERANCES["inference"]["float32"].error  # TensorFlow resizes in float32 whatever it is given
 SIZES = {1: [(9,), (8,)], 2: [(7, 10), (8, 5)], 3: [(5, 6, 7)]}
 KERAS_3_ACTIVATIONS = (
     "celu", "log_softmax", "sparsemax", "sparse_sigmoid", "hard_silu", "hard_swish", "hard_tanh", "log_sigmoid",

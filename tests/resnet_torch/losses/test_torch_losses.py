@@ -13,7 +13,9 @@ from resnet_torch.losses.from_keras import _from_what
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
+from weight_transfer.parity.tolerances import TOLERANCES
 
+FLOAT32 = TOLERANCES["inference"]["float32"].error
 REDUCTIONS = ("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none", None)
 FLOAT64 = 1e-12
 RANDOM = np.random.default_rng(3)
@@ -217,7 +219,7 @@ def test_the_loss_of_a_file_is_the_model_s(library, keras_side, tmp_path):
         outputs = model(torch.tensor(saved["x"]).permute(0, 3, 1, 2))
         target = torch.tensor(saved["y"])
         targets = [target] * len(outputs) if isinstance(outputs, tuple) else target
-        assert loss(outputs, targets).item() == pytest.approx(saved["value"], rel=3e-6), saved["path"]
+        assert loss(outputs, targets).item() == pytest.approx(saved["value"], rel=FLOAT32), saved["path"]
 
 
 @pytest.fixture(scope="module")

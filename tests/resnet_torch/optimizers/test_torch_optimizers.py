@@ -8,13 +8,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optimizer_steps import EXTRAS, RULES, WARMUP, drawn, errors, ours, torch_steps
+from optimizer_steps import EXTRAS, RULES, WARMUP, as_float64, drawn, errors, ours, torch_steps
 
 from resnet_torch import optimizers
+from weight_transfer.parity.tolerances import TOLERANCES
 
 FLOAT64 = 1e-12
-# Measured: 9 units in the last place of the peak at the worst of all rules, over 20 steps.
-FLOAT32 = 16 * 2.0**-23
+FLOAT32 = TOLERANCES["inference"]["float32"]
 # tf_keras creates these but its rule without momentum leaves them without effect.
 UNUSED_IN_TF_KERAS = {"SGD": {"momentum"}}
 
@@ -37,13 +37,19 @@ def test_float64_is_keras(rule, extra, keras_side):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_float32_is_keras_to_the_last_places(rule, keras_side):
+def test_float32_is_as_near_the_truth_as_keras_s_float32(rule, keras_side):
+    """How far float32 ends up from float64 is the machine's: its vector units choose the order of the sums."""
     everything = {"weight_decay": 0.05, "use_ema": True, "ema_momentum": 0.9, "learning_rate": WARMUP}
     data = drawn(dtype="float32")
     for extra in ({}, {**everything, "clipnorm": 1.3}, {**everything, "global_clipnorm": 2.0}, {"clipvalue": 0.4}):
         name, arguments = base(rule, **extra)
-        found = errors(ours(name, arguments, *data), keras_side(keras_optimizers.keras3, name, arguments, *data))
-        assert max(found.values()) <= FLOAT32, (extra, found)
+        # The rate stays rounded to float32, as both round it: the truth is the same rule in exact arithmetic.
+        truth = keras_side(keras_optimizers.keras3, name, arguments, *as_float64(*data))
+        own = errors(keras_side(keras_optimizers.keras3, name, arguments, *data), truth)
+        found = errors(ours(name, arguments, *data), truth)
+        assert found.keys() == own.keys()
+        for key, error in found.items():
+            assert error <= FLOAT32.limit(own[key], at_the_logits=True), (extra, key, error, own[key])
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -210,7 +216,7 @@ def test_keras_casts_a_float_through_float32(keras_side):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_adam_of_any_memory_order(dtype, amsgrad):
-    def run(layout, grad_layout):
+    def run(layout, grad_layout, dtype=dtype):
         weights, gradients = drawn(num_steps=5, shapes=((4, 3, 5, 5), (6,)))
         kernel, bias = (torch.tensor(value, dtype=dtype) for value in weights)
         params = [kernel.to(memory_format=layout).requires_grad_(), bias.requires_grad_()]
@@ -219,17 +225,23 @@ def test_adam_of_any_memory_order(dtype, amsgrad):
             params[0].grad, params[1].grad = (torch.tensor(grad, dtype=dtype) for grad in step)
             params[0].grad = params[0].grad.to(memory_format=grad_layout)
             optimizer.step()
-        return params
+        return [param.detach() for param in params]
 
-    few = 16 * torch.finfo(dtype).eps
-    expected = run(torch.contiguous_format, torch.contiguous_format)
+    plain = (torch.contiguous_format, torch.contiguous_format)
+    truth = run(*plain, dtype=torch.float64)
+
+    def error(layouts):
+        return max(
+            (found.double() - other).abs().max().item() for found, other in zip(run(*layouts), truth, strict=True)
+        )
+
+    limit = FLOAT64 if dtype == torch.float64 else FLOAT32.limit(error(plain), at_the_logits=True)
     for layouts in [
         (torch.channels_last, torch.channels_last),
         (torch.channels_last, torch.contiguous_format),
         (torch.contiguous_format, torch.channels_last),
     ]:
-        for actual, other in zip(run(*layouts), expected, strict=True):
-            torch.testing.assert_close(actual, other, rtol=few, atol=few)
+        assert error(layouts) <= limit
 
 
 def test_both_of_adams_kernels_are_keras(keras_side, monkeypatch):

@@ -21,6 +21,9 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.inference import inference
 from weight_transfer import convert, verify
 from weight_transfer.conversion.mapping import mapping
+from weight_transfer.parity.tolerances import TOLERANCES
+
+FLOAT32 = TOLERANCES["inference"]["float32"].error
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +130,7 @@ def test_imported_model_is_an_ordinary_module(name, tmp_path, keras_side):
 def _assert_same(actual: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> None:
     assert len(actual) == len(expected)
     for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-6 * float(other.detach().abs().max()))
+        torch.testing.assert_close(one, other, rtol=0, atol=FLOAT32 * float(other.detach().abs().max()))
 
 
 def _same_form(actual: object, expected: object) -> bool:
