@@ -103,22 +103,6 @@ def check_output(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
         )
 
 
-def refuse_same_file(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
-    """Refuses an output that is one of the inputs, also by a hard link, a symbolic link or another spelling.
-
-    Raises:
-        TransferError: Writing ``output`` would replace an input.
-    """
-    target = _status(Path(output))
-    for source in inputs:
-        status = _status(Path(source))
-        if target is not None and status is not None and os.path.samestat(target, status):
-            raise TransferError(
-                f"the output is the input: {os.fspath(output)} and {os.fspath(source)} are one file. "
-                "Name another output; the input is never changed."
-            )
-
-
 def _status(path: Path) -> os.stat_result | None:
     """What the path leads to, or None where that is nothing (missing, a dangling or circular link)."""
     try:

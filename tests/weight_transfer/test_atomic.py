@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from weight_transfer.atomic import TEMPORARY_PREFIX, atomic_write, check_output, refuse_same_file
+from weight_transfer.atomic import TEMPORARY_PREFIX, atomic_write, check_output
 from weight_transfer.errors import TransferError
 
 OLD, NEW = b"the earlier file", b"the new file, and longer"
@@ -197,36 +197,3 @@ def test_a_folder_that_cannot_be_synced(output, monkeypatch, code, tolerated):
         with pytest.raises(TransferError, match="could not be synced to the disk: Input/output error"):
             write()
     assert output.read_bytes() == NEW
-
-
-def same(path: Path) -> Path:
-    return path
-
-
-def hard_link(path: Path) -> Path:
-    os.link(path, path.with_name("hard"))
-    return path.with_name("hard")
-
-
-def symbolic_link(path: Path) -> Path:
-    path.with_name("soft").symlink_to(path)
-    return path.with_name("soft")
-
-
-def other_spelling(path: Path) -> Path:
-    return path.parent / ".." / path.parent.name / path.name
-
-
-@pytest.mark.parametrize("alias", [same, hard_link, symbolic_link, other_spelling])
-def test_output_is_an_input(output, tmp_path, alias):
-    with pytest.raises(TransferError, match=r"the output is the input: .* are one file\. Name another output"):
-        refuse_same_file(alias(output), tmp_path / "another", output)
-
-
-def test_output_is_no_input(output, tmp_path):
-    refuse_same_file(tmp_path / "new", output)
-    refuse_same_file(tmp_path / "new", tmp_path / "missing")
-    (tmp_path / "copy").write_bytes(OLD)
-    refuse_same_file(tmp_path / "copy", output)
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    refuse_same_file(tmp_path / "loop", output)

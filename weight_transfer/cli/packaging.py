@@ -21,12 +21,14 @@ def check_outputs(output: Path | None, folder: Path | None) -> None:
 
     Raises:
         click.UsageError: Neither a file nor a folder was named.
-        TransferError: The folder cannot be written, or torch is missing.
+        TransferError: The folder cannot be written, the file lies in it, or torch is missing.
     """
     if output is None and folder is None:
         raise click.UsageError("Missing option '-o' / '--output' or '--to-folder': name what to write.")
     if folder is not None:
         check_folder(folder)
+        if output is not None and output.parent.resolve() == folder.resolve():
+            raise TransferError(f"{output} lies in {folder}, which becomes a package. Name a file beside it.")
         check_installed("resnet_torch")
 
 

@@ -13,10 +13,11 @@ import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
-from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import facts, out, print_json, progress
-from weight_transfer.errors import SHOWN_AT_MOST, TransferError, VerificationError
+from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.groups import devices, groups, precisions
@@ -74,12 +75,13 @@ def verify_command(
     CONVERTED is the port; left out, the checkpoint is converted on the way. Compared are each layer's output in
     inference and in training mode, the loss, the gradient of every parameter, the statistics after a step.
     """
-    _check_outputs(report, certificate, junit, inputs=[path for path in (file, converted, reference) if path])
+    hints = options.hints_of(**said)
+    _check_outputs(report, certificate, junit, inputs=[file, converted, reference, *hints.files])
     with progress(quiet=json) as bar:
         found = verify(
             file,
             converted,
-            options.hints_of(**said),
+            hints,
             DEVICES[device],
             photographs,
             reference=reference,
@@ -97,14 +99,14 @@ def verify_command(
         sys.exit(DIFFERS)
 
 
-def _check_outputs(report: Path | None, certificate: Path | None, junit: Path | None, inputs: Sequence[Path]) -> None:
+def _check_outputs(
+    report: Path | None, certificate: Path | None, junit: Path | None, inputs: Sequence[Path | None]
+) -> None:
     """Refuses, before the long work, what could not be written after it, or would replace an input."""
     outputs = [path for path in (report, certificate, junit) if path is not None]
     for output in outputs:
         check_output(output)
-        refuse_same_file(output, *inputs)
-    if len({path.resolve() for path in outputs}) < len(outputs):
-        raise TransferError("two outputs are one file. Name a file for each.")
+    protect_inputs(outputs, inputs)
     for path, libraries in ((report, ("jinja2", "matplotlib")), (junit, ("junitparser",))):
         missing = [name for name in libraries if path is not None and importlib.util.find_spec(name) is None]
         if missing:

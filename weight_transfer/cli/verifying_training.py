@@ -11,11 +11,12 @@ from typing import Any
 import rich_click as click
 from rich.markup import escape
 
-from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.cli.verifying import DIFFERS, headed
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.groups import CHECKS, worst_of
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.training import Training, verify_training
@@ -73,13 +74,14 @@ def verify_training_command(
     In float64, from the same weights on the same batches. Compared are the loss of each step and, after the last one,
     all weights, slots of the optimizer and moving statistics. Where they differ, known mistakes are tried.
     """
-    _check_picture(curves, [path for path in (file, converted) if path])
+    hints = options.hints_of(**said)
+    _check_picture(curves, [file, converted, data, *hints.files])
     if port_optimizer is not None:
         parsed_call("optimizer", port_optimizer)
     rate = learning_rate if schedule is None else schedule_config(schedule, learning_rate)
     training = Training([optimizer_config(optimizer, rate)], steps, batch_size, data, port_optimizer, moving_variance)
     with progress(quiet=json) as bar:
-        (found,) = verify_training(file, training, converted, options.hints_of(**said), on_progress=bar)
+        (found,) = verify_training(file, training, converted, hints, on_progress=bar)
     if curves is not None:
         from weight_transfer.report.loss_curves import write_loss_curves
 
@@ -93,12 +95,12 @@ def verify_training_command(
         sys.exit(DIFFERS)
 
 
-def _check_picture(path: Path | None, inputs: Sequence[Path]) -> None:
+def _check_picture(path: Path | None, inputs: Sequence[Path | str | None]) -> None:
     """Refuses, before the long work, what could not be written after it."""
     if path is None:
         return
     check_output(path)
-    refuse_same_file(path, *inputs)
+    protect_inputs([path], inputs)
     if path.suffix.lower() not in (".png", ".svg"):
         raise VerificationError(f"{path}: the picture is written as PNG or SVG. Name it .png or .svg.")
     if importlib.util.find_spec("matplotlib") is None:

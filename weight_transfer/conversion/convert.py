@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.atomic import atomic_write, check_output, refuse_same_file
+from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint import Array, read_checkpoint
 from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
@@ -19,11 +19,14 @@ from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Description, Tensor, ToWrite, fill_converted
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network
 from weight_transfer.optimizer_state.reading import read_optimizer_state
 from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.state import OptimizerState
+from weight_transfer.optimizer_state.state import OptimizerState, path_of_state
 from weight_transfer.optimizer_state.writing import write_with_state
+
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,8 @@ def convert(
         320
     """
     check_output(output)
-    refuse_same_file(output, source)
+    protect_inputs([output, path_of_state(output) if with_optimizer else None], [source, *(hints or Hints()).files])
+    _check_name(Path(output))
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
@@ -121,6 +125,14 @@ def convert(
             skipped=checkpoint.skipped,
             optimizer=state,
             optimizer_output=beside,
+        )
+
+
+def _check_name(output: Path) -> None:
+    if output.suffix.lower() in KERAS_SUFFIXES:
+        raise TransferError(
+            f"{output}: a Keras checkpoint is converted to safetensors, which is not what this name says. Name it "
+            "*.safetensors. For another container of Keras's, convert that file back, to this name."
         )
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.architecture import Architecture
-from weight_transfer.atomic import refuse_same_file
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing, nearest
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network, title_of
 from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
 
@@ -97,7 +97,7 @@ def export(
         MappingError: Its tensors are not those of its architecture.
         TransferError: The output cannot be written, or no optimizer state of these weights lies beside the source.
     """
-    refuse_same_file(output, source, path_of_state(source))
+    protect_inputs([output], [source])
     converted = read_converted(source)
     network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()

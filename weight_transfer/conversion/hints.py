@@ -45,6 +45,11 @@ class Hints:
     like: Path | None = None
     image_loading: ImageLoading | None = None
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files to read beside the checkpoint."""
+        return tuple(Path(path) for path in (self.config, self.like) if path is not None)
+
     def __post_init__(self) -> None:
         if self.dialect is not None:
             dialect_named(self.dialect)

@@ -94,7 +94,7 @@ def open_shards(pattern: str, classes: int | None) -> Shards:
     if os.path.isdir(pattern):
         urls = [str(path) for path in sorted(Path(pattern).glob("*.tar"))]
     else:
-        urls = list(_expanded(pattern))
+        urls = list(expanded(pattern))
     if not urls:
         raise TransferError(f"{pattern}: no .tar files. Expected WebDataset shards.")
     missing = [url for url in urls if "://" not in url and not os.path.isfile(url)]
@@ -103,15 +103,22 @@ def open_shards(pattern: str, classes: int | None) -> Shards:
     return Shards(tuple(urls), tuple(map(str, range(classes))))
 
 
-def _expanded(pattern: str) -> Iterator[str]:
+def expanded(pattern: str) -> Iterator[str]:
+    """Yields the paths or URLs that ``shards-{000..009}.tar`` stands for.
+
+    Raises:
+        TransferError: Its braces do not match, or braceexpand is missing.
+    """
     if "{" not in pattern:
         return iter([pattern])
     try:
         import braceexpand
     except ImportError as error:
         raise _not_installed("braceexpand") from error
-    expanded: Iterator[str] = braceexpand.braceexpand(pattern)
-    return expanded
+    try:
+        return iter(list(braceexpand.braceexpand(pattern)))
+    except ValueError as error:
+        raise TransferError(f"{pattern}: braces that do not match. Expected such as shards-{{000..009}}.tar") from error
 
 
 def _opened(url: str) -> IO[bytes]:

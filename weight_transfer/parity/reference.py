@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from weight_transfer.architecture import Architecture
-from weight_transfer.atomic import check_output, refuse_same_file
+from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.model_config import model_graph
 from weight_transfer.network import network_to_dict
@@ -51,7 +52,7 @@ def record(
     """
     check_installed("resnet_keras")
     check_output(output)
-    refuse_same_file(output, source)
+    protect_inputs([output], [source, *(hints or Hints()).files])
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
         record_checkpoint(

@@ -14,7 +14,9 @@ from rich.markup import escape
 
 from weight_transfer.cli.terminal import out, print_json
 from weight_transfer.data import PARTS, Part
+from weight_transfer.data.shards import expanded
 from weight_transfer.errors import TransferError
+from weight_transfer.input_files import protect_inputs
 from weight_transfer.training import options
 from weight_transfer.training.curves import draw_curves, read_curve
 from weight_transfer.training.evaluation import Evaluation
@@ -104,6 +106,7 @@ def _begun(
     own = {name: value for name, value in said.items() if name not in _SHARED}
     if resume is None:
         recipe = options.recipe_of(shared)
+        _protect_inputs(recipe, package)
         if is_first_process():
             RunFolder(Path(recipe.output)).begin(recipe, package, own)
         return recipe, own
@@ -115,9 +118,31 @@ def _begun(
     changed = {name: value for name, value in shared.items() if name in given}
     recipe = options.recipe_of({**changed, "output": str(resume)}, onto=recipe)
     own = {**own, **own_before, **{name: value for name, value in own.items() if name in given}}
+    _check_inside(folder, recipe, given)
+    _protect_inputs(recipe, package)
     if is_first_process():
         folder.write(recipe, package, own)
     return recipe, own
+
+
+def _protect_inputs(recipe: Recipe, package: str) -> None:
+    """Refuses a training that would write over what it reads."""
+    data = expanded(recipe.data) if "{" in recipe.data and "://" not in recipe.data else [recipe.data]
+    written = (recipe.write_order, recipe.log_steps, *RunFolder(Path(recipe.output)).files(package))
+    protect_inputs(written, [*data, recipe.checkpoint, recipe.initial_weights, recipe.order])
+
+
+def _check_inside(folder: RunFolder, recipe: Recipe, given: Sequence[str]) -> None:
+    """Refuses a run folder, perhaps somebody else's, whose recipe writes elsewhere than in it."""
+    for name in ("write_order", "log_steps"):
+        path = getattr(recipe, name)
+        inside = path is None or Path(path).resolve().is_relative_to(folder.path.resolve())
+        if not inside and name not in given:
+            flag = f"--{name.replace('_', '-')}"
+            raise TransferError(
+                f"{folder.recipe}: it says to write {path}, which is outside of the run folder. If that is meant, "
+                f"say so: {flag} {path}"
+            )
 
 
 def trained(recipe: Recipe, history: History) -> dict[str, Any]:
@@ -175,7 +200,9 @@ def curves_command(runs: tuple[str, ...], output: Path) -> None:
 
     Runs of one label, by default of one framework, are taken for seeds of the same training: a mean and a band.
     """
-    draw_curves([read_curve(run) for run in runs], output)
+    curves = [read_curve(run) for run in runs]
+    protect_inputs([output], [curve.source for curve in curves])
+    draw_curves(curves, output)
     out.print(f"wrote {escape(str(output))}", soft_wrap=True)
 
 

@@ -39,10 +39,12 @@ class Curve:
     Attributes:
         label: Runs of one label are seeds of the same training: a mean and a band.
         history: What happened.
+        source: The file that says so, where it is read from one.
     """
 
     label: str
     history: History
+    source: Path | None = None
 
 
 def read_curve(text: str) -> Curve:
@@ -59,7 +61,8 @@ def read_curve(text: str) -> Curve:
     if not label:
         known = folder.recipe.exists()
         label = TITLES[folder.read()[1]] if known else folder.path.resolve().name
-    return Curve(label, read_history(folder.history if path.is_dir() else path))
+    source = folder.history if path.is_dir() else path
+    return Curve(label, read_history(source), source)
 
 
 def draw_run(history: History, folder: RunFolder, package: str, note: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
+from weight_transfer.optimizer_state.state import path_of_state
 from weight_transfer.training.history import History, read_history
 from weight_transfer.training.recipe import Recipe
 
@@ -57,6 +58,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """``tensorboard``, a folder of event files."""
         return self.path / "tensorboard"
+
+    def files(self, package: str) -> tuple[Path, ...]:
+        """All that a training writes there, but for its event files."""
+        best = self.best(package)
+        return self.recipe, self.history, self.curves, self.summary, best, path_of_state(best), self.last(package)
 
     def best(self, package: str) -> Path:
         """The checkpoint with the best monitored value."""
