@@ -1,11 +1,12 @@
-"""A network imported from a Keras model's graph: a `torch.fx.GraphModule` whose modules carry the Keras names.
+"""A network imported from a Keras model's graph: a plain module whose parts carry the Keras layers' names.
 
-`print(model.code)` shows the network as Python; every layer is an ordinary module, found, replaced,
-frozen and trained as in any other.
+Its forward pass walks the calls of the graph; no source is generated. Every layer is an ordinary module, found,
+replaced, frozen and trained as in any other, and the whole is copied, pickled and saved as any other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -14,28 +15,63 @@ from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.conversion.mapping import Row
+from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
 
 Outputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
-class ImportedModel(fx.GraphModule):
+class ImportedModel(nn.Module):
     """Any imported Keras network.
 
     `forward` ends before a last softmax or sigmoid, as `ResNet` does, so that the usual losses take
     its outputs; `predict` applies it. Build one with `import_graph`.
 
+    Args:
+        network: What to build.
+
     Attributes:
-        meta: ``network`` is the `LayerGraph`, ``tails`` the modules that only `predict` applies, ``values``
-            the Keras value (a layer's path, ``#2`` for its second call) by the name of the node that gives it.
+        network: What was imported; its ``modules`` say which layer is which module. Every other attribute is
+            private or in `TAKEN_NAMES`, so that a layer can be called like it.
     """
 
-    @property
-    def network(self) -> LayerGraph:
-        """What was imported."""
-        network: LayerGraph = self.meta["network"]
-        return network
+    def __init__(self, network: LayerGraph) -> None:
+        super().__init__()
+        self.network = network
+        for path, layer in network.layers.items():
+            own, *activation = network.modules[path]
+            _put(self, own, _build(layer))
+            for behind in activation:
+                _put(self, behind, activation_module(layer.fused_activation))
+        self._moves, self._output_places = _moves(network)
+        self._tails = tails(network)
+
+    def forward(self, x: Tensor, *more: Tensor) -> Outputs:
+        """Returns the outputs before a last softmax or sigmoid, in the form in which Keras returns them.
+
+        Args:
+            x: The first input, preprocessed, channels first.
+            *more: The others, in the file's order.
+
+        Raises:
+            TypeError: The network has another number of inputs.
+        """
+        names = self.network.inputs
+        if isinstance(more, tuple) and len(more) != len(names) - 1:  # a tracer's stand-in has no length
+            raise TypeError(f"expected {len(names)} inputs: {', '.join(names)}. Received: {1 + len(more)}")
+        values: list[Any] = [x, *(more[place] for place in range(len(names) - 1))]
+        for move in self._moves:
+            fed = [values[place] for place in move.inputs]
+            for path in move.modules:
+                module: Any = self
+                for name in path:
+                    module = module._modules[name]  # looked up, so that a replaced layer is used
+                fed = [module(*fed)]
+            values.append(fed[0])
+            for place in move.last_read:
+                values[place] = None
+        return in_form([values[place] for place in self._output_places], self.network)
 
     def predict(self, *inputs: Tensor) -> Outputs:
         """Returns what the Keras model returns, without gradients, in inference mode.
@@ -51,13 +87,96 @@ class ImportedModel(fx.GraphModule):
 
     def finished(self, outputs: Outputs) -> Outputs:
         """Returns outputs of `forward` with the activations that it leaves out."""
-        tails: list[str | None] = self.meta["tails"]
         values = list(outputs.values() if isinstance(outputs, dict) else _as_tuple(outputs))
         done = [
             value if tail is None else self.get_submodule(tail)(value)
-            for value, tail in zip(values, tails, strict=True)
+            for value, tail in zip(values, self._tails, strict=True)
         ]
-        return _in_form(done, self.network)
+        return in_form(done, self.network)
+
+    @property
+    def code(self) -> str:
+        """The forward pass as Python, one line a module; to read, for nothing runs it."""
+        graph = _ModuleTracer().trace(self)
+        for node in graph.nodes:
+            node.type = None
+        source: str = graph.python_code("self").src
+        return source.strip()
+
+
+class _ModuleTracer(fx.Tracer):
+    """Goes into no module."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a layer, as the port runs it.
+
+    Attributes:
+        call: The call.
+        modules: Paths of the modules it runs through, one behind the other; without the one that `predict`
+            alone applies.
+    """
+
+    call: Call
+    modules: tuple[str, ...]
+
+
+def steps(network: LayerGraph) -> tuple[Step, ...]:
+    """Returns what the port of a network runs, in order."""
+    final = _final_values(network)
+    return tuple(
+        Step(call, network.modules[call.layer][: -1 if call.value in final else None]) for call in network.calls
+    )
+
+
+def tails(network: LayerGraph) -> tuple[str | None, ...]:
+    """Returns the path of the module that `predict` alone applies to each output, None where it applies none."""
+    final, layer_of = _final_values(network), {call.value: call.layer for call in network.calls}
+    return tuple(network.modules[layer_of[value]][-1] if value in final else None for value in network.outputs)
+
+
+def _final_values(network: LayerGraph) -> set[str]:
+    return {v for v, name in zip(network.outputs, network.final_activations, strict=True) if name is not None}
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A step by places in the list of values: the inputs, then what each step gives.
+
+    Attributes:
+        modules: Their paths in parts.
+        inputs: Places of what it reads.
+        last_read: Places of values that nothing reads after it.
+    """
+
+    modules: tuple[tuple[str, ...], ...]
+    inputs: tuple[int, ...]
+    last_read: tuple[int, ...]
+
+
+def _moves(network: LayerGraph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
+    """The steps by places, and the places of the outputs."""
+    places = {value: place for place, value in enumerate([*network.inputs, *(call.value for call in network.calls)])}
+    outputs = tuple(places[value] for value in network.outputs)
+    read_by: dict[int, int] = {places[call.value]: number for number, call in enumerate(network.calls)}
+    for number, call in enumerate(network.calls):
+        read_by.update((places[value], number) for value in call.inputs)
+    last_read: dict[int, list[int]] = {}
+    for place, number in read_by.items():
+        if place not in outputs:
+            last_read.setdefault(number, []).append(place)
+    return tuple(
+        _Move(
+            tuple(tuple(path.split(".")) for path in step.modules),
+            tuple(places[value] for value in step.call.inputs),
+            tuple(last_read.get(number, ())),
+        )
+        for number, step in enumerate(steps(network))
+    ), outputs
 
 
 def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3") -> ImportedModel:
@@ -70,74 +189,30 @@ def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3"
     Returns:
         The module in training mode; its state dict's keys are those of `mapping`.
     """
-    root = nn.Module()
-    for layer in network.layers.values():
-        _put(root, layer.module, _build(layer))
-        if layer.fused_activation is not None:
-            _put(root, f"{layer.module}_activation", activation_module(layer.fused_activation))
-    for module in root.modules():
+    model = ImportedModel(network)
+    for module in model.modules():
         if hasattr(module, "moving_variance"):
             module.moving_variance = moving_variance
-    graph, tails, names = _wire(network)
-    model = ImportedModel(root, graph, class_name="ImportedModel")
-    for tail in tails:
-        if tail is not None:  # not in the graph, so GraphModule did not copy it
-            _put(model, tail, root.get_submodule(tail))
-    model.meta = {"network": network, "tails": tails, "values": names}
     return model
 
 
 def _build(layer: GraphLayer) -> nn.Module:
-    shapes = {row.torch.removeprefix(f"{layer.module}."): row.torch_shape for row in _rows(layer)}
+    shapes = {weight.torch: Row(role, weight.torch, weight).torch_shape for role, weight in layer.weights.items()}
     return BUILDERS[layer.class_name](layer.settings, shapes, layer.in_shapes)
-
-
-def _rows(layer: GraphLayer) -> Any:
-    one = LayerGraph("", {layer.path: layer}, (), {}, ())
-    return mapping(one)
 
 
 def _put(root: nn.Module, path: str, module: nn.Module) -> None:
     """Adds a module under a dotted path, with plain modules for the nested models on the way."""
     *parents, name = path.split(".")
     for parent in parents:
-        if not hasattr(root, parent):
+        if parent not in root._modules:
             root.add_module(parent, nn.Module())
-        root = getattr(root, parent)
+        root = root.get_submodule(parent)
     root.add_module(name, module)
 
 
-def _wire(network: LayerGraph) -> tuple[fx.Graph, list[str | None], dict[str, str]]:
-    """The fx graph, the modules that only `predict` applies, and the Keras value behind each node."""
-    graph = fx.Graph()
-    nodes = {value: graph.placeholder(_identifier(value)) for value in network.inputs}
-    names: dict[str, str] = {}
-    tails: dict[str, str] = {}
-    final = {v for v, name in zip(network.outputs, network.final_activations, strict=True) if name is not None}
-    for call in network.calls:
-        layer = network.layers[call.layer]
-        fed = tuple(nodes[name] for name in call.inputs)
-        modules = [layer.module]
-        if layer.fused_activation is not None:
-            modules.append(f"{layer.module}_activation")
-        if call.value in final:
-            tails[call.value] = modules.pop()
-        for module in modules:
-            fed = (graph.call_module(module, fed),)
-        nodes[call.value] = fed[0]
-        if call.value not in tails:
-            names[fed[0].name] = call.value
-    graph.output(_in_form([nodes[value] for value in network.outputs], network))
-    return graph, [tails.get(value) for value in network.outputs], names
-
-
-def _identifier(value: str) -> str:
-    name = "".join(character if character.isalnum() else "_" for character in value)
-    return name if name and not name[0].isdigit() else f"input_{name}"
-
-
-def _in_form(values: list[Any], network: LayerGraph) -> Any:
-    """One value, a tuple, or a dict, as Keras returns them."""
+def in_form(values: list[Any], network: LayerGraph) -> Any:
+    """Returns one value, a tuple, or a dict, as the Keras model does."""
     if network.output_names is not None:
         return dict(zip(network.output_names, values, strict=True))
     return values[0] if len(values) == 1 else tuple(values)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.imported import ImportedModel
+from resnet_torch.imported import ImportedModel, tails
 from resnet_torch.unwrapping import description_of_module, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.description import describe
@@ -31,7 +31,7 @@ from weight_transfer.converted import (
     read_converted,
 )
 from weight_transfer.errors import TransferError, listing, nearest
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import graph_of
 
 
@@ -209,19 +209,19 @@ def _built(model: nn.Module, description: Description, replaced: Sequence[str]) 
         prefix = "" if isinstance(network, LayerGraph) else HEAD
         inside = model.get_submodule(prefix.removesuffix("."))
         for path, penalty in outputs.items():
-            if not _is_in(f"{prefix}{graph.layers[path].module}", replaced):
-                _watch_layer(found, inside, graph.layers[path], penalty)
+            modules = graph.modules[path]
+            if not _is_in(f"{prefix}{modules[0]}", replaced):
+                _watch_layer(found, inside, modules[-1], penalty)
     return found
 
 
-def _watch_layer(found: Regularization, model: nn.Module, layer: GraphLayer, penalty: Penalty) -> None:
-    """Watches a Keras layer's output: behind its activation, which `forward` leaves to `predict` at the end."""
-    last = layer.module if layer.fused_activation is None else f"{layer.module}_activation"
-    tails = model.meta["tails"] if isinstance(model, ImportedModel) else []
-    for place, tail in enumerate(tails):
+def _watch_layer(found: Regularization, model: nn.Module, last: str, penalty: Penalty) -> None:
+    """Watches a Keras layer's output: behind its last module, which `forward` may leave to `predict` at the end."""
+    left_out = tails(model.network) if isinstance(model, ImportedModel) else ()
+    for place, tail in enumerate(left_out):
         if tail == last:
             found.watch(model, penalty, _finished(model.get_submodule(last), place))
-    if last not in tails:
+    if last not in left_out:
         found.watch(model.get_submodule(last), penalty)
 
 

@@ -14,7 +14,7 @@ from weight_transfer.errors import TransferError
 
 Model = TypeVar("Model", bound=nn.Module)
 
-DESCRIPTION = "description"
+DESCRIPTION = "_description"  # private: a layer can be called "description"
 
 
 def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
@@ -37,19 +37,14 @@ def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
 
 def description_of_module(model: nn.Module) -> Description | None:
     """Returns what the file said of a module that `load_model` read; None of one that was made here."""
-    found: Description | None = _known(unwrapped(model)).get(DESCRIPTION)
+    found: Description | None = unwrapped(model).__dict__.get(DESCRIPTION)
     return found
 
 
 def with_description(model: Model, description: Description) -> Model:
     """Returns the module, which from now on remembers what its file said."""
-    _known(model)[DESCRIPTION] = description
+    model.__dict__[DESCRIPTION] = description
     return model
-
-
-def _known(model: nn.Module) -> dict[str, Any]:
-    """Where a module keeps what it knows of itself: torch copies of a graph's attributes only ``meta``."""
-    return model.meta if isinstance(model, ImportedModel) else model.__dict__
 
 
 def as_array(tensor: Tensor) -> npt.NDArray[Any]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from weight_transfer.atomic import atomic_write
+from weight_transfer.conversion.mapping import with_present_names
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of, regularizers_of_graph
@@ -256,7 +257,8 @@ class Converted:
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Reads all tensors, by state-dict key."""
         with safe_open(self.path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return with_present_names(found, self.network)
 
 
 def moving_variance_of(keras_version: str | None) -> MovingVariance:

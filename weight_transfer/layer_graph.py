@@ -7,16 +7,17 @@ converted file, and the one source of shapes, array names and modules.
 from __future__ import annotations
 
 import dataclasses
-import keyword
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from weight_transfer.architecture import Preprocessing
 from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
+from weight_transfer.module_paths import module_paths
 
 REGULARIZERS = (
     "kernel_regularizer",
@@ -30,22 +31,6 @@ REGULARIZERS = (
     "W_regularizer",
     "b_regularizer",
 )
-# What a torch module's attributes are called already; a layer of such a name gets an underscore behind it.
-TAKEN_NAMES = frozenset(
-    {
-        "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
-        "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
-        "eval", "extra_repr", "finished", "float", "forward", "get_buffer", "get_extra_state", "get_parameter",
-        "get_submodule", "graph", "half", "ipu", "load_state_dict", "meta", "modules", "mtia", "named_buffers",
-        "named_children", "named_modules", "named_parameters", "network", "parameters", "predict", "print_readable",
-        "recompile", "register_backward_hook", "register_buffer", "register_forward_hook",
-        "register_forward_pre_hook", "register_full_backward_hook", "register_full_backward_pre_hook",
-        "register_load_state_dict_post_hook", "register_load_state_dict_pre_hook", "register_module",
-        "register_parameter", "register_state_dict_post_hook", "register_state_dict_pre_hook", "requires_grad_",
-        "set_extra_state", "set_submodule", "share_memory", "state_dict", "to", "to_empty", "to_folder", "train",
-        "training", "type", "values", "xpu", "zero_grad",
-    }
-)  # fmt: skip
 FINAL_ACTIVATIONS = ("softmax", "sigmoid")  # what `predict` applies and `forward` does not
 
 
@@ -68,12 +53,6 @@ class GraphLayer:
     in_shapes: tuple[Shape, ...]
     out_shape: Shape
     regularizers: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def module(self) -> str:
-        """Path of the PyTorch module: its names without dots, which would split them, and none that torch has."""
-        names = (name.replace(".", "_") for name in self.path.split("/"))
-        return ".".join(f"{name}_" if _is_taken(name) else name for name in names)
 
     @property
     def weights(self) -> dict[str, Weight]:
@@ -113,10 +92,6 @@ class GraphLayer:
         return sum(map(math.prod, kernels)) * math.prod(n for n in positions if n is not None)
 
 
-def _is_taken(name: str) -> bool:
-    return name in TAKEN_NAMES or name.startswith("_") or keyword.iskeyword(name)
-
-
 @dataclass(frozen=True)
 class LayerGraph:
     """A whole imported network.
@@ -140,6 +115,11 @@ class LayerGraph:
     output_names: tuple[str, ...] | None = None
     data_format: DataFormat = "channels_last"
     preprocessing: Preprocessing = "none"
+
+    @cached_property
+    def modules(self) -> Mapping[str, tuple[str, ...]]:
+        """By layer, the paths of the PyTorch modules that it runs through: its own, and a fused activation's."""
+        return module_paths({path: layer.fused_activation is not None for path, layer in self.layers.items()})
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -216,17 +196,22 @@ class LayerGraph:
                 data_format=values["data_format"],
                 preprocessing=values["preprocessing"],
             )
-            unknown = {layer.class_name for layer in layers.values()} - set(LAYER_TYPES)
-            known = set(graph.inputs)
-            for call in graph.calls:
-                if call.layer not in layers or not known.issuperset(call.inputs):
-                    raise KeyError(call.value)
-                known.add(call.value)
-            if unknown or not known.issuperset(graph.outputs):
-                raise KeyError(str(unknown or graph.outputs))
+            _check_references(graph, len(values["layers"]))
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ArchitectureError(f"not the description of an imported network ({error}).") from error
         return graph
+
+
+def _check_references(graph: LayerGraph, num_layers: int) -> None:
+    """Raises KeyError where a name stands for nothing, or for two things."""
+    unknown = {layer.class_name for layer in graph.layers.values()} - set(LAYER_TYPES)
+    known = set(graph.inputs)
+    for call in graph.calls:
+        if call.layer not in graph.layers or not known.issuperset(call.inputs) or call.value in known:
+            raise KeyError(call.value)
+        known.add(call.value)
+    if unknown or len(graph.layers) != num_layers or not known.issuperset(graph.outputs):
+        raise KeyError(str(unknown or graph.outputs))
 
 
 def layer_graph(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.conv_norm import BATCH_NORMS
-from resnet_torch.imported import ImportedModel
+from resnet_torch.imported import ImportedModel, steps, tails
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.convolutions import CONVS
 from resnet_torch.resnet import ACTIVATIONS, ResNet
@@ -173,19 +173,15 @@ def _of_resnet(model: ResNet) -> Found:
 def _of_graph(model: ImportedModel, prefix: str) -> Found:
     taps: dict[str, Tap] = {}
     calls: Counter[str] = Counter()
-    values, tails = model.meta["values"], model.meta["tails"]
-    for node in model.graph.nodes:
-        if node.op != "call_module":
-            continue
-        path = str(node.target)
-        if node.name in values:
-            chain = (path,)
-            if path.endswith("_activation") and path.removesuffix("_activation") == str(node.args[0].target):
-                chain = (str(node.args[0].target), path)
-            taps[values[node.name]] = Tap(tuple(prefix + one for one in chain), calls[path])
-        calls[path] += 1
+    network = model.network
+    left_out = tails(network)
+    ended = {value for value, tail in zip(network.outputs, left_out, strict=True) if tail is not None}
+    for step in steps(network):
+        if step.call.value not in ended:
+            taps[step.call.value] = Tap(tuple(prefix + path for path in step.modules), calls[step.modules[-1]])
+        calls.update(step.modules)
     endings = {}
-    for position, (value, tail) in enumerate(zip(model.network.outputs, tails, strict=True)):
+    for position, (value, tail) in enumerate(zip(network.outputs, left_out, strict=True)):
         if tail is not None:
             taps[value] = Tap((prefix + tail,))
             endings[value] = (position, model.get_submodule(tail))

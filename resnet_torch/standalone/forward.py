@@ -12,10 +12,12 @@ from typing import Any
 from torch import fx, nn
 
 from resnet_torch.blocks import ResidualBlock
-from resnet_torch.imported import ImportedModel
+from resnet_torch.imported import ImportedModel, in_form
+from resnet_torch.imported import steps as graph_steps
 from resnet_torch.resnet import ResNet
 from weight_transfer.errors import TransferError
 from weight_transfer.graph import layers
+from weight_transfer.layer_graph import LayerGraph
 
 CHAIN = "x"  # a value that the next line alone reads: naming each would keep all of them in memory
 IMAGES = "images"  # the one input of a ResNet
@@ -62,7 +64,7 @@ class Steps:
 
 
 class _LayerTracer(fx.Tracer):
-    """Stops at layers; goes into blocks and into the sequences that carry Keras names."""
+    """Stops at layers; goes into blocks, heads and the sequences that carry Keras names."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Tells whether a module is one line."""
@@ -72,9 +74,9 @@ class _LayerTracer(fx.Tracer):
 
 
 def steps_of(model: nn.Module) -> Steps:
-    """Reads a network's steps from its graph."""
+    """Reads a network's steps: an imported one's off its calls, a ResNet's by running it on stand-ins."""
     if isinstance(model, ImportedModel):
-        return dataclasses.replace(_read(model.graph, {}, frozenset()), input_names=tuple(model.network.inputs))
+        return _of_graph(model.network)
     names: dict[str, str] = {}
     skipped: set[str] = set()
     for prefix, resnet in model.named_modules():
@@ -84,6 +86,20 @@ def steps_of(model: nn.Module) -> Steps:
             # The identity of a shortcut is no layer: its step would be a line that does nothing.
             skipped |= {start + path for path, module in resnet.named_modules() if _is_empty_shortcut(path, module)}
     return dataclasses.replace(_read(_LayerTracer().trace(model), names, frozenset(skipped)), input_names=(IMAGES,))
+
+
+def _of_graph(network: LayerGraph) -> Steps:
+    values = {value: f"input {number}" for number, value in enumerate(network.inputs)}
+    inputs = tuple(values.values())
+    made: list[Step] = []
+    for number, step in enumerate(graph_steps(network)):
+        fed = tuple(values[value] for value in step.call.inputs)
+        for module in step.modules:
+            made.append(Step(f"{number} {module}", fed, module, module.rpartition(".")[2]))
+            fed = (made[-1].value,)
+        values[step.call.value] = fed[0]
+    outputs = in_form([values[value] for value in network.outputs], network)
+    return Steps(inputs, tuple(made), outputs, tuple(network.inputs))
 
 
 def _is_empty_shortcut(path: str, module: nn.Module) -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from resnet_torch.imported import ImportedModel
+from resnet_torch.imported import tails as graph_tails
 from resnet_torch.inference import inference
 from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
@@ -84,7 +85,7 @@ def tails_of(model: nn.Module) -> list[str | None]:
     for prefix, module in model.named_modules():
         if isinstance(module, ImportedModel):
             start = f"{prefix}." if prefix else ""
-            return [None if tail is None else start + tail for tail in module.meta["tails"]]
+            return [None if tail is None else start + tail for tail in graph_tails(module.network)]
     return [None]
 
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
+import pickle
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from handmade_graphs import conv, dense, network, row
 from torch import nn
 
-from resnet_torch import ImportedModel, import_graph
+from resnet_torch import ImportedModel, import_graph, load_model
+from resnet_torch.imported import steps
 from resnet_torch.loading import _module
-from weight_transfer.layer_graph import TAKEN_NAMES
+from resnet_torch.saving import _written, save_converted
+from resnet_torch.unwrapping import description_of_module, with_description
+from weight_transfer.converted import MADE_HERE, Description, write_converted
+from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.module_paths import TAKEN_NAMES
 
 
 @pytest.mark.parametrize("name", ["forward", "type", "predict", "train", "my.conv", "1st", "_graph", "class"])
@@ -79,9 +89,163 @@ def test_a_copy_is_whole():
 
 def test_constants_of_a_layer_are_there_after_loading(tmp_path):
     numbers = {"mean": [1.0, 2.0, 3.0], "variance": [4.0, 9.0, 16.0], "axis": [-1]}
-    model = _module(
-        tmp_path, network(row("Normalization", "n", ["image"], **numbers), outputs=[["n", 0, 0]]), {}, "keras3"
-    )
+    graph = network(row("Normalization", "n", ["image"], **numbers), outputs=[["n", 0, 0]])
+    model = _module(tmp_path, Description(graph, MADE_HERE), {})
     x = torch.randn(1, 3, 6, 6)
     expected = (x - torch.tensor([1.0, 2.0, 3.0])[:, None, None]) / torch.tensor([2.0, 3.0, 4.0])[:, None, None]
     torch.testing.assert_close(model.predict(x), expected)
+
+
+def several_forms():
+    """A nested name, a fused activation, a value that two layers read, softmax and keepdims at the end."""
+    rows = [
+        conv("a/b", "image", activation="relu"),
+        row("BatchNormalization", "n", ["a/b"]),
+        row("Add", "add", ["n", "a/b"]),
+        row("GlobalAveragePooling2D", "pool", ["add"], keepdims=True),
+        conv("o", "pool", kernel_size=[1, 1], activation="softmax"),
+        dense("p", "pool", 2),
+    ]
+    return network(*rows, outputs={"one": ["o", 0, 0], "two": ["p", 0, 0]})
+
+
+def through_a_file(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def in_another_process(model, images, outputs):
+    outputs.put({name: value.numpy() for name, value in model.predict(images).items()})
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, through_a_file, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_predict_as_the_model_does(way):
+    model = with_description(import_graph(several_forms(), "tf_keras"), Description(several_forms(), MADE_HERE))
+    images = torch.randn(3, 3, 6, 6)
+    expected = model.predict(images)
+    assert expected["one"].shape == (3, 3, 1, 1)
+    torch.testing.assert_close(expected["one"].sum(1), torch.ones(3, 1, 1))
+    copied = way(model)
+    assert type(copied) is ImportedModel
+    assert description_of_module(copied) == description_of_module(model)
+    assert copied.n.moving_variance == "tf_keras"
+    torch.testing.assert_close(copied.predict(images), expected, rtol=0, atol=0)
+    torch.testing.assert_close(copied.train()(images), model.train()(images), rtol=0, atol=0)
+
+
+def test_a_spawned_worker_predicts_as_the_model_does():
+    model, images = import_graph(several_forms()), torch.randn(2, 3, 6, 6)
+    context = torch.multiprocessing.get_context("spawn")
+    outputs = context.Queue()
+    worker = context.Process(target=in_another_process, args=(model, images, outputs))
+    worker.start()
+    found = outputs.get(timeout=120)
+    worker.join()
+    for name, value in model.predict(images).items():
+        np.testing.assert_allclose(found[name], value.numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["traced", "exported", "compiled"])
+def test_pytorch_s_own_tools_take_it(change):
+    model, images = import_graph(several_forms()).eval(), torch.randn(2, 3, 6, 6)
+    changed = {
+        "traced": lambda: torch.fx.symbolic_trace(model),
+        "exported": lambda: torch.export.export(
+            model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},)
+        ).module(),
+        "compiled": lambda: torch.compile(model, fullgraph=True, backend="eager"),
+    }[change]()
+    batch = torch.randn(5, 3, 6, 6)
+    torch.testing.assert_close(changed(batch), model(batch))
+
+
+def test_a_replaced_layer_is_the_one_that_runs():
+    model = import_graph(several_forms())
+    model.p = nn.Conv2d(3, 7, 1)
+    assert model(torch.randn(2, 3, 6, 6))["two"].shape == (2, 7, 1, 1)
+
+
+def test_hooks_see_every_layer():
+    model, seen = import_graph(several_forms()), []
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda *_, name=name: seen.append(name))
+    model(torch.randn(2, 3, 6, 6))
+    assert seen == [*(path for step in steps(model.network) for path in step.modules), ""]
+    assert {"a.b", "a.b_activation", "n", "add", "pool", "o", "p"} == {*seen[:-1]}
+
+
+def test_values_are_let_go_after_their_last_reader():
+    rows = [conv(f"c{number}", f"c{number - 1}" if number else "image") for number in range(6)]
+    model = import_graph(network(*rows, outputs=[["c5", 0, 0]]))
+    alive: list[weakref.ref] = []
+    most = 0
+
+    def after(_module, _inputs, output):
+        nonlocal most
+        alive.append(weakref.ref(output))
+        most = max(most, sum(one() is not None for one in alive))
+
+    for module in model.children():
+        module.register_forward_hook(after)
+    with torch.no_grad():
+        model(torch.randn(1, 3, 6, 6))
+    assert most == 2
+
+
+def test_its_code_reads_as_python():
+    code = import_graph(several_forms()).code
+    assert code.splitlines()[:2] == ["def forward(self, x, *more):", "    _more = more"]
+    assert "    add = self.add(n, a_b_activation)" in code
+    assert code.splitlines()[-1] == "    return {'one': o, 'two': p}"
+
+
+def test_another_number_of_inputs_is_refused():
+    model = import_graph(several_forms())
+    with pytest.raises(TypeError, match=r"^expected 1 inputs: image\. Received: 2$"):
+        model(torch.zeros(1, 3, 6, 6), torch.zeros(1, 3, 6, 6))
+
+
+HARMFUL = 'c") if open("MARKER", "w") else getattr(self, "c'
+
+
+@pytest.mark.parametrize(
+    "name", [HARMFUL, "a\"b'c\\d{e}%s;f", "c\n    open('MARKER', 'w')", "in", "class", "self", "None"]
+)
+def test_a_name_never_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [conv("odd", "image", activation="relu"), conv("c", "odd")]
+    written = json.dumps(network(*rows, outputs={"odd": ["c", 0, 0], "other": ["odd", 0, 0]}).to_dict())
+    model = import_graph(LayerGraph.from_dict(json.loads(written.replace('"odd"', json.dumps(name)))))
+    images = torch.randn(1, 3, 6, 6)
+    assert model.predict(images).keys() == {name, "other"}
+    torch.fx.symbolic_trace(model)(images)
+    torch.export.export(model, (images,)).module()(images)
+    assert name not in model.code.replace(f"{name!r}:", "") or name.isidentifier()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [("fc", "fc_activation"), ("a.b", "a_b"), ("train", "train_"), ("b/c/p", "b/c")]
+)
+def test_names_that_meet_are_two_layers(one, two, tmp_path):
+    rows = [conv(one, "image", activation="relu"), conv(two, one, activation="tanh")]
+    graph = network(*rows, outputs=[[two, 0, 0]])
+    model = with_description(import_graph(graph), Description(graph, MADE_HERE)).double()
+    images = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    first, second = (model.get_submodule(graph.modules[path][0]) for path in (one, two))
+    torch.testing.assert_close(model(images), second(first(images).relu()).tanh())
+    save_converted(model, tmp_path / "port.safetensors")
+    torch.testing.assert_close(load_model(tmp_path / "port.safetensors")(images), model(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "then"), [("my-conv", "my-conv"), ("b/c", "b.c"), ("a.b", "a_b"), ("é", "é")])
+def test_files_of_0_1_0_with_odd_names_are_read(name, then, tmp_path):
+    graph = network(conv("b/c/p", "image"), conv(name, "b/c/p"), outputs=[[name, 0, 0]])
+    model = import_graph(graph)
+    state = {key.replace(graph.modules[name][0] + ".", then + "."): value for key, value in model.state_dict().items()}
+    tensors = [_written(key, value) for key, value in state.items()]
+    write_converted(tmp_path / "old.safetensors", tensors, Description(graph, MADE_HERE))
+    images = torch.randn(1, 3, 6, 6)
+    torch.testing.assert_close(load_model(tmp_path / "old.safetensors")(images), model.eval()(images), rtol=0, atol=0)

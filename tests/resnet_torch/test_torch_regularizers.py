@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras_regularizers
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from resnet_torch import load_model, regularizers
 from resnet_torch.losses import CategoricalCrossentropy, EpochLoss
 from resnet_torch.regularizers import Penalty, Regularization, regularization, regularizers_from_keras
 from resnet_torch.saving import save_converted
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.export import export
 from weight_transfer.conversion.mapping import mapping
@@ -146,7 +148,7 @@ def test_a_native_resnet_s_regularizer_of_an_output_is_refused(saved):
     path, _ = saved(CASES[0])
     model = load_model(path)
     held = {"res2a_branch2a": {"activity_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}}}
-    model.__dict__["regularizers"] = held
+    with_description(model, dataclasses.replace(description_of_module(model), regularizers=held))
     with pytest.raises(TransferError, match=r"with --as graph\. Layers with one:\n  res2a_branch2a"):
         regularization(model)
 

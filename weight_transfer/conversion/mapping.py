@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 
@@ -15,7 +15,10 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.layer_types import Weight
+from weight_transfer.module_paths import path_in_0_1_0
 from weight_transfer.network import Network, backbone_of, graph_of
+
+Tensor = TypeVar("Tensor")
 
 # What PyTorch calls each Keras array.
 TORCH_NAMES: Mapping[str, str] = {
@@ -79,6 +82,27 @@ def mapping(network: Network) -> tuple[Row, ...]:
     return (*rows, *(_of_graph(graph, "" if backbone is None else HEAD) if graph is not None else ()))
 
 
+def with_present_names(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """Returns tensors by today's state-dict keys, where version 0.1.0 wrote them under others.
+
+    Args:
+        tensors: As a file has them.
+        network: Whose they are.
+    """
+    graph, prefix = graph_of(network), "" if backbone_of(network) is None else HEAD
+    if graph is None:
+        return dict(tensors)
+    present = {row.torch for row in _of_graph(graph, prefix)}
+    names = {}
+    for path, layer in graph.layers.items():
+        for weight in layer.weights.values():
+            paths = graph.modules[path][0], path_in_0_1_0(path)
+            now, earlier = (f"{prefix}{module}.{weight.torch}" for module in paths)
+            if now not in tensors and earlier not in present:
+                names[earlier] = now
+    return {names.get(name, name): tensor for name, tensor in tensors.items()}
+
+
 def _of_architecture(architecture: Architecture) -> tuple[Row, ...]:
     return tuple(
         Row(
@@ -93,7 +117,7 @@ def _of_architecture(architecture: Architecture) -> tuple[Row, ...]:
 
 def _of_graph(graph: LayerGraph, prefix: str) -> tuple[Row, ...]:
     return tuple(
-        Row(f"{layer.path}/{role}", f"{prefix}{layer.module}.{weight.torch}", weight)
+        Row(f"{layer.path}/{role}", f"{prefix}{graph.modules[layer.path][0]}.{weight.torch}", weight)
         for layer in graph.layers.values()
         for role, weight in layer.weights.items()
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from resnet_torch.blocks import ResidualBlock
 from resnet_torch.comparison.subject import CONVOLUTIONS, Subject
-from resnet_torch.imported import ImportedModel
+from resnet_torch.imported import ImportedModel, Step, steps
 from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import MODULES as POOLS
 from resnet_torch.layers.shapes import Flatten
@@ -110,18 +110,29 @@ def strided(subject: Subject) -> Iterator[Site]:
 def _next_convolution(model: nn.Module, path: str) -> str | None:
     """The convolution that follows on the same branch."""
     if isinstance(model, ImportedModel):
-        node = next((node for node in model.graph.nodes if node.target == path), None)
-        while node is not None and len(node.users) == 1:
-            node = next(iter(node.users))
-            if node.op != "call_module" or len(node.all_input_nodes) > 1:
-                return None
-            if isinstance(model.get_submodule(str(node.target)), CONVOLUTIONS):
-                return str(node.target)
-        return None
+        return _following_convolution(model, path)
     parent, _, name = path.rpartition(".")
     siblings = list(model.get_submodule(parent).named_children())
     later = siblings[[child for child, _ in siblings].index(name) + 1 :]
     return next((f"{parent}.{child}" for child, module in later if isinstance(module, CONVOLUTIONS)), None)
+
+
+def _following_convolution(model: ImportedModel, path: str) -> str | None:
+    """The convolution of a graph that is reached by values that one call alone reads, and no other value beside it."""
+    readers: dict[str, list[Step]] = {}
+    for step in steps(model.network):
+        for value in step.call.inputs:
+            readers.setdefault(value, []).append(step)
+    step = next((step for step in steps(model.network) if path in step.modules), None)
+    while (
+        step is not None and len(readers.get(step.call.value, ())) == 1 and step.call.value not in model.network.outputs
+    ):
+        (step,) = readers[step.call.value]
+        if len(step.call.inputs) > 1:
+            return None
+        if step.modules and isinstance(model.get_submodule(step.modules[0]), CONVOLUTIONS):
+            return step.modules[0]
+    return None
 
 
 def blocks(subject: Subject) -> Iterator[Site]:
