@@ -126,13 +126,15 @@ def _attempts(checkpoint: Checkpoint, config: Mapping[str, Any], folder: Path) -
     if (checkpoint.keras_version or "").startswith("2."):
         modules.reverse()  # Keras 3 loads many of these files too, but computes another hard_sigmoid
     file = folder / f"model{SUFFIXES[checkpoint.container]}"
-    if not any(node.get(TRAINING) for node in objects(config)):
+    # No Keras that can be installed turns the kernels of Theano, or transposes all of Keras 1's: our reader does.
+    as_stored = not checkpoint.kernel_layouts
+    if as_stored and not any(node.get(TRAINING) for node in objects(config)):
         file.symlink_to(checkpoint.path.resolve())
         for module in modules:
             yield Attempt(module, "", functools.partial(_load, module, file))
     repairs = {module: repaired(config, module.__name__) for module in modules}
     for module, (mended, names) in repairs.items():
-        if names:
+        if names and as_stored:
             write = functools.partial(WRITERS[checkpoint.container], checkpoint.path, file, mended)
             yield Attempt(module, f" after repairs: {names}", functools.partial(_load, module, file, write))
     for module, (mended, names) in repairs.items():

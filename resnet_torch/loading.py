@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
@@ -84,7 +85,16 @@ def _module(path: Path, description: Description, state: Mapping[str, Any]) -> R
             f"{path}: its tensors are not those of its network:{listing(str(error).splitlines()[1:])}\n"
             "Convert the checkpoint again."
         ) from error
+    if description.precision.dtype != "float32":
+        # NumPy has no bfloat16, and constants of the settings have no tensor in the file.
+        model.to(getattr(torch, description.precision.dtype)).register_forward_pre_hook(cast_inputs)
     return model.eval()
+
+
+def cast_inputs(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns inputs in the dtype of a network's weights, as Keras casts what a model is given."""
+    dtype = next((weight.dtype for weight in model.parameters()), None)
+    return tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)
 
 
 def _holds_constants(model: ResNet | ImportedModel) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy.typing as npt
@@ -61,8 +62,9 @@ def save_converted(
     bare = unwrapped(model)
     state = bare.state_dict()
     rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, bare.network)
-    _check_dtypes({row.torch: state[row.torch] for row in rows})
-    _check_values({row.torch: state[row.torch] for row in rows})
+    tensors = {row.torch: state[row.torch] for row in rows}
+    _check_dtypes(tensors, (*DTYPES, "bfloat16"))
+    _check_values(tensors)
     known = description_of_module(bare) or Description(bare.network, MADE_HERE)
     description = dataclasses.replace(
         known,
@@ -70,6 +72,7 @@ def save_converted(
         origin=origin or known.origin,
         image_loading=image_loading or known.image_loading,
         training=Training(moving_variance_of_module(bare)),
+        precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),
     )
     written = ToWrite(tuple(_written(row.torch, state[row.torch]) for row in rows), description)
     if optimizer is not None:
@@ -114,7 +117,7 @@ def save_keras(
     state = bare.state_dict()
     rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, network)
     tensors = {row.torch: state[row.torch] for row in rows}
-    _check_dtypes(tensors)
+    _check_dtypes(tensors, DTYPES)
     _check_values(tensors)
     described = None
     if optimizer is not None:
@@ -145,8 +148,15 @@ def _written(name: str, tensor: Tensor) -> Written:
     return Written(name, as_array(tensor[:0] if tensor.ndim else tensor).dtype, tuple(tensor.shape), read)
 
 
-def _check_dtypes(state: dict[str, Tensor]) -> None:
-    bad = {str(tensor.dtype) for tensor in state.values()} - {f"torch.{name}" for name in DTYPES}
+def _dtype_of(state: dict[str, Tensor]) -> Any:
+    """The dtype of a module's numbers, the widest where it holds several."""
+    found = [tensor.dtype for tensor in state.values() if tensor.is_floating_point()]
+    widest = functools.reduce(torch.promote_types, found, found[0]) if found else torch.float32
+    return str(widest).removeprefix("torch.")
+
+
+def _check_dtypes(state: dict[str, Tensor], allowed: Collection[str]) -> None:
+    bad = {str(tensor.dtype) for tensor in state.values()} - {f"torch.{name}" for name in allowed}
     if bad:
         raise TransferError(
             f"the module holds {', '.join(sorted(bad))}, which neither Keras nor a converted file takes. "

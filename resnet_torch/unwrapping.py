@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
@@ -48,6 +49,7 @@ def with_description(model: Model, description: Description) -> Model:
 
 
 def as_array(tensor: Tensor) -> npt.NDArray[Any]:
-    """Returns a tensor's numbers, wherever and however it lies in memory."""
-    array: npt.NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    """Returns a tensor's numbers, wherever and however it lies in memory; in float32 those of bfloat16."""
+    held = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # exact, and NumPy has no bfloat16
+    array: npt.NDArray[Any] = held.detach().cpu().contiguous().numpy()
     return array

@@ -157,6 +157,7 @@ def _normalizations() -> list[Case]:
     cases += [Case("Normalization", shape) for shape in shapes]
     cases += [Case("Normalization", (3, 4, 6), {"axis": axis}) for axis in (None, 1, [1, 3], [1, 2, 3])]
     cases += [Case("Normalization", (6, 3, 4), {"axis": 1}, "channels_first")]
+    cases += [Case("Normalization", (3, 4, 6), {"invert": True})]
     # Numbers that float32 holds: Keras 3 rounds the others to it, in a float64 layer too, and tf_keras does not.
     given = {"mean": [0.125, 0.25, 0.375], "variance": [0.0, 2.0, 3.0]}
     cases += [Case("Normalization", (5, 4, 3), given), Case("Normalization", (3,), given)]

@@ -24,6 +24,7 @@ from weight_transfer.conversion.mapping import with_present_names
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of, regularizers_of_graph
+from weight_transfer.precision import Precision
 from weight_transfer.safetensors_header import safetensors_header
 from weight_transfer.version import __version__
 
@@ -46,6 +47,7 @@ class Origin:
         container: Which kind of Keras file it was.
         keras_version: What wrote it, as it says itself.
         tool_version: Version of this package.
+        backend: On what that Keras ran, where the file says so: ``tensorflow``, ``theano``, ``cntk``.
     """
 
     source: str
@@ -53,6 +55,7 @@ class Origin:
     container: str
     keras_version: str | None
     tool_version: str
+    backend: str | None = None
 
 
 # Of a network that was made in PyTorch.
@@ -84,6 +87,8 @@ class Description:
         image_loading: How the network's images were loaded; None is not known.
         training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
         regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
+        precision: In what the network computes, and in what the Keras model did.
+        remarks: What the port has otherwise than its file or its owner's Keras, in sentences.
     """
 
     network: Network
@@ -91,6 +96,8 @@ class Description:
     image_loading: ImageLoading | None = None
     training: Training | None = None
     regularizers: LayerRegularizers = field(default_factory=dict)
+    precision: Precision = field(default_factory=Precision)
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         own = regularizers_of_graph(self.network)
@@ -113,6 +120,8 @@ class Description:
             "image_loading": self.image_loading,
             "training": None if self.training is None else self.training.__dict__,
             "regularizers": beside or None,
+            "precision": None if self.precision == Precision() else self.precision.__dict__,
+            "remarks": list(self.remarks) or None,
         }
         return {name: value for name, value in values.items() if value is not None or name in _ORIGIN}
 
@@ -131,14 +140,16 @@ class Description:
             raise ValueError(f"regularizers {regularizers!r}")
         return cls(
             network=network_from_dict(values),
-            origin=Origin(**{name: values[name] for name in _ORIGIN}),
+            origin=Origin(**{name: values[name] for name in _ORIGIN}, backend=values.get("backend")),
             image_loading=image_loading,
             training=Training(**values["training"]) if "training" in values else None,
             regularizers=regularizers,
+            precision=Precision(**values.get("precision", {})),
+            remarks=tuple(map(str, values.get("remarks", ()))),
         )
 
 
-_ORIGIN = tuple(Origin.__dataclass_fields__)
+_ORIGIN = tuple(name for name in Origin.__dataclass_fields__ if name != "backend")  # what every file says
 
 
 @dataclass(frozen=True)

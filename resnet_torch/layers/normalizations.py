@@ -150,13 +150,14 @@ class GroupNorm(_Affine):
 
 
 class DataNorm(nn.Module):
-    """Keras's `Normalization`: less the mean, divided by the standard deviation, of a data set.
+    """Keras's `Normalization`: less the mean, divided by the standard deviation, of a data set; or back.
 
     Args:
         shape: Of the statistics, 1 along axes that share one: (C, ...).
         mean: Given in the config, in the order of ``shape``; None where it is one of the weights.
         variance: As ``mean``.
         stored_shape: Of the statistics as weights: ``shape`` without the shared axes.
+        invert: Whether to multiply and add, which undoes what the layer does otherwise.
     """
 
     mean: Tensor
@@ -168,9 +169,11 @@ class DataNorm(nn.Module):
         stored_shape: Sequence[int],
         mean: Sequence[float] | None = None,
         variance: Sequence[float] | None = None,
+        invert: bool = False,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
+        self.invert = invert
         given = {} if mean is None else {"mean": mean, "variance": variance}
         for name, start in (("mean", 0.0), ("variance", 1.0)):
             values = torch.tensor(given.get(name, start)).expand(math.prod(stored_shape))
@@ -181,11 +184,12 @@ class DataNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the like of ``x``, (N, C, ...)."""
         mean, variance = self.mean.reshape(self.shape), self.variance.reshape(self.shape)
-        return (x - mean) / variance.sqrt().clamp(min=KERAS_EPSILON)
+        deviation = variance.sqrt().clamp(min=KERAS_EPSILON)
+        return x * deviation + mean if self.invert else (x - mean) / deviation
 
     def extra_repr(self) -> str:
         """Shows the shape in the printed module."""
-        return f"{self.shape}"
+        return f"{self.shape}{', invert=True' if self.invert else ''}"
 
 
 class Scale(nn.Module):
@@ -251,7 +255,7 @@ def build_data_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequenc
     sizes = _sizes(settings, in_shapes[0])
     shape = [size if axis in settings["axis"] else 1 for axis, size in enumerate(sizes, 1)]
     stored = [sizes[axis - 1] for axis in sorted(settings["axis"])]
-    return DataNorm(shape, stored, settings["mean"], settings["variance"])
+    return DataNorm(shape, stored, settings["mean"], settings["variance"], settings.get("invert", False))
 
 
 def build_scale(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:

@@ -118,7 +118,7 @@ def test_layout_in_memory_and_wrappers_change_nothing(made, tmp_path):
         (lambda model: model.stem.bn_conv1.running_var.fill_(-1), r"stem\.bn_conv1\.running_var: negative"),
         (lambda model: setattr(model.head, "fc_final", nn.Linear(256, 7)), r"fc_final\.weight: expected shape"),
         (lambda model: model.add_module("more", nn.Linear(2, 2)), r"not part of it: more\.bias"),
-        (lambda model: model.bfloat16(), r"torch\.bfloat16, which neither"),
+        (lambda model: model.to(torch.float8_e5m2), r"torch\.float8_e5m2, which neither"),
         (lambda model: setattr(model.stem.bn_conv1, "moving_variance", "tf_keras"), "by different rules"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -13,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from weight_transfer.checkpoint.hdf5 import Stored, read_pieces
+from weight_transfer.checkpoint.hdf5 import BFLOAT16, Stored, read_pieces
 from weight_transfer.checkpoint.keras_zip import open_archive
+from weight_transfer.checkpoint.kernel_layout import KernelLayout, kernel_layouts
 from weight_transfer.checkpoint.parsing import Container, Index, Outer, parse, parse_optimizer
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.checkpoint.sharded import open_shards
@@ -32,7 +34,8 @@ class Array:
     Attributes:
         name: ``layer/role``, the names of nested models before it: ``resnet50/conv1/kernel``.
         shape: In Keras's layout: kernels (kh, kw, c_in, c_out) or (c_in, c_out).
-        dtype: In this machine's byte order.
+        dtype: In this machine's byte order; float32 where the file holds bfloat16.
+        layout: Of a kernel that the file holds otherwise; None where it is stored as it is read.
     """
 
     name: str
@@ -40,6 +43,12 @@ class Array:
     dtype: np.dtype[Any]
     _stored: Stored = field(repr=False)
     _source: Source = field(repr=False)
+    layout: KernelLayout | None = None
+
+    def laid_out(self, layout: KernelLayout | None) -> Array:
+        """Returns the same array, which the file is now known to hold in this layout."""
+        shape = self._stored.shape if layout is None else layout.shape(self._stored.shape)
+        return dataclasses.replace(self, shape=shape, layout=layout)
 
     def read(self) -> NDArray:
         """Reads the numbers into an array of its own, which may be changed.
@@ -53,7 +62,10 @@ class Array:
         else:
             content = source.read(stored.offset, stored.size_bytes)
             values = np.frombuffer(content, stored.dtype).reshape(stored.shape)
-        return values.astype(self.dtype, copy=False)
+        if values.dtype == BFLOAT16:  # the upper half of the float32 of the same value
+            values = (values.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        values = values.astype(self.dtype, copy=False)
+        return values if self.layout is None else np.ascontiguousarray(self.layout.laid_out(values))
 
 
 @dataclass(frozen=True)
@@ -96,8 +108,11 @@ class Checkpoint:
         self.backend = index.backend
         self.config = index.config
         self.training = index.training
+        layouts = kernel_layouts(
+            {name: stored.shape for name, stored in index.arrays.items()}, index.config, index.backend
+        )
         self.arrays: Mapping[str, Array] = {
-            name: _array(name, stored, sources) for name, stored in index.arrays.items()
+            name: _array(name, stored, sources).laid_out(layouts.get(name)) for name, stored in index.arrays.items()
         }
         self.layer_names = index.layer_names
         self.skipped = index.skipped
@@ -133,6 +148,20 @@ class Checkpoint:
         named.keras_version, named.training = self.keras_version, self.training
         return named
 
+    def laid_out_by(self, config: Mapping[str, Any]) -> Checkpoint:
+        """Returns the same weights, kernels in the order that a config of their model says they have in the file."""
+        layouts = kernel_layouts(
+            {name: array._stored.shape for name, array in self.arrays.items()}, config, self.backend
+        )
+        laid_out = copy.copy(self)
+        laid_out.arrays = {name: array.laid_out(layouts.get(name)) for name, array in self.arrays.items()}
+        return laid_out
+
+    @property
+    def kernel_layouts(self) -> Mapping[str, KernelLayout]:
+        """The layout of every kernel that the file holds otherwise than today's files do."""
+        return {name: array.layout for name, array in self.arrays.items() if array.layout is not None}
+
     @functools.cached_property
     def sha256(self) -> str:
         """Of the file's bytes; of sharded weights, of the index and then the shards by name."""
@@ -161,7 +190,9 @@ class Checkpoint:
 
 
 def _array(name: str, stored: Stored, sources: Sequence[Source]) -> Array:
-    return Array(name, stored.shape, np.dtype(stored.dtype).newbyteorder("="), stored, sources[stored.source])
+    held = np.dtype(stored.dtype)
+    dtype = np.dtype(np.float32) if held == BFLOAT16 else held.newbyteorder("=")
+    return Array(name, stored.shape, dtype, stored, sources[stored.source])
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -24,6 +24,8 @@ from weight_transfer.errors import CheckpointError
 # What h5py raises for a damaged file, depending on where it notices.
 H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)
 
+BFLOAT16 = np.dtype("V2")  # what both Kerases store bfloat16 as
+
 SAVE_AGAIN = "Save the model again with Keras."
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
@@ -183,10 +185,12 @@ class Tree:
 
     def _dtype(self, dataset: h5py.Dataset) -> np.dtype[Any]:
         kind = dataset.id.get_type()
+        if kind.get_class() == h5py.h5t.OPAQUE and kind.get_size() == BFLOAT16.itemsize:
+            return BFLOAT16  # as NumPy holds them: two bytes that it does not know
         if kind.get_class() not in (h5py.h5t.FLOAT, h5py.h5t.INTEGER):
             raise self.refusal(
                 path_of(dataset),
-                "its elements are not numbers that NumPy knows (bfloat16 is stored so)",
+                "its elements are not numbers that NumPy knows, nor bfloat16",
                 "Save the model again with Keras in float32.",
             )
         dtype: np.dtype[Any] = np.dtype(dataset.dtype)

@@ -54,16 +54,16 @@ def by_counter(model: Config) -> dict[str, Config]:
     return groups
 
 
-def leaves(model: Config, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yields the path, nested models first, of every layer in a model."""
+def layers_of(model: Config, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Config]]:
+    """Yields path, nested models first, and config of every layer in a model that has a name."""
     for layer in members(model):
         name = layer_name(layer)
         if name is None:
             continue
         if members(layer):
-            yield from leaves(layer, (*path, name))
+            yield from layers_of(layer, (*path, name))
         else:
-            yield (*path, name)
+            yield (*path, name), layer
 
 
 def roles(class_name: str, count: int, layer: Config | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import h5py
 
 from weight_transfer.checkpoint.hdf5 import Stored, Tree
-from weight_transfer.checkpoint.layer_names import Config, layer_name, leaves, members
+from weight_transfer.checkpoint.layer_names import Config, layer_name, layers_of, members
 
 MODEL_LEVEL = "top_level_model_weights"  # weights of the model itself; a ResNet has none
 
@@ -103,7 +103,7 @@ def _stem(name: str) -> str:
 
 def _inside(layer: Config) -> dict[str, tuple[str, ...]]:
     """The layers of a nested model by their own name, where that is unique in it."""
-    paths = list(leaves(layer))
+    paths = [path for path, _ in layers_of(layer)]
     counts = Counter(path[-1] for path in paths)
     return {path[-1]: path for path in paths if counts[path[-1]] == 1}
 

@@ -111,6 +111,8 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "num_parameters": conversion.num_parameters,
         "assumed": list(conversion.assumed),
         "skipped": list(conversion.skipped),
+        "remarks": list(conversion.description.remarks),
+        "precision": conversion.description.precision.__dict__,
         "image_loading": conversion.description.image_loading,
         "optimizer_output": conversion.optimizer_output and str(conversion.optimizer_output),
         "optimizer": None if conversion.optimizer is None else optimizer_as_dict(conversion.optimizer),
@@ -135,6 +137,7 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
                 **({} if conversion.optimizer is None else {"optimizer": optimizer_text(conversion.optimizer)}),
+                **({"note": "; ".join(map(escape, remarks))} if (remarks := conversion.description.remarks) else {}),
                 "not in the file": ", ".join((*conversion.assumed, *_assumed_of(conversion))),
                 **(
                     {}

@@ -97,6 +97,6 @@ def _misfits(needed: Mapping[str, Row], arrays: Mapping[str, Array]) -> list[str
             theano = len(row.shape) == 4 and array.shape == row.torch_shape != row.shape
             hint = " (Theano's order: convert the file with Keras 1's convert_kernel first)" if theano else ""
             lines.append(f"{name}: expected shape {row.shape}, received {array.shape}{hint}")
-        elif not np.issubdtype(array.dtype, np.floating):
+        elif not np.issubdtype(array.dtype, np.number if row.weight.whole else np.floating):
             lines.append(f"{name}: expected floating-point numbers, received {array.dtype}")
     return lines

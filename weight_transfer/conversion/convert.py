@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from weight_transfer.optimizer_state.state import OptimizerState, path_of_state
 from weight_transfer.optimizer_state.writing import write_with_state
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+VARIANCES = ("/moving_variance", "/variance")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def convert(
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
         bad: list[str] = []
-        written = ToWrite(tuple(_tensors(identified, bad)), describe(checkpoint, identified, hints))
+        written = ToWrite(tuple(tensors_of(identified, bad)), describe(checkpoint, identified, hints))
         state = None
         if with_optimizer:
             state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
@@ -143,36 +145,54 @@ def to_torch(identified: Identified, source: Path) -> dict[str, npt.NDArray[np.g
         MappingError: Arrays hold NaN, infinity or a negative variance.
     """
     bad: list[str] = []
-    state = {tensor.name: tensor.read() for tensor in _tensors(identified, bad)}
+    state = {tensor.name: tensor.read() for tensor in tensors_of(identified, bad)}
     if bad:
         raise MappingError(f"{source.name}: values no trained network has:{listing(bad)}")
     return state
 
 
-def _tensors(identified: Identified, bad: list[str]) -> Iterator[Tensor]:
-    """The tensors to write; reading one notes in ``bad`` what is wrong with its values."""
+def tensors_of(identified: Identified, bad: list[str]) -> Iterator[Tensor]:
+    """Yields the tensors to write, cast to the network's dtype as Keras casts what it loads.
+
+    Args:
+        identified: The network and its arrays.
+        bad: Takes a line for each tensor that is read and holds what no trained network has.
+    """
     for row in mapping(identified.network):
         array = identified.arrays[row.keras]
-        yield Tensor(row.torch, array.dtype, row.torch_shape, _Reader(row, array, bad))
+        dtype = array.dtype if row.weight.whole else np.dtype(identified.precision.stored)
+        yield Tensor(row.torch, dtype, row.torch_shape, _Reader(row, array, dtype, bad))
 
 
 @dataclass(frozen=True)
 class _Reader:
     row: Row
     array: Array
+    dtype: np.dtype[Any]
     bad: list[str]
 
     def __call__(self) -> npt.NDArray[np.generic]:
         values = self.array.read()
         if values.shape != self.row.shape:
             raise TransferError(f"{self.row.keras}: changed while it was read")
-        # The sum is NaN or infinite if any number is: one pass, and a mask only where it is needed.
-        if not np.isfinite(values.sum(dtype=np.float64)):
-            self._note(int((~np.isfinite(values)).sum()), "not finite")
-        if self.row.keras.endswith("/moving_variance"):
+        finite = _num_finite(values)
+        self._note(values.size - finite, "not finite")
+        if self.row.keras.endswith(VARIANCES):
             self._note(int((values < 0).sum()), "negative, and a variance")
+        if values.dtype != self.dtype:
+            with np.errstate(over="ignore"):
+                values = values.astype(self.dtype)
+            self._note(finite - _num_finite(values), f"too large for {self.dtype.name}, in which the network computes")
         return self.row.to_torch(values)
 
     def _note(self, count: int, what: str) -> None:
         if count:
             self.bad.append(f"{self.row.keras}: {count} of {math.prod(self.row.shape)} numbers are {what}")
+
+
+def _num_finite(values: npt.NDArray[Any]) -> int:
+    # The sum is NaN or infinite if any number is: one pass, and a mask only where it is needed.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if values.dtype.kind != "f" or np.isfinite(values.sum(dtype=np.float64)):
+            return values.size
+    return int(np.isfinite(values).sum())

@@ -26,7 +26,10 @@ def describe(checkpoint: Checkpoint, identified: Identified, hints: Hints | None
             container=checkpoint.container,
             keras_version=checkpoint.keras_version,
             tool_version=__version__,
+            backend=checkpoint.backend,
         ),
         image_loading=None if hints is None else hints.image_loading,
         regularizers=regularizers_of_backbone(identified),
+        precision=identified.precision,
+        remarks=identified.remarks,
     )

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from weight_transfer.architecture import Architecture, Conventions
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint, read_config
+from weight_transfer.checkpoint.kernel_layout import said_of_kernels
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.heads import with_own_head
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.importing import imported
+from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.structure import differences
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError, CheckpointError, MappingError, TransferError, listing
@@ -23,6 +27,7 @@ from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_graph import layer_graph
 from weight_transfer.model_config import ModelGraph, model_graph
 from weight_transfer.network import Network
+from weight_transfer.precision import DTYPES, Precision, precision_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,8 @@ class Identified:
         config: The Keras model's config, from the file or from beside it, where there is one.
         keras: The graph in that config.
         own_config: The same, but None where a family supplied it: then its order of layers is not the file's.
+        precision: In what the network computes.
+        remarks: What the port has otherwise than the file or its owner's Keras, in sentences.
     """
 
     network: Network
@@ -44,6 +51,8 @@ class Identified:
     config: Mapping[str, Any] | None = None
     keras: KerasGraph | None = None
     own_config: Mapping[str, Any] | None = None
+    precision: Precision = field(default_factory=Precision)
+    remarks: tuple[str, ...] = ()
 
 
 # Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
@@ -72,10 +81,25 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     hints = hints or Hints()
     beside = _config_beside(hints)
     config = checkpoint.config if beside is None else beside
+    if beside is not None:
+        checkpoint = checkpoint.laid_out_by(beside)
     found = _identified(checkpoint, hints, config, beside)
-    if config is None or "module" in config:
-        return found
-    return dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
+    if config is not None and "module" not in config:
+        found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
+    precision = _precision(found)
+    layouts = {name: array.layout for name, array in found.arrays.items() if array.layout is not None}
+    return dataclasses.replace(
+        found, precision=precision, remarks=(*said_of_kernels(layouts), *precision.remarks, *found.remarks)
+    )
+
+
+def _precision(found: Identified) -> Precision:
+    """From the dtype policies in a file's own config; of weights alone, the widest of their types."""
+    if found.own_config is not None and found.keras is not None:
+        return precision_of(found.keras, {row.keras.rpartition("/")[0] for row in mapping(found.network)})
+    types = [array.dtype for array in found.arrays.values() if array.dtype.kind == "f"]
+    widest = np.result_type(*types).name if types else "float32"
+    return Precision(next((dtype for dtype in DTYPES if dtype == widest), "float32"))
 
 
 def _identified(

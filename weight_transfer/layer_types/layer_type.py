@@ -119,12 +119,14 @@ class Weight:
         torch: Name of the tensor within the layer's module.
         axes: Keras axes in PyTorch's order; None to keep them.
         torch_shape: Shape to give the permuted array, where permuting alone does not; None otherwise.
+        whole: Whether its numbers are whole, as a count's: then they keep their type.
     """
 
     shape: tuple[int, ...]
     torch: str
     axes: tuple[int, ...] | None = None
     torch_shape: tuple[int, ...] | None = None
+    whole: bool = False
 
     def to_torch(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Returns the array in PyTorch's layout, contiguous."""

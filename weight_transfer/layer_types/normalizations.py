@@ -78,8 +78,8 @@ def _data_settings(options: Options) -> Settings:
 
     They are rounded to float32: the numbers with which a float32 model computes, and Keras 3 any model.
     """
-    options.must_be("invert", False)
     settings: Settings = {"axis": axes_of(options, _axes(options)), "data_format": options.data_format}
+    settings["invert"] = bool(options.take("invert", False))
     return {**settings, **{key: _statistic(options, settings, key) for key in ("mean", "variance")}}
 
 
@@ -100,7 +100,7 @@ def _data_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, W
     if settings["mean"] is not None:
         return {}
     along = {key: weight_along(settings, in_shapes[0], key) for key in ("mean", "variance")}
-    return {**along, "count": Weight((), "count")}
+    return {**along, "count": Weight((), "count", whole=True)}
 
 
 # Source: flyyufelix/cnn_finetune custom_layers/scale_layer.py, commit d5d8c43.

@@ -66,7 +66,7 @@ def read_optimizer_state(
         iterations=scalars.iterations,
         learning_rate=scalars.learning_rate,
         tensors=tuple(
-            _tensor(entry, arrays[id(entry)], bad)
+            _tensor(entry, arrays[id(entry)], identified, bad)
             for entry in entries
             if entry.variable is not None and entry.slot in kept
         ),
@@ -139,10 +139,12 @@ def _u_product(entries: Sequence[Entry], scalars: Scalars, found: Found) -> floa
     return u_product_of(scalars.iterations, found.configured.arguments.get("beta_1", 0.9), dtype)
 
 
-def _tensor(entry: Entry, array: Array, bad: list[str]) -> Tensor:
+def _tensor(entry: Entry, array: Array, identified: Identified, bad: list[str]) -> Tensor:
     if entry.variable is None:
         raise MappingError(f"{entry.slot} belongs to no weight")
     row = entry.variable.row
+    if array.shape == row.shape:  # a kernel's slot lies as the kernel
+        array = array.laid_out(identified.arrays[row.keras].layout)
     if not np.issubdtype(array.dtype, np.floating):
         raise MappingError(f"{entry.slot} of {row.keras}: expected floating-point numbers, received {array.dtype}")
     return Tensor(f"{entry.slot}/{row.torch}", array.dtype, row.torch_shape, _Reader(entry, array, bad))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.convert import convert
+from weight_transfer.conversion.convert import convert, tensors_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import mapping
@@ -189,9 +189,9 @@ def differing_arrays(identified: Identified, port: Converted) -> list[str]:
     tensors = port.tensors()
     targets = {row.keras: row.torch for row in mapping(port.network)}
     differing = []
-    for row in mapping(identified.network):
+    for row, read in zip(mapping(identified.network), tensors_of(identified, []), strict=True):
         tensor = tensors.get(targets.get(row.keras, ""))
-        ours = row.to_torch(identified.arrays[row.keras].read())
+        ours = read.read()
         if tensor is None or tensor.dtype != ours.dtype or not np.array_equal(tensor, ours):
             differing.append(row.keras)
     return differing

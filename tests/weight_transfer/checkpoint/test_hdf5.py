@@ -159,9 +159,9 @@ def test_a_name_with_a_nul(good):
         np.array([True, False]),
         np.array([1j, 2]),
         np.array([(1.0, 2)], dtype=[("a", "f4"), ("b", "i4")]),
-        np.array([b"\0\0"], dtype="V2"),
+        np.array([b"\0\0\0"], dtype="V3"),
     ],
-    ids=["text", "bool", "complex", "compound", "bfloat16"],
+    ids=["text", "bool", "complex", "compound", "opaque"],
 )
 def test_what_is_no_number(good, data):
     refused(replaced(good, put(NAME, data)), "its elements are not numbers.*in float32")

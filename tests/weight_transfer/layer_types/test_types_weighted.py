@@ -162,7 +162,6 @@ REFUSED = [
     ("LayerNormalization", (9, 7, 4), {"axis": [-1, 1]}, r"axis=\[-1, 1\] does not ascend"),
     ("GroupNormalization", (9, 7, 4), {}, "groups=32 does not divide 4 channels"),
     ("GroupNormalization", (9, 7, 4), {"groups": 3}, "groups=3 does not divide 4 channels"),
-    ("Normalization", (9, 7, 4), {"invert": True}, "invert=True is not supported"),
     ("Normalization", (9, 7, 3), {"mean": [1, 2], "variance": [1, 2]}, r"mean=\[1, 2\] does not fit \(3,\)"),
     ("Normalization", (9, 7, 3), {"mean": {"class_name": "x"}}, "mean={'class_name': 'x'} does not fit"),
     ("Scale", (9, 7, 4), {}, r"layer 'block/layer' \(Scale\): this class is not supported; .* Received: none\.$"),

@@ -1,0 +1,170 @@
+"""Files as their owners had them, with what their own model predicts: Theano's kernels, other dtypes, Normalization.
+
+Runs in the process that imports Keras; `write` is called through the `keras_side` fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+
+class Owned(NamedTuple):
+    """A file, what its model was given, and what it gave."""
+
+    file: Path
+    x: np.ndarray
+    y: np.ndarray
+
+
+def write(folder: Path, kind: str) -> dict[str, Owned]:
+    """Writes all files of a kind, in both Kerases; a key of `KINDS`."""
+    import keras
+    import tf_keras
+
+    written = {}
+    for family, lib in (("keras", keras), ("tf_keras", tf_keras)):
+        for name, owned in KINDS[kind](lib, folder / f"{family}_{kind}"):
+            written[f"{family} {name}"] = owned
+    return written
+
+
+def predicted(model: Any, x: np.ndarray) -> np.ndarray:
+    """The owner's own predictions, in an array that NumPy and a pickle know."""
+    y = model.predict(x, verbose=0)
+    return y if y.dtype in (np.float16, np.float64) else np.asarray(y, np.float32)
+
+
+def randomized(model: Any) -> Any:
+    """Gives every weight distinct numbers of an ordinary size; variances are positive."""
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        if "seed" in weight.name or "count" in weight.name:
+            continue
+        low = 0.5 if "variance" in weight.name else -0.5
+        weight.assign(generator.uniform(low, 1.0, tuple(weight.shape)).astype("float32"))
+    return model
+
+
+def images(rank: int = 2, channels: int = 3) -> np.ndarray:
+    """A batch of pixels around 0."""
+    return np.random.default_rng(1).normal(size=(3, *(9, 8, 7)[:rank], channels)).astype("float32")
+
+
+def saved(model: Any, start: Path, x: np.ndarray) -> Iterator[tuple[str, Owned]]:
+    """Saves a model in each container."""
+    y = predicted(model, x)
+    for suffix in (".h5", ".keras"):
+        model.save(f"{start}{suffix}")
+        yield suffix, Owned(Path(f"{start}{suffix}"), x, y)
+
+
+def theano(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
+    """Kernels of every convolution, turned as Theano had them; the right values are those of TensorFlow's."""
+    layers = lib.layers
+    for rank in (1, 2, 3):
+        i = layers.Input(images(rank).shape[1:])
+        x = getattr(layers, f"Conv{rank}D")(4, 3, name="conv")(i)
+        x = layers.BatchNormalization(name="norm")(x)
+        x = getattr(layers, f"Conv{rank}DTranspose")(5, 2, name="transposed")(x)
+        if rank < 3:
+            x = getattr(layers, f"SeparableConv{rank}D")(4, 3, depth_multiplier=2, name="separable")(x)
+            x = getattr(layers, f"DepthwiseConv{rank}D")(2, name="depthwise")(x)
+        pooled = getattr(layers, f"GlobalAveragePooling{rank}D")(name="pool")(x)
+        model = randomized(lib.Model(i, layers.Dense(3, name="dense")(pooled)))
+        file = Path(f"{start}_{rank}.h5")
+        model.save(file)
+        turn_kernels(file)
+        yield f"{rank}-D", Owned(file, images(rank), predicted(model, images(rank)))
+
+
+def turn_kernels(file: Path) -> None:
+    """Makes of a file what Keras 2 on Theano would have written."""
+    with h5py.File(file, "r+") as opened:
+        arrays: list[h5py.Dataset] = []
+        opened["model_weights"].visititems(lambda _, item: arrays.append(item) if hasattr(item, "shape") else None)
+        for array in arrays:
+            role = array.name.rpartition("/")[2].partition(":")[0]
+            if role in ("kernel", "depthwise_kernel") and array.ndim > 2:
+                array[...] = array[()][(slice(None, None, -1),) * (array.ndim - 2)]
+        for group in (opened, opened["model_weights"]):
+            group.attrs["backend"] = b"theano"
+            group.attrs["keras_version"] = b"2.1.5"
+
+
+def small(lib: Any, policy: str | None, head: str | None = None, input_dtype: str = "float32") -> Any:
+    """A residual network whose layers have one dtype policy."""
+    layers, own = lib.layers, {} if policy is None else {"dtype": policy}
+    i = layers.Input((9, 8, 3), dtype=input_dtype, name="images")
+    x = layers.Conv2D(4, 3, padding="same", name="conv", **own)(i)
+    y = layers.ReLU(name="relu", **own)(layers.BatchNormalization(name="norm", **own)(x))
+    y = layers.Conv2D(4, 3, padding="same", name="conv_2", **own)(y)
+    x = layers.GlobalAveragePooling2D(name="pool", **own)(layers.Add(name="add", **own)([x, y]))
+    last = {"dtype": head} if head else own
+    x = layers.Dense(3, name="dense", **own)(x)
+    return randomized(lib.Model(i, layers.Activation("softmax", name="softmax", **last)(x)))
+
+
+def policies(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
+    """Uniform and mixed policies, with a float32 end as the guide has it and without."""
+    for policy in ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"):
+        for head in (None, "float32"):
+            own = policy if policy in ("float16", "bfloat16", "float64") else "float32"
+            model = small(lib, policy, head, own)
+            for suffix, owned in saved(model, Path(f"{start}_{policy}_{head}"), images()):
+                yield f"{policy} {head} {suffix}", owned
+
+
+def stored(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
+    """Models of float32 whose file holds some kernels in other widths."""
+    for dtype in ("float16", "float64"):
+        model = small(lib, None)
+        for weight in model.weights:
+            weight.assign(np.asarray(weight).astype("float16").astype("float32"))
+        file = Path(f"{start}_{dtype}.h5")
+        model.save(file)
+        with h5py.File(file, "r+") as opened:
+            for layer in ("conv", "conv_2"):
+                group = opened[f"model_weights/{layer}/{layer}"]
+                (name,) = (name for name in group if name.startswith("kernel"))
+                kernel = group[name][()].astype(dtype)
+                del group[name]
+                group[name] = kernel
+        yield dtype, Owned(file, images(), predicted(model, images()))
+
+
+def normalization(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
+    """`Normalization` as `adapt` leaves it and with statistics given, along several axes, and inverted."""
+    layers = lib.layers
+    given = {"mean": [1.0, 2.0, 3.0], "variance": [0.5, 1.0, 2.0]}
+    data = np.random.default_rng(2).normal(5, 3, (64, 9, 8, 3)).astype("float32")
+    cases: Mapping[str, dict[str, Any]] = {
+        "adapted": {},
+        "whole": {"axis": None},
+        "rows": {"axis": 1},
+        "rows and channels": {"axis": (1, 3)},
+        "inverted": {"invert": True},
+        "given": given,
+        "given, inverted": {**given, "invert": True},
+    }
+    for name, arguments in cases.items():
+        i = layers.Input((9, 8, 3))
+        norm = layers.Normalization(name="norm", **arguments)
+        if "mean" not in arguments:
+            norm.adapt(data)
+        x = layers.Conv2D(4, 3, name="conv")(norm(i))
+        model = lib.Model(i, layers.Dense(2, name="dense")(layers.GlobalAveragePooling2D(name="pool")(x)))
+        for suffix, owned in saved(model, Path(f"{start}_{name.replace(', ', '_').replace(' ', '_')}"), data[:3]):
+            yield f"{name} {suffix}", owned
+
+
+KINDS: Mapping[str, Callable[[Any, Path], Iterator[tuple[str, Owned]]]] = {
+    "theano": theano,
+    "policies": policies,
+    "stored": stored,
+    "normalization": normalization,
+}

@@ -1,0 +1,96 @@
+"""The port predicts what the owner's own model predicted, whatever backend, dtype or statistics its file has."""
+
+from __future__ import annotations
+
+import json
+
+import keras_owners
+import numpy as np
+import pytest
+import torch
+
+from resnet_torch import load_model, save_converted
+from weight_transfer import convert
+from weight_transfer.cli.converting import as_dict
+from weight_transfer.converted import read_converted
+
+TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}  # of the peak
+
+
+def prediction(model, x: np.ndarray) -> np.ndarray:
+    """The port's, given the owner's float32 input."""
+    return model.predict(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).double().numpy()
+
+
+@pytest.fixture(scope="module")
+def written(keras_side, tmp_path_factory):
+    """Files by kind, each kind written once."""
+    folder, made = tmp_path_factory.mktemp("owners"), {}
+
+    def of(kind: str) -> dict[str, keras_owners.Owned]:
+        if kind not in made:
+            made[kind] = keras_side(keras_owners.write, folder, kind)
+        return made[kind]
+
+    return of
+
+
+def check(owned: keras_owners.Owned, folder, tolerance: float) -> tuple[torch.nn.Module, dict]:
+    """Compares the checkpoint, its conversion and what a loaded module saves; returns the last, and what was said."""
+    conversion = convert(owned.file, folder / "port.safetensors")
+    save_converted(load_model(conversion.output), folder / "again.safetensors")
+    for file in (owned.file, conversion.output, folder / "again.safetensors"):
+        model = load_model(file)
+        error = np.abs(prediction(model, owned.x) - owned.y).max() / np.abs(owned.y).max()
+        assert error <= tolerance, (owned.file.name, file.name, error)
+    assert read_converted(folder / "again.safetensors").description.remarks == conversion.description.remarks
+    return model, json.loads(json.dumps(as_dict(conversion)))
+
+
+def test_theanos_kernels_are_turned_and_it_is_said(written, tmp_path):
+    for owned in written("theano").values():
+        _, said = check(owned, tmp_path, 1e-5)
+        assert "turned by 180 degrees" in said["remarks"][0]
+        assert said["origin"]["backend"] == "theano"
+
+
+def test_kernels_of_another_width_are_cast_to_the_policys(written, tmp_path):
+    for owned in written("stored").values():
+        model, said = check(owned, tmp_path, 1e-5)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        assert said["remarks"] == []
+
+
+def test_models_compute_in_their_policys_dtype_or_it_is_said(written, tmp_path):
+    for name, owned in written("policies").items():
+        policy = name.split()[1]
+        mixed = policy.startswith("mixed_")
+        compute = policy.removeprefix("mixed_")
+        tolerance = max(TOLERANCES[compute], TOLERANCES[str(owned.y.dtype)])
+        model, said = check(owned, tmp_path, tolerance)
+        port = "float32" if mixed else compute
+        assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, port)}, name
+        assert said["precision"]["dtype"] == port
+        assert set(said["precision"]["policies"].values()) == {policy}
+        (remark,) = said["remarks"]
+        assert (f"dtype policy {policy} and computed in {compute}" in remark) == mixed
+        assert (f"computes in {compute}, as the layers' dtype policies say" in remark) != mixed
+
+
+def test_normalization_as_adapt_leaves_it(written, tmp_path):
+    for name, owned in written("normalization").items():
+        model, _ = check(owned, tmp_path, 1e-5)
+        assert ("norm.count" in model.state_dict()) == ("given" not in name)
+
+
+def test_a_number_too_large_for_the_models_dtype_is_refused(written, tmp_path):
+    import h5py
+
+    owned = written("stored")["tf_keras float64"]
+    file = tmp_path / "large.h5"
+    file.write_bytes(owned.file.read_bytes())
+    with h5py.File(file, "r+") as opened:
+        opened["model_weights/conv/conv/kernel:0"][0, 0, 0, 0] = 1e300
+    with pytest.raises(ValueError, match=r"conv/kernel: 1 of 108 numbers are too large for float32"):
+        convert(file, tmp_path / "port.safetensors")
+    assert not (tmp_path / "port.safetensors").exists()
