@@ -249,3 +249,42 @@ def _two_branches(keras: Any, x: Any, one: str, other: str) -> Any:
 
 
 NETWORKS = {"native": _native, "frozen": _frozen, "nested": _nested, "graph": _graph, "headed": _headed}
+
+
+def compiled_by_name(
+    folder: Path, family: str, policy: str, name: str, container: str
+) -> tuple[Path, list[float], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Trains under a dtype policy an ordinary ``compile("adam")``, saves, loads again, and goes on for three steps.
+
+    Args:
+        folder: For the file.
+        family: ``keras`` or ``tf_keras``.
+        policy: ``float32`` or ``mixed_float16``, under which `compile` wraps the optimizer.
+        name: What ``compile`` is given.
+        container: ``keras`` or ``h5``.
+
+    Returns:
+        The file; the losses of the steps after loading it; the weights that it holds and those after the last step, by
+        layer path and role.
+    """
+    keras = keras_checkpoints._family(family)
+    choose = keras.mixed_precision.set_global_policy if family == "tf_keras" else keras.config.set_dtype_policy
+    keras.backend.clear_session()
+    choose(policy)
+    try:
+        model = NETWORKS["graph"](keras)
+        keras_checkpoints.randomize(model, seed=1)
+        model.compile(name, loss="categorical_crossentropy")
+        data = [(x.astype("float32"), y.astype("float32")) for x, y in batches(5)]
+        for x, y in data[:2]:
+            model.train_on_batch(x, y)
+        file = save(model, folder / f"{family}-{policy}-{name}.{container}")
+        model = keras.models.load_model(file)
+        before = keras_checkpoints.weights_of(model)
+        losses = []
+        for x, y in data[2:]:
+            model.reset_metrics()
+            losses.append(float(np.ravel(model.train_on_batch(x, y))[0]))
+        return file, losses, before, keras_checkpoints.weights_of(model)
+    finally:
+        choose("float32")

@@ -75,10 +75,12 @@ class SavedOptimizer:
     Attributes:
         name: The optimizer's own name (``adam``), where the file says so.
         arrays: In the optimizer's order; their names are Keras's (``adam/conv1_kernel_momentum``) or numbers.
+        wrapped: Whether it is a ``LossScaleOptimizer`` around another one, where the file shows it.
     """
 
     name: str | None
     arrays: tuple[Array, ...]
+    wrapped: bool = False
 
 
 class Checkpoint:
@@ -132,7 +134,7 @@ class Checkpoint:
         if index is None:
             return None
         arrays = tuple(_array(name, stored, self._sources) for name, stored in index.arrays)
-        return SavedOptimizer(index.name, arrays)
+        return SavedOptimizer(index.name, arrays, index.wrapped)
 
     def named_by(self, config: Mapping[str, Any]) -> Checkpoint:
         """Returns the same weights, layers that are only counted here named by a config of their model.

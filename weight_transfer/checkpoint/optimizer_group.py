@@ -8,7 +8,7 @@ from weight_transfer.checkpoint.hdf5 import Stored, Tree
 from weight_transfer.checkpoint.keras3_h5 import VARIABLES
 from weight_transfer.checkpoint.legacy_h5 import locate
 
-LEGACY_GROUP, GROUP = "optimizer_weights", "optimizer"
+LEGACY_GROUP, GROUP, INNER = "optimizer_weights", "optimizer", "inner_optimizer"
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,12 @@ class OptimizerIndex:
     Attributes:
         arrays: What the file calls each, and where it is, in the optimizer's order.
         name: The optimizer's own name, where the file says so.
+        wrapped: Whether it is a ``LossScaleOptimizer`` around another one, where the file shows it.
     """
 
     arrays: tuple[tuple[str, Stored], ...]
     name: str | None = None
+    wrapped: bool = False
 
 
 def legacy_optimizer(tree: Tree, before: OptimizerIndex | None) -> OptimizerIndex | None:
@@ -60,4 +62,5 @@ def keras3_optimizer(tree: Tree, before: OptimizerIndex | None) -> OptimizerInde
         arrays[name] = tree.array(group, name)
     ordered = sorted(arrays.items(), key=lambda item: int(item[0]))
     label = tree.text(group, "name") or (None if before is None else before.name)
-    return OptimizerIndex(tuple(ordered), label)
+    wrapped = tree.has(outer, INNER) or (before is not None and before.wrapped)
+    return OptimizerIndex(tuple(ordered), label, wrapped)

@@ -13,7 +13,12 @@ from weight_transfer.errors import TransferError
 from weight_transfer.optimizer_state.rules import RULES, Configured, read_config
 from weight_transfer.optimizer_state.said import EXAMPLE, Said
 
-LOSS_SCALE = "LossScaleOptimizer"
+# Keras 3's and tf_keras's, whose second one wraps the optimizers of its own newer kind.
+LOSS_SCALE = ("LossScaleOptimizer", "LossScaleOptimizerV3")
+# Under a mixed_float16 policy `compile` wraps an optimizer so, and a file may show the inner one alone.
+# Source: keras 3.15.1, keras/src/optimizers/loss_scale_optimizer.py; the same in tf_keras 2.21.0.
+BY_COMPILE: Mapping[str, Any] = {"dynamic": True, "initial_scale": 2.0**15, "dynamic_growth_steps": 2000}
+RATES: Mapping[str, float] = {"SGD": 0.01}  # by default, where it is not 0.001
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Found:
         own: Whether the config is this file's, and so its learning rate the current one.
         says_rate: Whether a person gave the learning rate.
         scaling: The config of the ``LossScaleOptimizer`` around it.
+        scale_saved: Whether that one's own variables are in the file: Keras 3 saves them, tf_keras does not.
         loss: What the model was compiled with, if that is a name.
         assumed: What the file does not say, in words.
     """
@@ -35,6 +41,7 @@ class Found:
     own: bool
     says_rate: bool
     scaling: Mapping[str, Any] | None
+    scale_saved: bool
     loss: str | None
     assumed: tuple[str, ...]
 
@@ -47,6 +54,9 @@ def configured_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: Said, hin
     """
     training, config = checkpoint.training or {}, _config_in(checkpoint.training)
     own, assumed = config is not None, []
+    if config is not None and not config["config"]:  # compile("adam")
+        config, more = _by_name(str(config["class_name"]), _marks(checkpoint, saved))
+        assumed += more
     if config is None and hints.like is not None:
         with read_checkpoint(hints.like) as other:
             config = _config_in(other.training)
@@ -58,6 +68,8 @@ def configured_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: Said, hin
     if config is None:
         raise _unknown(checkpoint, saved)
     config, scaling = _inside(config, checkpoint)
+    if scaling is None and saved.wrapped:
+        scaling = BY_COMPILE
     arguments = {**(config.get("config") or {}), **said.arguments}
     config = {"class_name": str(config.get("class_name")), "config": arguments}
     try:
@@ -71,6 +83,7 @@ def configured_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: Said, hin
         own=own,
         says_rate="learning_rate" in said.arguments,
         scaling=scaling,
+        scale_saved=configured.generation == "keras3",
         loss=loss if isinstance(loss, str) else None,
         assumed=tuple(assumed),
     )
@@ -80,10 +93,12 @@ def _config_in(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The optimizer's config as each Keras puts it beside the loss."""
     for key in ("optimizer_config", "optimizer"):
         config = (training or {}).get(key)
+        if isinstance(config, str) and _rule_named(config) is not None:
+            return {"class_name": config, "config": {}}
         if isinstance(config, Mapping) and isinstance(config.get("class_name"), str):
             inside = config.get("config")
             if inside is None or isinstance(inside, Mapping):
-                return config
+                return {**config, "config": inside or {}}
     return None
 
 
@@ -93,12 +108,30 @@ def _same(config: Mapping[str, Any], class_name: str) -> bool:
 
 def _marks(checkpoint: Checkpoint, saved: SavedOptimizer) -> dict[str, Any]:
     """By which `read_config` knows the Keras: tf_keras stores no learning rate and no name."""
-    keras3 = saved.name is not None or any(array.shape == () and array.dtype.kind == "f" for array in saved.arrays[:2])
+    rates = (array.shape == () and array.dtype.kind == "f" for array in saved.arrays[:2])
+    keras3 = saved.name is not None or any(rates)
     return {} if keras3 else {"jit_compile": False}
 
 
+def _rule_named(name: str) -> str | None:
+    """The key of `RULES` that Keras takes a name for, in any case."""
+    return {known.lower(): known for known in RULES}.get(name.lower())
+
+
+def _by_name(name: str, marks: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What ``compile("adam")`` makes, and what a file that keeps only the name does not say."""
+    known = _rule_named(name)
+    if known is None:
+        return {"class_name": name, "config": {}}, []
+    rate = RATES.get(known, 1e-3)
+    config = {"class_name": known, "config": {"learning_rate": rate, **marks}}
+    if not marks:  # Keras 3 keeps the rate beside the slots
+        return config, []
+    return config, [f"learning rate {rate:g}: {known}'s default, with which Keras itself goes on (the file keeps none)"]
+
+
 def _defaults(said: Said) -> Iterator[str]:
-    name = {known.lower(): known for known in RULES}.get(str(said.class_name).lower())
+    name = _rule_named(str(said.class_name))
     left = [] if name is None else [argument for argument in RULES[name].names if argument not in said.arguments]
     if left:
         yield f"{', '.join(left)}: Keras's defaults (the file does not say; --optimizer does)"
@@ -107,14 +140,14 @@ def _defaults(said: Said) -> Iterator[str]:
 def _inside(config: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     """The optimizer within a ``LossScaleOptimizer``, and that one's arguments."""
     name = str(config.get("class_name")).removeprefix("Custom>")
-    if not name.startswith(LOSS_SCALE):
+    if not name.startswith(LOSS_SCALE[0]):
         return config, None
     arguments = config.get("config") or {}
     inner = arguments.get("inner_optimizer")
-    if name != LOSS_SCALE or not isinstance(inner, Mapping) or "initial_scale" not in arguments:
+    if name not in LOSS_SCALE or not isinstance(inner, Mapping) or "initial_scale" not in arguments:
         raise TransferError(
-            f"{quoted(checkpoint.path.name)}: its optimizer is tf_keras's {quoted(name)}, whose loss scaling is stored "
-            "in a way that is not known here. Compile with its inner_optimizer, and save again."
+            f"{quoted(checkpoint.path.name)}: its optimizer is a {quoted(name)}, whose loss scaling is stored in a "
+            "way that is not known here. Compile with its inner_optimizer, and save again."
         )
     return inner, arguments
 

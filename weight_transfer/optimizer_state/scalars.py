@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -46,15 +47,18 @@ def read_scalars(label: str, arrays: Sequence[Array], found: Found) -> Scalars:
         TransferError: Nothing says how fast to learn.
     """
     waiting, scale = list(arrays), None
-    if found.scaling is not None:
+    unsaid: tuple[str, ...] = ()
+    if found.scaling is not None and found.scale_saved:
         scale, waiting = _loss_scale(label, waiting, found)
+    elif found.scaling is not None:
+        scale, unsaid = _first_scale(label, found.scaling)
     iterations, assumed = _iterations(label, waiting, found)
     stored = None
     if waiting and waiting[0].shape == () and waiting[0].dtype.kind == "f" and found.configured.generation == "keras3":
         # Of Nadam alone the last array is a number too, but never the first.
         stored = _number(label, "learning rate", waiting.pop(0))
     rate = _learning_rate(label, stored, found)
-    return Scalars(iterations, rate, scale, tuple(waiting), assumed)
+    return Scalars(iterations, rate, scale, tuple(waiting), (*unsaid, *assumed))
 
 
 def u_product_of(iterations: int, beta_1: float, dtype: np.dtype[Any]) -> float:
@@ -120,6 +124,19 @@ def _loss_scale(label: str, arrays: list[Array], found: Found) -> tuple[LossScal
     if [array.shape for array in own] != [()] * 4 or not isinstance(interval, int):
         raise CheckpointError(f"{quoted(label)}: its LossScaleOptimizer's variables are not all there.")
     return LossScale(_number(label, "loss scale", own[3]), int(own[2].read()), interval), rest
+
+
+def _first_scale(label: str, scaling: Mapping[str, Any]) -> tuple[LossScale | None, tuple[str, ...]]:
+    """What tf_keras begins with, which does not save its scale: its own `load_model` begins so again.
+
+    Source: LossScaleOptimizer in tf_keras/src/mixed_precision/loss_scale_optimizer.py, tf_keras 2.21.0.
+    """
+    first, interval = scaling["initial_scale"], scaling.get("dynamic_growth_steps")
+    if not isinstance(first, Real) or not math.isfinite(first) or first <= 0:
+        raise CheckpointError(f"{quoted(label)}: its loss scale is {first!r}. Expected a number above 0.")
+    if not scaling.get("dynamic", True) or not isinstance(interval, int):
+        return None, (f"no loss scale: the file's is {first:g} throughout, for half precision alone",)
+    return LossScale(float(first), 0, interval), (f"loss scale {first:g}: the first one, as tf_keras keeps none",)
 
 
 def _number(label: str, what: str, array: Array) -> float:

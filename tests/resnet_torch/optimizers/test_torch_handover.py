@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from keras_handover import Run
+from torch import nn
 
 from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.optimizers import load_grad_scaler, load_optimizer
 from weight_transfer import Hints, convert, export
+from weight_transfer.conversion.mapping import mapping
 from weight_transfer.optimizer_state import reading
 
 GATE = 1e-9
@@ -278,3 +280,52 @@ def test_the_loaded_optimizer_is_that_of_the_converted_file(train, tmp_path):
     for parameter in model.parameters():
         for slot, tensor in other.state[parameter].items():
             assert torch.equal(one.state[parameter][slot], tensor)
+
+
+ORDINARY = [
+    ("keras", "float32", "adam", "keras"),
+    ("keras", "mixed_float16", "adam", "keras"),
+    ("keras", "mixed_float16", "sgd", "keras"),
+    ("tf_keras", "float32", "adam", "keras"),
+    ("tf_keras", "float32", "RMSprop", "keras"),
+    ("tf_keras", "float32", "sgd", "keras"),
+    ("tf_keras", "mixed_float16", "adam", "keras"),
+    ("tf_keras", "mixed_float16", "adam", "h5"),
+]
+HALF = 2e-2  # of what three steps changed: the owner's gradients are of half precision
+
+
+@pytest.mark.parametrize(("family", "policy", "name", "container"), ORDINARY)
+def test_compiled_by_name_and_under_a_policy(family, policy, name, container, keras_side, tmp_path):
+    """What Keras's own `compile` makes of a name, and wraps for half precision; the reference is the owner's model."""
+    file, losses, before, after = keras_side(keras_handover.compiled_by_name, tmp_path, family, policy, name, container)
+    port = convert(file, tmp_path / "port.safetensors", with_optimizer=True)
+    for start in (file, port.output):
+        model = load_model(start).train()
+        optimizer = load_optimizer(start, model)
+        found = []
+        for x, y in keras_handover.batches(5)[2:]:
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(
+                model(torch.tensor(np.moveaxis(x, -1, 1), dtype=torch.float32)), torch.tensor(y, dtype=torch.float32)
+            )
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        tolerance = 1e-4 if policy == "float32" else HALF
+        assert found == pytest.approx(losses, rel=tolerance)
+        state = {key: tensor.numpy() for key, tensor in model.state_dict().items()}
+        error, change = 0.0, 0.0
+        for row in mapping(model.network):
+            name_there = next(key for key in after if f"/{key}".endswith(f"/{row.keras}"))
+            error += float(((row.to_keras(state[row.torch]) - after[name_there]) ** 2).sum())
+            change += float(((before[name_there] - after[name_there]) ** 2).sum())
+        assert 0 < error**0.5 <= tolerance * change**0.5, (start, error, change)
+    scaler = load_grad_scaler(file, "cpu")
+    assert (scaler is None) == (policy == "float32")
+    if scaler is not None:  # tf_keras saves no scale, and begins again as here
+        assert scaler.get_scale() == 2.0**15
+        assert scaler.state_dict()["_growth_tracker"] == (2 if family == "keras" else 0)
+    if family == "tf_keras" and container == "keras":
+        rate = "0.01" if name == "sgd" else "0.001"
+        assert any(f"learning rate {rate}: " in words for words in port.optimizer.assumed)

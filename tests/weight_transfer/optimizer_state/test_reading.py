@@ -27,6 +27,7 @@ from weight_transfer import (
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.optimizer_state.reading import read_optimizer_state
 from weight_transfer.optimizer_state.said import parse_said
+from weight_transfer.optimizer_state.scalars import _first_scale
 from weight_transfer.optimizer_state.variables import rows_by_layer
 
 ENDINGS = ("keras", "h5", "weights.h5")
@@ -302,7 +303,7 @@ def test_values_that_no_step_gives(plant, message, tmp_path):
             "its optimizer cannot be carried over. No optimizer 'Lion'. Known: Adagrad",
         ),
         ({"class_name": "Adam", "config": {"gradient_accumulation_steps": 4}}, "gradient_accumulation_steps=4"),
-        ({"class_name": "LossScaleOptimizerV3", "config": {}}, "tf_keras's 'LossScaleOptimizerV3'"),
+        ({"class_name": "LossScaleOptimizerV3", "config": {}}, "its optimizer is a 'LossScaleOptimizerV3', whose loss"),
         ({"class_name": ["Adam"]}, "does not say of which class"),
     ],
 )
@@ -394,3 +395,18 @@ def _fill(group, arrays):
     group.attrs["weight_names"] = [name.encode() for name in arrays]
     for name, array in arrays.items():
         group[name] = array
+
+
+@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), "32768", None])
+def test_a_loss_scale_that_is_none(scale, tmp_path):
+    path, _ = written(tmp_path / "m.keras")
+    inner = {"class_name": "Adam", "config": {"learning_rate": 0.01, "jit_compile": False}}
+    wrapped = {"inner_optimizer": inner, "initial_scale": scale, "dynamic_growth_steps": 2000}
+    _compiled(path, {"optimizer": {"class_name": "LossScaleOptimizerV3", "config": wrapped}})
+    with pytest.raises(CheckpointError, match=r"its loss scale is .*Expected a number above 0"):
+        read(path)
+
+
+def test_a_fixed_loss_scale_is_not_carried_over():
+    found = _first_scale("m.h5", {"initial_scale": 128, "dynamic": False, "dynamic_growth_steps": None})
+    assert found == (None, ("no loss scale: the file's is 128 throughout, for half precision alone",))
