@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.channels import along_channels, in_one_format
 from resnet_torch.synchronized_step import several_processes, synchronized_step
 
 MovingVariance = Literal["keras3", "tf_keras"]
@@ -63,7 +64,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Normalizes (N, C, H, W): by its own statistics in training, by the moving ones in inference."""
         moving = (self.running_mean, self.running_var)
         if not self.training:
-            return F.batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
+            return batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
         biased = self.moving_variance == "keras3"
         return self.training_step(
             x, *moving, self.num_batches_tracked, self.weight, self.bias, self.momentum, self.eps, biased
@@ -113,6 +114,22 @@ def synchronize_batch_norms(model: nn.Module, synchronized: bool = True) -> int:
     return len(norms)
 
 
+@torch.fx.wrap  # one node of a traced graph: what happens inside depends on the shape
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> Tensor:
+    """`torch.nn.functional.batch_norm`, with gradients that do not depend on how tensors lie in memory."""
+    flat = in_one_format(x)
+    return F.batch_norm(flat, running_mean, running_var, weight, bias, training, momentum, eps).reshape(x.shape)
+
+
 @torch.fx.wrap  # one node of a traced graph: tracing must not move the statistics
 def training_step(
     x: Tensor,
@@ -125,7 +142,7 @@ def training_step(
     eps: float,
     biased: bool,
 ) -> Tensor:
-    """Normalizes (N, C, H, W) by its own mean and variance, and moves the statistics in place.
+    """Normalizes (N, C, ...) by its own mean and variance, and moves the statistics in place.
 
     Args:
         x: Input.
@@ -144,15 +161,15 @@ def training_step(
     num_batches_tracked.add_(1)
     n = x.numel() // x.shape[1]
     if n == 0:  # a process whose part of the last batch is empty: nothing moves, every gradient is 0
-        return (x * weight[:, None, None] + bias[:, None, None]).to(x.dtype)
+        return (x * along_channels(weight, x) + along_channels(bias, x)).to(x.dtype)
     if n == 1:
         return _single_value(x, running_mean, running_var, weight, bias, momentum)
     if not biased:
-        return F.batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
+        return batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
     # The kernel adds momentum * n / (n - 1) * variance. It gets an empty vector to add it to,
     # because autograd keeps the vector it is given, and would refuse one that is changed afterwards.
     increment = torch.zeros_like(running_var)
-    y = F.batch_norm(x, running_mean, increment, weight, bias, True, momentum, eps)
+    y = batch_norm(x, running_mean, increment, weight, bias, True, momentum, eps)
     running_var.mul_(1 - momentum).add_(increment, alpha=(n - 1) / n)
     return y
 
@@ -168,4 +185,4 @@ def _single_value(
     running_mean.lerp_(x.detach().flatten().to(running_mean.dtype), momentum)
     running_var.mul_(1 - momentum)
     nothing = x - x  # not zeros: its gradient is zero, where that of a constant would be missing
-    return (nothing * weight[:, None, None] + bias[:, None, None]).to(x.dtype)
+    return (nothing * along_channels(weight, x) + along_channels(bias, x)).to(x.dtype)

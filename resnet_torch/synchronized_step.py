@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-OVER = (0, 2, 3)
+from resnet_torch.channels import along_channels, in_one_format
 
 
 def several_processes() -> bool:
@@ -41,7 +41,7 @@ def synchronized_step(
     gradients are those of the sum of the processes' losses.
 
     Args:
-        x: This process's part of the batch, (N, C, H, W); N may differ from process to process.
+        x: This process's part of the batch, (N, C, ...); N may differ from process to process.
         running_mean: (C,), changed.
         running_var: (C,), changed.
         num_batches_tracked: (), changed.
@@ -57,16 +57,16 @@ def synchronized_step(
     Source: keras/src/backend/tensorflow/nn.py, _compute_moments_sync, with the parallel algorithm of
     Chan, Golub and LeVeque (1979) for the variance: E[x^2] - E[x]^2 cancels in float32.
     """
-    y, mean, var, count = _NormalizedTogether.apply(x, weight, bias, running_mean.dtype, eps)
+    y, mean, var, count = _NormalizedTogether.apply(in_one_format(x), weight, bias, running_mean.dtype, eps)
     num_batches_tracked.add_(1)
     running_mean.lerp_(mean, momentum)
     increment = var if biased else var * (count / (count - 1).clamp(min=1)).to(var.dtype)
     running_var.mul_(1 - momentum).add_(increment, alpha=momentum)
-    return y
+    return y.reshape(x.shape)  # type: ignore[no-any-return]
 
 
 class _NormalizedTogether(torch.autograd.Function):
-    """From a process's (N, C, H, W) to it normalized, and mean, variance and count per channel of all processes."""
+    """From a process's (N, C, ...) to it normalized, and mean, variance and count per channel of all processes."""
 
     @staticmethod
     def forward(
@@ -94,12 +94,12 @@ class _NormalizedTogether(torch.autograd.Function):
         slope, shift = (sums / count).to(mean.dtype)
         inverse = (var + ctx.eps).rsqrt()
         # The derivative for fixed statistics, less what their own derivatives take off it.
-        d_x = dy - _along(shift) - (x - _along(mean)) * _along(slope * inverse)
-        return (d_x * _along(weight * inverse)).to(x.dtype), d_weight, d_bias, None, None
+        d_x = dy - along_channels(shift, x) - (x - along_channels(mean, x)) * along_channels(slope * inverse, x)
+        return (d_x * along_channels(weight * inverse, x)).to(x.dtype), d_weight, d_bias, None, None
 
 
 def _moments_of_all(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (C,) and biased variance (C,) of all processes' (N, C, H, W), and the count of values per channel.
+    """Mean (C,) and biased variance (C,) of all processes' (N, C, ...), and the count of values per channel.
 
     Every process computes the same bits. A batch without values counts for nothing.
     """
@@ -107,7 +107,7 @@ def _moments_of_all(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tens
     count = x.numel() // channels
     own = torch.zeros(2 * channels + 1, dtype=torch.float64, device=x.device)  # holds any count exactly
     if count:
-        var, mean = torch.var_mean(x.to(dtype), OVER, correction=0)
+        var, mean = torch.var_mean(x.to(dtype), (0, *range(2, x.dim())), correction=0)
         own[:channels], own[channels:-1], own[-1] = mean, var * count, count
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, own)
@@ -117,7 +117,3 @@ def _moments_of_all(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tens
     mean = (counts * means).sum(0) / total
     var = (squares + counts * (means - mean).square()).sum(0) / total
     return mean.to(dtype), var.to(dtype), total
-
-
-def _along(channels: Tensor) -> Tensor:
-    return channels[:, None, None]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.batch_norm import BatchNorm2d, batch_norm
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -58,15 +58,14 @@ class BatchNorm(BatchNorm2d):
 
     def _inference(self, x: Tensor) -> Tensor:
         moving = (self.running_mean, self.running_var)
-        return F.batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
+        return batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
 
     def _training(self, x: Tensor) -> Tensor:
         gamma = torch.ones_like(self.running_mean) if self.weight is None else self.weight
         beta = torch.zeros_like(self.running_mean) if self.bias is None else self.bias
         moving = (self.running_mean, self.running_var, self.num_batches_tracked)
         biased = self.moving_variance == "keras3" or not self.fused
-        flat = x[..., None, None].flatten(2)[..., None]  # the rank that training_step knows
-        return self.training_step(flat, *moving, gamma, beta, self.momentum, self.eps, biased).reshape(x.shape)
+        return self.training_step(x, *moving, gamma, beta, self.momentum, self.eps, biased)
 
     def extra_repr(self) -> str:
         """Shows the axis in the printed module."""
