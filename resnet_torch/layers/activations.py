@@ -1,4 +1,7 @@
-"""Activations of `weight_transfer.layer_types.activations`, each by the formula of Keras."""
+"""Activations of `weight_transfer.layer_types.activations`, each by the formula of Keras.
+
+At a kink each has the gradient that TensorFlow gives it there, which is not always PyTorch's.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,10 @@ def clipped_relu(x: Tensor, max_value: float | None, negative_slope: float, thre
     Source: keras/src/activations/activations.py, ReLU.static_call. With a threshold below zero and a
     max_value, the clipping cuts what is negative, as in Keras.
     """
-    above = torch.where(x > threshold, x, 0.0) if threshold else F.relu(x)
+    relu = F.relu6 if max_value == 6 else F.relu  # which differ where the gradient is cut: at 6, or behind it
+    above = torch.where(x > threshold, x, 0.0) if threshold else relu(x)
     if max_value is not None:
-        above = above.clamp(0.0, max_value)
+        above = clip(above, 0.0, max_value)
     return above - negative_slope * F.relu(threshold - x) if negative_slope else above
 
 
@@ -75,9 +79,29 @@ def gelu(x: Tensor, approximate: bool) -> Tensor:
     return 0.5 * x * torch.erfc(-x * rounded(0.7071067811865476))
 
 
+def clip(x: Tensor, low: float, high: float) -> Tensor:
+    """`tf.clip_by_value`, which passes gradients on at both ends; whether `torch.clamp` does depends on its version."""
+    return torch.where(x < low, low, torch.where(x > high, high, x))
+
+
+def selu(x: Tensor) -> Tensor:
+    """PyTorch's selu, whose gradient at 0 is that of the line above it."""
+    return torch.where(x < 0, F.selu(x), 1.0507009873554805 * x)
+
+
+def celu(x: Tensor, alpha: float) -> Tensor:
+    """A line above 0 and an exponential below it; at 0 both pass the gradient on, as in Keras."""
+    return torch.where(x >= 0, x, 0.0) + alpha * torch.expm1(torch.where(x <= 0, x, 0.0) / alpha)
+
+
+def hard_tanh(x: Tensor) -> Tensor:
+    """Clipped to [-1, 1]."""
+    return clip(x, -1.0, 1.0)
+
+
 def hard_sigmoid(x: Tensor, slope: float) -> Tensor:
-    """A line through (0, 0.5), clipped to [0, 1]; its slope is 1/6 in Keras 3, was 0.2 before."""
-    return (x * slope + 0.5).clamp(0.0, 1.0)
+    """A line through (0, 0.5), from 0 to 1: in Keras 3 a relu6 with slope 1/6, before it 0.2 and clipped."""
+    return F.relu6(x + 3) / 6 if slope == 1 / 6 else clip(x * slope + 0.5, 0.0, 1.0)
 
 
 def squareplus(x: Tensor, b: float) -> Tensor:
@@ -92,7 +116,7 @@ def sparse_plus(x: Tensor) -> Tensor:
 
 def sparse_sigmoid(x: Tensor) -> Tensor:
     """Zero up to -1, one from 1 on, a line in between."""
-    return ((x + 1) * 0.5).clamp(0.0, 1.0)
+    return torch.where(x <= -1, 0.0, torch.where(x < 1, (x + 1) * 0.5, 1.0))
 
 
 def sparsemax(x: Tensor, axis: int) -> Tensor:
@@ -108,14 +132,17 @@ def sparsemax(x: Tensor, axis: int) -> Tensor:
     support = ordered - (total - 1) / rank > 0
     count = support.to(x.dtype).sum(dim=axis, keepdim=True)
     tau = (torch.where(support, total, 0.0).sum(dim=axis, keepdim=True) - 1) / count
-    return F.relu(x - tau)
+    return torch.where(x >= tau, x - tau, 0.0)
 
 
 FORMULAS: Mapping[str, Callable[..., Tensor]] = {
+    "celu": celu,
     "clipped_relu": clipped_relu,
     "exponential": torch.exp,
     "gelu": gelu,
     "hard_sigmoid": hard_sigmoid,
+    "hard_tanh": hard_tanh,
+    "selu": selu,
     "sparse_plus": sparse_plus,
     "sparse_sigmoid": sparse_sigmoid,
     "sparsemax": sparsemax,
@@ -128,8 +155,6 @@ _MODULES: Mapping[str, Callable[..., nn.Module]] = {
     "relu6": nn.ReLU6,
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
-    "selu": nn.SELU,
-    "celu": nn.CELU,
     "silu": nn.SiLU,
     "mish": nn.Mish,
     "softmax": lambda axis: nn.Softmax(axis),
@@ -140,7 +165,6 @@ _MODULES: Mapping[str, Callable[..., nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "hard_silu": nn.Hardswish,
     "tanh": nn.Tanh,
-    "hard_tanh": nn.Hardtanh,
     "log_sigmoid": nn.LogSigmoid,
     "tanh_shrink": nn.Tanhshrink,
     "soft_shrink": lambda threshold: nn.Softshrink(threshold),

@@ -11,14 +11,25 @@ from torch import Tensor, nn
 
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
+
+def maximum(first: Tensor, second: Tensor) -> Tensor:
+    """The greater of each two numbers; where they are equal the first has the gradient, as in TensorFlow."""
+    return torch.where((first >= second) | first.isnan(), first, second)
+
+
+def minimum(first: Tensor, second: Tensor) -> Tensor:
+    """The smaller of each two numbers; where they are equal the first has the gradient, as in TensorFlow."""
+    return torch.where((first <= second) | first.isnan(), first, second)
+
+
 OPERATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
     "divide": operator.truediv,
     "average": operator.add,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
+    "maximum": maximum,
+    "minimum": minimum,
 }
 
 

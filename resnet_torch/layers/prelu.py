@@ -1,4 +1,4 @@
-"""PReLU: `torch.nn.PReLU`, also with a slope for every place."""
+"""PReLU: with a slope for every channel, or for every place."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from resnet_torch.channels import along_channels
 from weight_transfer.layer_types import Settings, Shape
+
+
+class ChannelPReLU(nn.PReLU):
+    """`torch.nn.PReLU`, whose gradient at 0 is 0, as in Keras."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the like of ``x``, (N, C, ...), its negative values times the slopes."""
+        return F.relu(x) - along_channels(self.weight, x) * F.relu(-x)
 
 
 class PlacewisePReLU(nn.Module):
@@ -24,7 +34,7 @@ class PlacewisePReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the like of ``x``, (N, C, ...), its negative values times the slopes."""
-        return x.clamp(min=0) + self.weight * x.clamp(max=0)
+        return F.relu(x) - self.weight * F.relu(-x)
 
     def extra_repr(self) -> str:
         """Shows the shape in the printed module."""
@@ -36,7 +46,7 @@ def build_prelu(
 ) -> nn.Module:
     """Builds ``PReLU``."""
     shape = torch_shapes["weight"]
-    return nn.PReLU(shape[0]) if len(shape) == 1 else PlacewisePReLU(shape)
+    return ChannelPReLU(shape[0]) if len(shape) == 1 else PlacewisePReLU(shape)
 
 
 PRELU_BUILDERS = {"PReLU": build_prelu}

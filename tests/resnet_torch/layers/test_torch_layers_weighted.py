@@ -13,6 +13,7 @@ from torch import nn
 
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.convolutions import SameConv1d, same_pad
+from resnet_torch.layers.prelu import ChannelPReLU
 from weight_transfer.layer_types import LAYER_TYPES
 
 TOLERANCE = 1e-12  # of the peak
@@ -98,8 +99,8 @@ def test_keras_3_rounds_given_statistics_to_float32(keras_side):
         ("DepthwiseConv1D", (9, 4), {"padding": "same"}, nn.Conv1d),
         ("SeparableConv2D", (9, 7, 4), {}, nn.Sequential),
         ("Dense", (9,), {"units": 3}, nn.Linear),
-        ("PReLU", (9, 7, 4), {"shared_axes": [1, 2]}, nn.PReLU),
-        ("PReLU", (9,), {}, nn.PReLU),
+        ("PReLU", (9, 7, 4), {"shared_axes": [1, 2]}, ChannelPReLU),
+        ("PReLU", (9,), {}, ChannelPReLU),
     ],
 )  # fmt: skip
 def test_ordinary_modules_where_they_do(class_name, in_shape, config, expected):
