@@ -7,6 +7,7 @@ Keras configuration, the PyTorch state dict's keys, and the map between the two.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -232,6 +233,10 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
 }
 
 
+# A layer's name becomes a module's, and is filled in by `str.format`: other words in braces would read attributes.
+_TEMPLATE = re.compile(r"(?:[A-Za-z0-9_]|\{(?:stage|block|branch)\})+")
+
+
 def _check(architecture: Architecture) -> None:
     """Raises ArchitectureError, naming the field, where no such network can exist."""
     conventions, head = architecture.conventions, architecture.head
@@ -267,6 +272,7 @@ def _check(architecture: Architecture) -> None:
             "middle_kernel_size must be a pair of odd numbers, so that its padding is the same on "
             f"each side. Received: middle_kernel_size={architecture.middle_kernel_size}"
         )
+    _check_names(architecture.names, width)
     if not 0 < conventions.epsilon < 1:
         raise ArchitectureError(f"epsilon must lie between 0 and 1. Received: epsilon={conventions.epsilon}")
     if not 0 <= conventions.momentum <= 1:
@@ -277,3 +283,25 @@ def _check(architecture: Architecture) -> None:
         raise ArchitectureError("a classifier needs pooling='avg' or 'max' before it. Received: pooling=None")
     if head.hidden_units is not None and head.classes is None:
         raise ArchitectureError("hidden_units needs a classifier after it. Received: classes=None")
+
+
+def _check_names(names: Names, num_branches: int) -> None:
+    """Raises ArchitectureError where a name is none that a dialect could have."""
+    texts = {
+        f"names.{field.name}": getattr(names, field.name)
+        for field in dataclasses.fields(names)
+        if field.name not in ("branches", "block_labels", "numbered_stages", "shortcut_first")
+    }
+    texts |= {f"names.branches[{position}]": label for position, label in enumerate(names.branches)}
+    for place, text in texts.items():
+        if not isinstance(text, str) or _TEMPLATE.fullmatch(text) is None:
+            raise ArchitectureError(
+                f"{place} must be letters, digits, underscores, {{stage}}, {{block}} and {{branch}}. Received: {text!r}"
+            )
+    if len(names.branches) < num_branches or names.block_labels not in ("letters", "numbers"):
+        raise ArchitectureError(
+            f"names must have {num_branches} branches, and letters or numbers for block_labels. "
+            f"Received: branches={names.branches}, block_labels={names.block_labels!r}"
+        )
+    if not all(isinstance(stage, int) for stage in names.numbered_stages):
+        raise ArchitectureError(f"numbered_stages must hold whole numbers. Received: {names.numbered_stages}")

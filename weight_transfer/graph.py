@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.errors import ArchitectureError
+from weight_transfer.module_paths import checked_name
 
 LayerClass = Literal[
     "InputLayer",
@@ -118,6 +119,7 @@ class _Builder:
         yield from self.rows.values()
 
     def _add(self, name: str, class_name: LayerClass, inputs: tuple[str, ...], **fields: Any) -> str:
+        checked_name(name, "the name of a layer")
         out_shape = fields.get("out_shape", ())
         if name in self.rows:
             raise ArchitectureError(f"two layers are both named {name!r}")

@@ -31,6 +31,7 @@ TAKEN_NAMES = frozenset(
         "train", "training", "type", "values", "xpu", "zero_grad",
     }
 )  # fmt: skip
+SEQUENTIAL_NAMES = frozenset({"append", "extend", "insert", "pop"})  # taken in a native ResNet's parts
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 
 
@@ -74,7 +75,7 @@ def checked_name(name: object, place: str) -> str:
     Raises:
         ArchitectureError: A module cannot.
     """
-    if isinstance(name, str) and _stays(name) and "/" not in name:
+    if isinstance(name, str) and _PLAIN.fullmatch(name) and not _is_taken(name) and name not in SEQUENTIAL_NAMES:
         return name
     raise ArchitectureError(
         f"{place} must be letters, digits and underscores, and no word that Python or a module has. Received: {name!r}"

@@ -64,6 +64,12 @@ def test_an_architecture_survives_json():
     assert Architecture.from_dict(json.loads(json.dumps(architecture.to_dict()))) == architecture
 
 
+def _named(**names: object) -> None:
+    """As a converted file would say it."""
+    values = json.loads(json.dumps(design(50).to_dict()))
+    layers(Architecture.from_dict({**values, "names": {**values["names"], **names}}))
+
+
 BAD = {
     "depth must be one of": lambda: design(51),
     "unknown dialect": lambda: design(50, dialect="klingon"),
@@ -83,6 +89,18 @@ BAD = {
     "the input is too small: nothing is left at layer 'pool1'": lambda: layers(
         design(18, in_shape=(1, 1, 3), stem_padding="same", pool_padding="none")
     ),
+    "names.stem_conv must be letters, digits, underscores": lambda: _named(stem_conv="conv') or open('MARKER"),
+    "{branch}. Received: '{stage.__class__}'": lambda: _named(conv="{stage.__class__}"),
+    "{branch}. Received: '{block:999999999}'": lambda: _named(norm="{block:999999999}"),
+    "names.branches[1] must be letters": lambda: _named(branches=("2a", "2.b", "2c")),
+    "names.classifier must be letters, digits, underscores, {stage}, {block} and {branch}. Received: 3": (
+        lambda: _named(classifier=3)
+    ),
+    "names must have 3 branches, and letters or numbers": lambda: _named(branches=("a", "b")),
+    "Received: branches=('2a', '2b', '2c'), block_labels='greek'": lambda: _named(block_labels="greek"),
+    "numbered_stages must hold whole numbers. Received: ('3',)": lambda: _named(numbered_stages=("3",)),
+    "no word that Python or a module has. Received: 'forward'": lambda: _named(pool="forward"),
+    "no word that Python or a module has. Received: 'append'": lambda: _named(pool="append"),
     "two layers are both named 'conv'": lambda: layers(
         Architecture(names=dataclasses.replace(design(50).names, stem_norm="conv"))
     ),
