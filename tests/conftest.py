@@ -41,14 +41,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Keras is slow: the fast part is what a person runs while editing.
+    """What asks for Keras is marked so: the fast part is what a person runs while editing.
 
     The longest files come first, so that no worker ends up alone with one (``--no-loadscope-reorder`` lets them).
     """
     items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
     for item in items:
         if "keras_side" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.keras)
 
 
 @pytest.fixture(scope="session")

@@ -36,9 +36,16 @@ def sh(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_ci_runs_the_readmes_test_command():
     set_up_and_test = blocks("sh")[-1].strip()
-    assert set_up_and_test.endswith("&& .venv/bin/pytest -n auto --dist loadfile")
-    assert (ROOT / ".ci" / "run").read_text().rstrip().splitlines()[-1] == set_up_and_test
+    pytest_command = ".venv/bin/pytest -n auto --dist loadfile -m"
+    assert set_up_and_test.endswith(f'&& {pytest_command} "not slow"')
+    *_, first, then = (ROOT / ".ci" / "run").read_text().rstrip().splitlines()
+    assert (first, then) == (set_up_and_test, f"{pytest_command} slow")  # all of it, none twice
     assert set_up_and_test in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_pages_name_the_fast_part():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        assert '`-m "not keras and not slow"`' in (ROOT / page).read_text()
 
 
 def test_a_running_example_stands_by_line_30():
@@ -79,7 +86,7 @@ def rows_of(text: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows if row[-1] == "equal"}
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_demo_prints_the_table_that_the_readme_shows(demo):
     printed, shown = rows_of(demo[1]), rows_of(blocks("text")[0])
     rows = json.loads((demo[0] / "demo" / "certificate.json").read_text())["rows"]
@@ -89,7 +96,7 @@ def test_demo_prints_the_table_that_the_readme_shows(demo):
     assert any(line.startswith("EQUAL: float64 at most") for line in demo[1].splitlines())
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_demo_holds_its_gates_at_every_tensor(demo):
     certificate = json.loads((demo[0] / "demo" / "certificate.json").read_text())
     assert certificate["passed"] is True
@@ -99,14 +106,14 @@ def test_demo_holds_its_gates_at_every_tensor(demo):
         assert row["errors"]["float64"] <= TOLERANCES[row["check"]]["float64"].error, row
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_demo_leaves_a_report(demo):
     page = (demo[0] / "demo" / "report.html").read_text()
     assert "EQUAL" in page
     assert "res5c_branch2c" in page
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_commands_of_the_readme_run(demo):
     folder, _ = demo
     shutil.copy(folder / "demo" / "resnet50.h5", folder / "resnet50.h5")
@@ -116,7 +123,7 @@ def test_commands_of_the_readme_run(demo):
     assert (folder / "back.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_training_commands_of_the_readme_run(tmp_path):
     """Cut to a step or two of a few images, from whatever classes the photographs' crops make."""
     generator = np.random.default_rng(0)
@@ -138,7 +145,7 @@ def test_training_commands_of_the_readme_run(tmp_path):
     assert (tmp_path / "tuned.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_python_of_the_readme_runs(demo):
     code = "\n".join(blocks("python")) + "\nprint(model.stages.stage2.a.residual.res2a_branch2a)"
     done = subprocess.run([sys.executable, "-c", code], cwd=demo[0], capture_output=True, text=True, timeout=120)

@@ -143,7 +143,6 @@ WILD = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NATIVE)
 def test_a_resnet(name, tmp_path):
     port = is_the_port(checkpoints.checkpoint(tmp_path / "m.h5", NATIVE[name]), tmp_path)
@@ -170,7 +169,6 @@ def test_networks_of_other_layers(name, keras_side, tmp_path):
     well_formed(is_the_port(keras_side(keras_zoo.save, tmp_path / "m.keras", "keras", name), tmp_path))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("head", ["flatten, two outputs", "own names"])
 def test_a_resnet_under_a_head_of_its_own(head, keras_side, tmp_path):
     port = is_the_port(keras_side(keras_headed.headed, tmp_path / "m.keras", head), tmp_path)
@@ -178,7 +176,6 @@ def test_a_resnet_under_a_head_of_its_own(head, keras_side, tmp_path):
     assert 'self.stages.stage2["1"].residual.conv2_block1_1_conv = nn.Conv2d' in (port / "model.py").read_text()
 
 
-@pytest.mark.slow
 def test_float64(tmp_path):
     architecture = checkpoints.small()
     arrays = checkpoints.arrays_of(architecture, "float64")

@@ -9,8 +9,6 @@ from torchrun import TESTS, torchrun
 from resnet_torch import resnet50
 from resnet_torch.batch_norm import synchronize_batch_norms
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):

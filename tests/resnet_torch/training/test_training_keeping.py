@@ -10,7 +10,6 @@ import torch
 
 from weight_transfer.errors import CheckpointError, TransferError
 
-pytestmark = pytest.mark.slow  # imports Lightning
 STATE = {f"weight{n}": torch.full((30, 40), float(n)) for n in range(4)}
 
 

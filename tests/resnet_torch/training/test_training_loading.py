@@ -32,7 +32,7 @@ def together(parts, pieces):
     return [torch.cat([part.x for part in parts[at : at + pieces]]) for at in range(0, len(parts), pieces)]
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_pieces_of_all_ranks_are_the_batch(batches, workers):
     settings = Settings(accelerator="cpu", workers=workers)
     by_rank = [list(PartLoader(batches, Share(rank, 2), settings, lambda: (1, 0), pieces=2)) for rank in range(2)]
@@ -74,7 +74,7 @@ def test_memory_is_laid_out_as_asked(batches, channels_last, expected):
         assert part.x.is_contiguous(memory_format=expected)
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("start", [0, 2])
 def test_a_stream_comes_in_order_whoever_reads_it(stream, workers, start):
     settings = Settings(accelerator="cpu", workers=workers)
@@ -92,7 +92,7 @@ def test_a_stream_does_not_know_its_length(stream):
         len(PartLoader(stream, Share(), CPU))
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_image_is_said_in_the_part(images, workers):
     class Torn:
         class_names, labels = ("a", "b"), np.zeros(4, np.int64)

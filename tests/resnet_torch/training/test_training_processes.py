@@ -12,7 +12,6 @@ from training_runs import differences, last
 from resnet_torch.training import train
 from weight_transfer.training import Recipe, RunFolder, read_history
 
-pytestmark = pytest.mark.slow
 SIGKILL = -9
 # Batches of 10, 10, 10 and 2, then of 9 to validate on; the stem unfreezes in the second epoch.
 TWO = {"epochs": 2, "freeze": ("stem",), "unfreeze_at": 2, "dropout": 0.0, "dtype": "float64"}

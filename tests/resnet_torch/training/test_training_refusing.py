@@ -96,7 +96,6 @@ def test_what_keeps_cifar10_away_is_said(torchvision, tmp_path, monkeypatch):
         download_cifar10("train")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, TransferError), (errno.EPERM, PermissionError)])
 def test_a_full_disk_is_said_whoever_notices(tmp_path, number, kind):
     from resnet_torch.training.running import _full_disk

@@ -15,7 +15,6 @@ from weight_transfer.data import Batches, Shuffled, split
 from weight_transfer.errors import TransferError
 from weight_transfer.training import read_history
 
-pytestmark = pytest.mark.slow  # each takes a second or two
 EXACT = {"dropout": 0.0, "dtype": "float64"}
 
 

@@ -17,7 +17,6 @@ from resnet_torch.training.settings import Settings
 from weight_transfer.errors import TransferError
 from weight_transfer.training import RunFolder, read_history
 
-pytestmark = pytest.mark.slow  # each takes a second or less; importing Lightning takes five
 EXACT = {"dropout": 0.0, "dtype": "float64"}
 
 

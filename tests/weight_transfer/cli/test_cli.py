@@ -236,7 +236,7 @@ def completions(words: str, position: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=60).stdout
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_verify_through_real_processes_exits_1_at_a_planted_epsilon(tmp_path, keras_side):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **checkpoints.SMALL)
     port = tmp_path / "port.safetensors"

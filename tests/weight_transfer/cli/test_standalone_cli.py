@@ -33,7 +33,6 @@ def test_a_keras_file_becomes_a_package(model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.h5", "port"]
 
 
-@pytest.mark.slow
 def test_file_and_folder_at_once_then_from_the_file(model, tmp_path):
     output = tmp_path / "m.safetensors"
     done = run(model, "-o", output, "--to-folder", tmp_path / "one", "--json")
@@ -47,7 +46,6 @@ def test_file_and_folder_at_once_then_from_the_file(model, tmp_path):
     assert (tmp_path / "one" / "weights.safetensors").read_bytes() == output.read_bytes()
 
 
-@pytest.mark.slow
 def test_back_to_keras_and_a_folder(model, tmp_path):
     run(model, "-o", tmp_path / "m.safetensors")
     done = run(tmp_path / "m.safetensors", "-o", tmp_path / "back.keras", "--to-folder", tmp_path / "port")
@@ -55,7 +53,6 @@ def test_back_to_keras_and_a_folder(model, tmp_path):
     assert [line.rpartition("/")[2] for line in done.stdout.splitlines()] == ["back.keras", "port"]
 
 
-@pytest.mark.slow
 def test_json_without_a_file_names_none(model, tmp_path):
     report = json.loads(run(model, "--to-folder", tmp_path / "port", "--json").stdout)
     assert report["output"] is None

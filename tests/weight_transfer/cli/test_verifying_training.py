@@ -11,7 +11,7 @@ import pytest
 STEPS = ("--steps", "3", "--batch-size", "2", "--optimizer", "SGD(momentum=0.9)")
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_an_equal_port(verified, command, here, tmp_path):
     picture = tmp_path / "curves.svg"
     done = command("verify-training", verified.source, verified.port, *STEPS, "--curves", picture)
@@ -27,7 +27,7 @@ def test_an_equal_port(verified, command, here, tmp_path):
     assert texts
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_another_optimizer_in_json(verified, command, here, tmp_path):
     picture = tmp_path / "curves.png"
     port = ("--port-optimizer", "torch.optim.SGD", "--curves", picture, "--json")
@@ -49,7 +49,7 @@ def test_another_optimizer_in_json(verified, command, here, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_a_difference_exits_1_and_is_explained(verified, command, here):
     done = command("verify-training", verified.source, verified.port, *STEPS, "--moving-variance", "tf_keras")
     assert done.code == 1

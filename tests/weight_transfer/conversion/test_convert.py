@@ -40,7 +40,7 @@ def payload(path: Path) -> tuple[dict, bytes]:
     return header, content[8 + size :]
 
 
-@pytest.mark.slow
+@pytest.mark.keras
 def test_every_container_of_both_kerases_converts_to_the_same_bytes(tmp_path, keras_side):
     payloads = {}
     for nested in (False, True):

@@ -397,7 +397,7 @@ def _fill(group, arrays):
         group[name] = array
 
 
-@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), "32768", None])
+@pytest.mark.parametrize("scale", [0, -1.0, "32768", None])
 def test_a_loss_scale_that_is_none(scale, tmp_path):
     path, _ = written(tmp_path / "m.keras")
     inner = {"class_name": "Adam", "config": {"learning_rate": 0.01, "jit_compile": False}}

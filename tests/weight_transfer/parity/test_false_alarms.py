@@ -18,7 +18,7 @@ from weight_transfer.conversion.candidates import without_nesting
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.sketch import COMPACT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.keras
 
 GRAPH = Hints(import_as="graph")
 SMALL: Mapping[str, Any] = {"block_counts": (1, 2), "stem_filters": 8, "filters": ((8, 8, 32), (12, 12, 48))}

@@ -6,6 +6,8 @@ import pytest
 from sides import run_sides_here
 from zoo import DEEP, check, parameters
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _sides(monkeypatch, keras_side):

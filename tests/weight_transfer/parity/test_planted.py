@@ -25,7 +25,7 @@ from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.sketch import COMPACT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.keras
 
 # conv2_block1's widths are all equal, so that its shortcut and its third convolution can be mistaken for each other.
 SMALL: Mapping[str, Any] = {

@@ -19,7 +19,7 @@ from weight_transfer.conversion.candidates import without_nesting
 from weight_transfer.graph import layers
 from weight_transfer.parity.tolerances import TOLERANCES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.keras
 
 SMALL = {"stem_filters": 8, "block_counts": (2, 2), "filters": ((8, 8, 32), (16, 16, 64))}
 

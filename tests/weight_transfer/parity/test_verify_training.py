@@ -19,7 +19,7 @@ from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.parity.training import Training, record_training, verify_training
 from weight_transfer.training.calls import optimizer_config, schedule_config
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.keras
 
 BASIC = {"depth": 18, "in_shape": (33, 33, 3), "n_classes": 5, "stem_filters": 4, "block_counts": (1, 1)}
 BASIC |= {"filters": ((4, 4), (6, 6))}

@@ -15,7 +15,7 @@ from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import page, write_report
 from weight_transfer.report.junit import write_junit
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.keras
 
 
 @pytest.fixture(autouse=True)
