@@ -9,8 +9,9 @@ import pytest
 
 from weight_transfer import ArchitectureError, TransferError, convert, identify, read_checkpoint
 from weight_transfer.class_owners import with_owners
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import CLASSES_BY_NAME
-from weight_transfer.conversion.regularizers import penalties, regularizers_of
+from weight_transfer.conversion.regularizers import penalties
 
 # What the message must name; None where the file's schema cannot tell the class from Keras's.
 REFUSED = {
@@ -39,9 +40,9 @@ def test_a_users_class_with_a_name_of_kerass_is_refused_by_name(keras_side, tmp_
     assert not (tmp_path / "port.safetensors").exists()
     for path in files["regularizer"].values():  # acts in training alone, which names it
         with read_checkpoint(path) as checkpoint:
-            identified = identify(checkpoint)
+            description = describe(checkpoint, identify(checkpoint))
         with pytest.raises(TransferError, match=r"conv, kernel_regularizer: no regularizer that is known: .*mine>L2"):
-            penalties(identified.network, regularizers_of(identified))
+            penalties(description.network, description.regularizers)
     for path in files["optimizer"].values():
         with pytest.raises(TransferError, match="No optimizer 'mine>SGD'"):
             convert(path, tmp_path / "port.safetensors", with_optimizer=True)

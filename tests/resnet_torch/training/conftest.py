@@ -12,7 +12,8 @@ import torch
 
 from resnet_torch import create_resnet, save_converted
 from resnet_torch.training import train
-from resnet_torch.unwrapping import with_regularizers
+from resnet_torch.unwrapping import with_description
+from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.training import History, Recipe, RunFolder
 
 
@@ -30,7 +31,8 @@ def narrow(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("narrow") / "narrow.safetensors"
     l2 = {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.01}}}
     model = create_resnet((32, 32, 3), 3, depth=18, **sizes)
-    save_converted(with_regularizers(model, {"res3a_branch2a": l2, "fc_01": l2}), path)
+    description = Description(model.network, MADE_HERE, regularizers={"res3a_branch2a": l2, "fc_01": l2})
+    save_converted(with_description(model, description), path)
     return path
 
 
