@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from resnet_torch.batch_norm import MovingVariance
+from resnet_torch.constraints import renew_constraints
 from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
@@ -46,6 +47,10 @@ class ImportedModel(nn.Module):
                 _put(self, behind, activation_module(layer.fused_activation))
         self._moves, self._output_places = _moves(network)
         self._tails = tails(network)
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        renew_constraints(self)
 
     def forward(self, x: Tensor, *more: Tensor) -> Outputs:
         """Returns the outputs before a last softmax or sigmoid, in the form in which Keras returns them.

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from resnet_torch.constraints import constrain_as_described
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
 from resnet_torch.unwrapping import with_description
@@ -28,7 +29,8 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     """Loads a network in evaluation mode, on the CPU.
 
     Its batch norms learn by the rule of the Keras that wrote the checkpoint, and it knows the Keras
-    layers' regularizers, which `resnet_torch.regularizers` reads.
+    layers' regularizers, which `resnet_torch.regularizers` reads. Its weights have the Keras layers'
+    constraints, which the optimizers of `resnet_torch.optimizers` apply.
 
     Args:
         path: A file that `weight-transfer convert` wrote, or a Keras checkpoint of any kind, which
@@ -88,6 +90,7 @@ def _module(path: Path, description: Description, state: Mapping[str, Any]) -> R
     if description.precision.dtype != "float32":
         # NumPy has no bfloat16, and constants of the settings have no tensor in the file.
         model.to(getattr(torch, description.precision.dtype)).register_forward_pre_hook(cast_inputs)
+    constrain_as_described(model, description)
     return model.eval()
 
 

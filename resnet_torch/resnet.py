@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d, MovingVariance
+from resnet_torch.constraints import renew_constraints
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.inference import inference
@@ -89,6 +90,10 @@ class ResNet(
         self.head = make_head(a.filters[-1][-1], a.head, a.names) if own_head is None else import_graph(own_head)
         for norm in _batch_norms(self):
             norm.moving_variance = moving_variance
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        renew_constraints(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits.

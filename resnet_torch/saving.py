@@ -18,8 +18,8 @@ from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.unwrapping import as_array, description_of_module, unwrapped
 from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
-from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import MADE_HERE, Description, Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
@@ -124,8 +124,8 @@ def save_keras(
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
     known = description_of_module(bare)
-    regularizers = {} if known is None else regularizers_for_keras(known.regularizers)
-    write_checkpoint(path, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=described)
+    arguments = {} if known is None else training_arguments(known)
+    write_checkpoint(path, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=described)
 
 
 def moving_variance_of_module(model: nn.Module) -> Any:

@@ -23,7 +23,14 @@ from weight_transfer.atomic import atomic_write
 from weight_transfer.conversion.mapping import with_present_names
 from weight_transfer.errors import CheckpointError
 from weight_transfer.images import WAYS, ImageLoading
-from weight_transfer.network import Network, network_from_dict, network_to_dict, preprocessing_of, regularizers_of_graph
+from weight_transfer.network import (
+    Network,
+    constraints_of_graph,
+    network_from_dict,
+    network_to_dict,
+    preprocessing_of,
+    regularizers_of_graph,
+)
 from weight_transfer.precision import Precision
 from weight_transfer.safetensors_header import safetensors_header
 from weight_transfer.version import __version__
@@ -35,6 +42,8 @@ MovingVariance = Literal["keras3", "tf_keras"]
 
 # By layer, the config of each regularizer by Keras's argument: ``{"conv1": {"kernel_regularizer": {...}}}``.
 LayerRegularizers: TypeAlias = Mapping[str, Mapping[str, Any]]
+# The same of each constraint: ``{"conv1": {"kernel_constraint": {...}}}``.
+LayerConstraints: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class Description:
         image_loading: How the network's images were loaded; None is not known.
         training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
         regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
+        constraints: The same of what a weight must be after each step of the optimizer.
         precision: In what the network computes, and in what the Keras model did.
         remarks: What the port has otherwise than its file or its owner's Keras, in sentences.
     """
@@ -96,12 +106,13 @@ class Description:
     image_loading: ImageLoading | None = None
     training: Training | None = None
     regularizers: LayerRegularizers = field(default_factory=dict)
+    constraints: LayerConstraints = field(default_factory=dict)
     precision: Precision = field(default_factory=Precision)
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        own = regularizers_of_graph(self.network)
-        object.__setattr__(self, "regularizers", {**self.regularizers, **own})
+        for name, of_graph in _OF_GRAPH.items():
+            object.__setattr__(self, name, {**getattr(self, name), **of_graph(self.network)})
 
     @property
     def moving_variance(self) -> MovingVariance:
@@ -111,19 +122,21 @@ class Description:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the description as JSON can hold it; what an imported graph says itself stands in the graph alone."""
-        own = regularizers_of_graph(self.network)
-        beside = {layer: held for layer, held in self.regularizers.items() if layer not in own}
         values = {
             **network_to_dict(self.network),
             "preprocessing": preprocessing_of(self.network),
             **self.origin.__dict__,
             "image_loading": self.image_loading,
             "training": None if self.training is None else self.training.__dict__,
-            "regularizers": beside or None,
             "precision": None if self.precision == Precision() else self.precision.__dict__,
             "remarks": list(self.remarks) or None,
+            **{name: self._beside_graph(name) or None for name in _OF_GRAPH},
         }
         return {name: value for name, value in values.items() if value is not None or name in _ORIGIN}
+
+    def _beside_graph(self, name: str) -> dict[str, Any]:
+        own = _OF_GRAPH[name](self.network)
+        return {layer: held for layer, held in getattr(self, name).items() if layer not in own}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Description:
@@ -135,21 +148,30 @@ class Description:
         image_loading = values.get("image_loading")
         if image_loading not in (None, *WAYS):
             raise ValueError(f"image_loading {image_loading!r}")
-        regularizers = values.get("regularizers", {})
-        if not isinstance(regularizers, dict) or not all(isinstance(held, dict) for held in regularizers.values()):
-            raise ValueError(f"regularizers {regularizers!r}")
         return cls(
             network=network_from_dict(values),
             origin=Origin(**{name: values[name] for name in _ORIGIN}, backend=values.get("backend")),
             image_loading=image_loading,
             training=Training(**values["training"]) if "training" in values else None,
-            regularizers=regularizers,
             precision=Precision(**values.get("precision", {})),
             remarks=tuple(map(str, values.get("remarks", ()))),
+            **{name: _by_layer(values, name) for name in _OF_GRAPH},
         )
 
 
 _ORIGIN = tuple(name for name in Origin.__dataclass_fields__ if name != "backend")  # what every file says
+# By field, what an imported graph says of it itself.
+_OF_GRAPH: Mapping[str, Callable[[Network], Mapping[str, Any]]] = {
+    "regularizers": regularizers_of_graph,
+    "constraints": constraints_of_graph,
+}
+
+
+def _by_layer(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name, {})
+    if not isinstance(found, dict) or not all(isinstance(held, dict) for held in found.values()):
+        raise ValueError(f"{name} {found!r}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ REGULARIZERS = (
     "W_regularizer",
     "b_regularizer",
 )
+CONSTRAINTS = tuple(
+    name.replace("regularizer", "constraint") for name in REGULARIZERS if name != "activity_regularizer"
+)
 FINAL_ACTIVATIONS = ("softmax", "sigmoid")  # what `predict` applies and `forward` does not
 
 
@@ -45,6 +48,7 @@ class GraphLayer:
         in_shapes: Of its first call's inputs, in Keras's layout without the batch axis.
         out_shape: Of its first call's output.
         regularizers: From the config, kept for training.
+        constraints: From the config, kept for training.
     """
 
     path: str
@@ -53,6 +57,7 @@ class GraphLayer:
     in_shapes: tuple[Shape, ...]
     out_shape: Shape
     regularizers: Mapping[str, Any] = field(default_factory=dict)
+    constraints: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, Weight]:
@@ -156,6 +161,7 @@ class LayerGraph:
                     "in_shapes": [list(shape) for shape in layer.in_shapes],
                     "out_shape": list(layer.out_shape),
                     "regularizers": dict(layer.regularizers),
+                    **({"constraints": dict(layer.constraints)} if layer.constraints else {}),
                 }
                 for layer in self.layers.values()
             ],
@@ -183,6 +189,7 @@ class LayerGraph:
                     in_shapes=tuple(map(tuple, row["in_shapes"])),
                     out_shape=tuple(row["out_shape"]),
                     regularizers=row["regularizers"],
+                    constraints=row.get("constraints", {}),
                 )
                 for row in values["layers"]
             }
@@ -273,7 +280,7 @@ def _unsupported(layer: KerasLayer) -> ArchitectureError:
 def _read(
     layer: KerasLayer, call: Call, in_shapes: Sequence[Shape], data_format: DataFormat, keras_version: str | None
 ) -> GraphLayer:
-    """One layer's settings, shapes and regularizers."""
+    """One layer's settings and shapes, and what acts on its weights in training."""
     row = LAYER_TYPES[layer.class_name]
     config = {**layer.config, "keras_version": keras_version}
     if call.arguments:
@@ -293,7 +300,15 @@ def _read(
         raise options.refusal(f"its arguments are malformed ({error!r})") from error
     if any(n is not None and n < 1 for n in out_shape):
         raise options.refusal(f"nothing is left of its input {list(in_shapes)}")
-    return GraphLayer(layer.path, layer.class_name, settings, tuple(in_shapes), out_shape, regularizers_in(layer))
+    return GraphLayer(
+        layer.path,
+        layer.class_name,
+        settings,
+        tuple(in_shapes),
+        out_shape,
+        regularizers_in(layer),
+        constraints_in(layer),
+    )
 
 
 def regularizers_in(layer: KerasLayer) -> dict[str, Any]:
@@ -303,6 +318,11 @@ def regularizers_in(layer: KerasLayer) -> dict[str, Any]:
         factors = {name: layer.config.get(name) or 0.0 for name in ("l1", "l2")}
         kept["activity_regularizer"] = {"class_name": "L1L2", "config": factors}
     return kept
+
+
+def constraints_in(layer: KerasLayer) -> dict[str, Any]:
+    """The constraints in a layer's config as they are, by argument."""
+    return {name: layer.config[name] for name in CONSTRAINTS if layer.config.get(name)}
 
 
 def _data_format(keras: KerasGraph) -> DataFormat:

@@ -84,6 +84,14 @@ def regularizers_of_graph(network: Network) -> dict[str, dict[str, Any]]:
     return {path: dict(layer.regularizers) for path, layer in graph.layers.items() if layer.regularizers}
 
 
+def constraints_of_graph(network: Network) -> dict[str, dict[str, Any]]:
+    """Returns the constraints that an imported graph carries, by layer and argument."""
+    graph = graph_of(network)
+    if graph is None:
+        return {}
+    return {path: dict(layer.constraints) for path, layer in graph.layers.items() if layer.constraints}
+
+
 def input_shapes(network: Network) -> dict[str, tuple[int | None, ...]]:
     """Shape of each input by name, in Keras's layout without the batch axis."""
     backbone = backbone_of(network)

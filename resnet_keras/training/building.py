@@ -12,8 +12,8 @@ import numpy as np
 from resnet_keras.reference import load_reference
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture
+from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import ArchitectureError, VerificationError
 from weight_transfer.graph import layers
@@ -56,7 +56,7 @@ def built(start: StartingPoint) -> keras.Model:
             f"{start.source}: a network of its owner's own. Keras 3 trains it from the Keras checkpoint with the model "
             "in it, in float32."
         )
-    model = _regularized(resnet(start.network), start)
+    model = _with_arguments(resnet(start.network), start)
     _set_weights(model, start)
     return model
 
@@ -88,16 +88,17 @@ def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
     return None if nested and isinstance(start.network, Architecture) else model
 
 
-def _regularized(model: keras.Model, start: StartingPoint) -> keras.Model:
-    """The model with the file's regularizers, in its config too; a fresh head has none."""
-    if not start.description.regularizers:
+def _with_arguments(model: keras.Model, start: StartingPoint) -> keras.Model:
+    """The model with the file's regularizers and constraints, in its config too; a fresh head has none."""
+    wanted = training_arguments(start.description)
+    if not wanted:
         return model
-    config, wanted = model.get_config(), regularizers_for_keras(start.description.regularizers)
+    config = model.get_config()
     for layer in config["layers"]:
         layer["config"].update(wanted.get(layer["name"], {}))
-    regularized: keras.Model = keras.Model.from_config(config)
-    regularized.set_weights(model.get_weights())
-    return regularized
+    same: keras.Model = keras.Model.from_config(config)
+    same.set_weights(model.get_weights())
+    return same
 
 
 def _set_weights(model: keras.Model, start: StartingPoint) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import TypedDict
 
+from resnet_torch.constraints import apply_constraints
 from resnet_torch.optimizers.bucket import Bucket, Number, number_of, through_float32
 from resnet_torch.optimizers.clipping import CLIPPING, clip
 from weight_transfer.errors import TransferError, listing, nearest
@@ -42,8 +43,9 @@ class KerasOptimizer(Optimizer):
     """The part of a step that does not depend on the rule; a rule is a subclass in a file of its own.
 
     A step is Keras's, in its order: gradients clipped, ``w -= w * weight_decay * lr``, the rule, the
-    average of the weights. Every parameter group may set every argument for itself, in torch's way;
-    the step counter is Keras's one counter, kept as each group's ``iterations``.
+    average of the weights, the constraints that parameters have (`resnet_torch.constraints`). Every
+    parameter group may set every argument for itself, in torch's way; the step counter is Keras's one
+    counter, kept as each group's ``iterations``.
 
     The arguments have torch's names where torch has them (``lr``, ``betas``, ``eps``, ``alpha`` for
     Keras's ``rho``), else Keras's. The defaults are Keras's. As Keras's learning rate is held in the
@@ -164,6 +166,7 @@ class KerasOptimizer(Optimizer):
             self.update(group, bucket, *scalars)
         for group in self.param_groups:
             self._average(group)
+            apply_constraints(group["params"])
             group["iterations"] += 1
         return loss
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from resnet_torch.batch_norm import synchronize_batch_norms
+from resnet_torch.constraints import constrain_as_described
 from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import build_network
 from resnet_torch.resnet import ResNet
@@ -52,6 +53,7 @@ def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
         CheckpointError: The weights do not fit the network.
     """
     model = build_network(start.description).to(dtype)  # before its weights, which would be rounded to float32
+    constrain_as_described(model, start.description)
     if start.source is None:
         return model
     state = {name: torch.from_numpy(array).clone() for name, array in start.state.items()}

@@ -53,7 +53,7 @@ def write_checkpoint(
     arrays: Arrays,
     *,
     weights_only: bool = False,
-    regularizers: Mapping[str, Mapping[str, Any]] | None = None,
+    arguments: Mapping[str, Mapping[str, Any]] | None = None,
     optimizer: OptimizerState | None = None,
 ) -> None:
     """Writes a Keras checkpoint; the output's name picks the container.
@@ -74,7 +74,7 @@ def write_checkpoint(
         arrays: By ``layer/role``, in Keras's layout: kernels (kh, kw, c_in, c_out) and (c_in, c_out), else (c,).
             Float arrays of any width; the file keeps their dtype.
         weights_only: Leave the configuration out of a legacy file.
-        regularizers: For the configuration: by layer, each argument's serialized regularizer.
+        arguments: For the configuration: by layer, serialized regularizers and constraints.
         optimizer: The state to train on with: of Keras 3 in ``*.keras`` and ``*.weights.h5``, of tf_keras in a
             legacy file, since Keras 3 restores no optimizer from one.
 
@@ -97,14 +97,14 @@ def write_checkpoint(
     if optimizer is not None:
         made = for_tf_keras if writer is _write_legacy_model else for_keras3
         state = made(optimizer, architecture, arrays)
-    writer(Path(path), _Content(architecture, rows, arrays, regularizers or {}, state))
+    writer(Path(path), _Content(architecture, rows, arrays, arguments or {}, state))
 
 
 class _Content(NamedTuple):
     architecture: Architecture
     rows: Sequence[Layer]  # in Keras's order
     arrays: Arrays
-    regularizers: Mapping[str, Mapping[str, Any]]
+    arguments: Mapping[str, Mapping[str, Any]]
     optimizer: ForKeras | None = None
 
     @property
@@ -114,10 +114,10 @@ class _Content(NamedTuple):
         return self.optimizer.frozen if self.optimizer else frozenset(), "float64" if wide else DTYPE
 
 
-def _regularized(config: dict[str, Any], content: _Content) -> str:
-    """A model's configuration as text, its layers with their regularizers."""
+def _with_arguments(config: dict[str, Any], content: _Content) -> str:
+    """A model's configuration as text, its layers with their regularizers and constraints."""
     for layer in config["config"]["layers"]:
-        layer["config"].update(content.regularizers.get(layer["config"]["name"], {}))
+        layer["config"].update(content.arguments.get(layer["config"]["name"], {}))
     return json.dumps(config)
 
 
@@ -128,7 +128,7 @@ def _write_keras_archive(path: Path, content: _Content) -> None:
     # Keras adds date_saved, which no reader needs and which would make each file another.
     members = {
         "metadata.json": json.dumps({"keras_version": KERAS_3_SCHEMA}).encode(),
-        "config.json": _regularized(config, content).encode(),
+        "config.json": _with_arguments(config, content).encode(),
         "model.weights.h5": _hdf5(lambda file: _fill_keras_3(file, content)),
     }
     size_bytes = sum(len(member) for member in members.values()) + ZIP_OVERHEAD_BYTES
@@ -146,7 +146,9 @@ def _write_keras_3_weights(path: Path, content: _Content) -> None:
 def _write_legacy_model(path: Path, content: _Content) -> None:
     def fill(file: h5py.File) -> None:
         # Text of variable length: a ResNet-152's is 200 kB, and one of fixed length must fit the object header.
-        file.attrs["model_config"] = _regularized(legacy_keras_config(content.architecture, *content.flavour), content)
+        file.attrs["model_config"] = _with_arguments(
+            legacy_keras_config(content.architecture, *content.flavour), content
+        )
         file.attrs["keras_version"] = LEGACY_SCHEMA
         file.attrs["backend"] = BACKEND
         _fill_legacy(file.create_group("model_weights"), content)

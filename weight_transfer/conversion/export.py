@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.mapping import Row, mapping
-from weight_transfer.conversion.regularizers import regularizers_for_keras
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing, nearest
 from weight_transfer.input_files import protect_inputs
@@ -102,8 +102,8 @@ def export(
     network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()
     state = _state_of(converted, tensors) if with_optimizer else None
-    arrays, regularizers = to_keras(tensors, network), regularizers_for_keras(converted.description.regularizers)
-    write_checkpoint(output, network, arrays, weights_only=weights_only, regularizers=regularizers, optimizer=state)
+    arrays, arguments = to_keras(tensors, network), training_arguments(converted.description)
+    write_checkpoint(output, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=state)
     return Path(output)
 
 

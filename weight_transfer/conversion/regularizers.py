@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
+from weight_transfer.keras_graph import KerasLayer
 from weight_transfer.layer_graph import regularizers_in
 from weight_transfer.network import Network, backbone_of, graph_of
 
@@ -22,7 +23,11 @@ ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
 SUMS = ("l1", "l2", "l1l2", "l1l2regularizer", "weightregularizer", "activityregularizer")
 
 # Keras 1's arguments.
-KERAS_1 = {"W_regularizer": "kernel_regularizer", "b_regularizer": "bias_regularizer"}
+KERAS_1 = {
+    f"{letter}_{kind}": f"{name}_{kind}"
+    for letter, name in (("W", "kernel"), ("b", "bias"))
+    for kind in ("regularizer", "constraint")
+}
 # What a layer may do without, its regularizer then without effect.
 MAY_BE_ABSENT = ("bias", "b_", "gamma", "beta")
 
@@ -77,6 +82,11 @@ def penalty_from_keras(config: Any, where: str = "regularizer") -> Penalty:
 
 def regularizers_of_backbone(identified: Identified) -> dict[str, dict[str, Any]]:
     """Those of a ResNet's layers, from the config: an architecture has the same names, and does not hold them."""
+    return held_by_backbone(identified, regularizers_in)
+
+
+def held_by_backbone(identified: Identified, read: Callable[[KerasLayer], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the config of each of a ResNet's layers holds, by the architecture's name of the layer."""
     backbone, keras = backbone_of(identified.network), identified.keras
     if backbone is None or keras is None:
         return {}
@@ -85,7 +95,7 @@ def regularizers_of_backbone(identified: Identified) -> dict[str, dict[str, Any]
     weighted = {layer.name for layer in layers(backbone)}
     found = {}
     for path, layer in keras.layers.items():
-        held = regularizers_in(layer)
+        held = read(layer)
         if held and path not in elsewhere:
             found[layer.name if layer.name in weighted else path] = held
     return found
@@ -114,7 +124,7 @@ def penalties(network: Network, regularizers: LayerRegularizers) -> tuple[dict[s
             if argument == ACTIVITY:
                 activities[layer] = penalty
                 continue
-            row = _row(rows, layer, argument)
+            row = row_of(rows, layer, argument)
             if row is None and not argument.startswith(MAY_BE_ABSENT):
                 problems.append(f"{layer}: {argument}")
             elif row is not None:
@@ -147,8 +157,8 @@ def _for_keras(penalty: Penalty) -> dict[str, Any]:
     return {"module": "keras.regularizers", "class_name": name, "config": config, "registered_name": None}
 
 
-def _row(rows: Mapping[str, Row], layer: str, argument: str) -> Row | None:
+def row_of(rows: Mapping[str, Row], layer: str, argument: str) -> Row | None:
     """The array that an argument is about: ``depthwise_regularizer`` is of ``depthwise_kernel`` or ``kernel``."""
-    stem = KERAS_1.get(argument, argument).removesuffix("_regularizer")
+    stem = KERAS_1.get(argument, argument).rpartition("_")[0]
     roles = (stem, f"{stem}_kernel", *(("kernel",) if stem == "depthwise" else ()))
     return next((rows[f"{layer}/{role}"] for role in roles if f"{layer}/{role}" in rows), None)

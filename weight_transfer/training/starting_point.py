@@ -115,8 +115,13 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
         network = dataclasses.replace(backbone, head=_head(recipe, classes), names=names)
         state = {key: tensor for key, tensor in found.state.items() if not key.startswith(HEAD)}
         kept = {layer.name for layer in layers(dataclasses.replace(backbone, head=NO_HEAD))}
-        regularizers = {name: held for name, held in found.description.regularizers.items() if name in kept}
-        description = dataclasses.replace(found.description, network=network, regularizers=regularizers)
+        regularizers, constraints = (
+            {name: held for name, held in of_layers.items() if name in kept}
+            for of_layers in (found.description.regularizers, found.description.constraints)
+        )
+        description = dataclasses.replace(
+            found.description, network=network, regularizers=regularizers, constraints=constraints
+        )
         found = dataclasses.replace(found, description=description, state=state, own_head=False)
     elif isinstance(network, Architecture):
         if network.head.classes != classes:
