@@ -19,13 +19,12 @@ from resnet_keras.reference import Reference, load_reference, reference_from_con
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.structure import can_resize, same_layers
+from weight_transfer.conversion.structure import can_resize, same_values
 from weight_transfer.errors import VerificationError
 from weight_transfer.graph import layers, weighted
 from weight_transfer.keras_graph import KerasGraph, keras_graph
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_types import ROLE_ALIASES
-from weight_transfer.model_config import model_graph
 from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict, preprocessing_of
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
@@ -167,7 +166,7 @@ def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
     if backbone := backbone_of(network):
         own = {layer.name for layer in weighted(layers(backbone))}
         names |= {path: layer.name for path, layer in graph.layers.items() if layer.name in own}
-    free = native and can_resize(model_graph(graph))
+    free = native and can_resize(graph)
     last = final_activations(network)
     models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
     outputs = (OUTPUT,) if native else ()
@@ -247,9 +246,8 @@ def _taps(graph: KerasGraph, network: Network) -> dict[str, str]:
 
 def _taps_of_resnet(graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
     """The value in the reference behind each tap of the architecture."""
-    values = {layer.name: path for path, layer in graph.layers.items()}
-    same = same_layers(model_graph(graph), architecture)
-    return {layer.name: values[same[layer.name]] for layer in layers(architecture) if layer.tap and layer.name in same}
+    same = same_values(layer_graph(graph), architecture)
+    return {layer.name: same[layer.name] for layer in layers(architecture) if layer.tap and layer.name in same}
 
 
 def _taps_of_graph(graph: KerasGraph, network: LayerGraph) -> dict[str, str]:

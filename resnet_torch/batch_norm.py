@@ -90,6 +90,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
+def set_trainable(module: nn.Module, trainable: bool, training: bool) -> None:
+    """Lets a module learn or not, as Keras's ``trainable`` does: its parameters, and the mode of its batch norms.
+
+    Args:
+        module: With all that it holds.
+        trainable: Whether it learns.
+        training: The mode of the model that it is part of, for batch norms that learn again.
+    """
+    module.requires_grad_(trainable)
+    for norm in (one for one in module.modules() if isinstance(one, BatchNorm2d)):
+        norm.frozen = not trainable
+        norm.train(training)
+
+
 def synchronize_batch_norms(model: nn.Module, synchronized: bool = True) -> int:
     """Makes every batch norm of a model take its statistics over the batches of all processes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.constraints import constrain_as_described
+from resnet_torch.freezing import freeze_layers
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.resnet import ResNet
 from resnet_torch.unwrapping import with_description
@@ -25,17 +27,21 @@ from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import HeadedResNet
 
 
-def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResNet | ImportedModel:
+def load_model(
+    path: str | os.PathLike[str], hints: Hints | None = None, *, unfreeze: bool = False
+) -> ResNet | ImportedModel:
     """Loads a network in evaluation mode, on the CPU.
 
-    Its batch norms learn by the rule of the Keras that wrote the checkpoint, and it knows the Keras
-    layers' regularizers, which `resnet_torch.regularizers` reads. Its weights have the Keras layers'
-    constraints, which the optimizers of `resnet_torch.optimizers` apply.
+    Its batch norms learn by the rule of the Keras that wrote the checkpoint, what did not learn in Keras
+    (``trainable=False``) has no gradients, and it knows the Keras layers' regularizers, which
+    `resnet_torch.regularizers` reads. Its weights have the Keras layers' constraints, which the optimizers
+    of `resnet_torch.optimizers` apply.
 
     Args:
         path: A file that `weight-transfer convert` wrote, or a Keras checkpoint of any kind, which
             is converted in memory.
         hints: For a Keras checkpoint, what its file does not show.
+        unfreeze: Let all layers learn, whatever the file says.
 
     Returns:
         The module in the file's dtype: a `ResNet`, described by ``model.architecture``, or an
@@ -50,10 +56,14 @@ def load_model(path: str | os.PathLike[str], hints: Hints | None = None) -> ResN
     """
     if is_converted(path):
         converted = read_converted(path)
-        return _module(Path(path), converted.description, converted.tensors())
+        description = converted.description
+        if unfreeze:
+            description = dataclasses.replace(description, frozen=())
+        return _module(Path(path), description, converted.tensors())
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
-        return _module(Path(path), describe(checkpoint, identified, hints), to_torch(identified, Path(path)))
+        description = describe(checkpoint, identified, hints, unfreeze=unfreeze)
+        return _module(Path(path), description, to_torch(identified, Path(path)))
 
 
 def build_network(description: Description) -> ResNet | ImportedModel:
@@ -66,6 +76,7 @@ def build_network(description: Description) -> ResNet | ImportedModel:
         model = ResNet(network.backbone, rule, network.head)
     else:
         model = ResNet(network, rule)
+    freeze_layers(model, description.frozen)
     return with_description(model, description)
 
 

@@ -11,7 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from resnet_torch.batch_norm import BatchNorm2d, MovingVariance
+from resnet_torch.batch_norm import BatchNorm2d, MovingVariance, set_trainable
 from resnet_torch.constraints import renew_constraints
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
@@ -180,10 +180,7 @@ class ResNet(
         if unknown:
             raise ArchitectureError(f"no such part. Expected any of {', '.join(known)}. Received: {', '.join(unknown)}")
         for part in parts or known:
-            known[part].requires_grad_(trainable)
-            for norm in _batch_norms(known[part]):
-                norm.frozen = not trainable
-                norm.train(self.training)
+            set_trainable(known[part], trainable, self.training)
 
     # The two below are the mixin's, made to read the architecture and to load strictly.
 

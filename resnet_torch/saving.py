@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.unwrapping import as_array, description_of_module, unwrapped
@@ -50,7 +51,8 @@ def save_converted(
 
     Raises:
         MappingError: The module's tensors are no longer those of its network (a layer was replaced), or hold
-            what is not finite, or a negative variance; nothing is written.
+            what is not finite, or a negative variance, or a layer is frozen in a way that Keras does not have;
+            nothing is written.
         TransferError: It is another module, its dtype has no place in the file, or the file cannot be written.
 
     Example:
@@ -73,6 +75,7 @@ def save_converted(
         image_loading=image_loading or known.image_loading,
         training=Training(moving_variance_of_module(bare)),
         precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),
+        frozen=frozen_layers_of(bare),
     )
     written = ToWrite(tuple(_written(row.torch, state[row.torch]) for row in rows), description)
     if optimizer is not None:
@@ -123,8 +126,8 @@ def save_keras(
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
-    known = description_of_module(bare)
-    arguments = {} if known is None else training_arguments(known)
+    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
+    arguments = training_arguments(dataclasses.replace(known, frozen=frozen_layers_of(bare)))
     write_checkpoint(path, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=described)
 
 

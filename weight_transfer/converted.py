@@ -99,6 +99,7 @@ class Description:
         constraints: The same of what a weight must be after each step of the optimizer.
         precision: In what the network computes, and in what the Keras model did.
         remarks: What the port has otherwise than its file or its owner's Keras, in sentences.
+        frozen: Keras layers that do not learn (``trainable=False``), batch norms among them in inference mode.
     """
 
     network: Network
@@ -109,6 +110,7 @@ class Description:
     constraints: LayerConstraints = field(default_factory=dict)
     precision: Precision = field(default_factory=Precision)
     remarks: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, of_graph in _OF_GRAPH.items():
@@ -131,6 +133,7 @@ class Description:
             "precision": None if self.precision == Precision() else self.precision.__dict__,
             "remarks": list(self.remarks) or None,
             **{name: self._beside_graph(name) or None for name in _OF_GRAPH},
+            "frozen": list(self.frozen) or None,
         }
         return {name: value for name, value in values.items() if value is not None or name in _ORIGIN}
 
@@ -148,6 +151,9 @@ class Description:
         image_loading = values.get("image_loading")
         if image_loading not in (None, *WAYS):
             raise ValueError(f"image_loading {image_loading!r}")
+        frozen = values.get("frozen", [])
+        if not isinstance(frozen, list) or not all(isinstance(layer, str) for layer in frozen):
+            raise ValueError(f"frozen {frozen!r}")
         return cls(
             network=network_from_dict(values),
             origin=Origin(**{name: values[name] for name in _ORIGIN}, backend=values.get("backend")),
@@ -156,6 +162,7 @@ class Description:
             precision=Precision(**values.get("precision", {})),
             remarks=tuple(map(str, values.get("remarks", ()))),
             **{name: _by_layer(values, name) for name in _OF_GRAPH},
+            frozen=tuple(frozen),
         )
 
 

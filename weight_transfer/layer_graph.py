@@ -19,10 +19,11 @@ from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
 from weight_transfer.module_paths import module_paths
 
+ACTIVITY = "activity_regularizer"  # of the layer's output; the others are of an array
 REGULARIZERS = (
     "kernel_regularizer",
     "bias_regularizer",
-    "activity_regularizer",
+    ACTIVITY,
     "gamma_regularizer",
     "beta_regularizer",
     "depthwise_regularizer",
@@ -316,7 +317,7 @@ def regularizers_in(layer: KerasLayer) -> dict[str, Any]:
     kept = {name: layer.config[name] for name in REGULARIZERS if layer.config.get(name)}
     if layer.class_name == "ActivityRegularization":
         factors = {name: layer.config.get(name) or 0.0 for name in ("l1", "l2")}
-        kept["activity_regularizer"] = {"class_name": "L1L2", "config": factors}
+        kept[ACTIVITY] = {"class_name": "L1L2", "config": factors}
     return kept
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from weight_transfer.errors import ArchitectureError, VerificationError
 from weight_transfer.graph import layers
 from weight_transfer.network import Network
 from weight_transfer.training.recipe import Recipe
-from weight_transfer.training.starting_point import StartingPoint
+from weight_transfer.training.starting_point import NOTHING_LEARNS, StartingPoint
 
 
 @contextmanager
@@ -115,17 +115,24 @@ def _of(arrays: Mapping[str, np.ndarray], layer: str, weight: Any) -> np.ndarray
     return arrays.get(f"{layer}/{weight.name}")
 
 
-def set_trainable(model: keras.Model, network: Network, frozen: tuple[str, ...]) -> None:
-    """Freezes parts, batch norms into inference mode, and lets everything else learn; compile afterwards.
+def set_trainable(
+    model: keras.Model, network: Network, frozen: tuple[str, ...], frozen_in_file: Collection[str]
+) -> None:
+    """Freezes parts, batch norms into inference mode, and lets the rest learn but what its file had frozen.
+
+    Compile the model afterwards.
 
     Args:
         model: The model.
         network: What it is.
         frozen: ``stem``, ``stage2`` and so on, ``head``.
+        frozen_in_file: Layers of the file that the training starts from.
 
     Raises:
-        ArchitectureError: There is no such part, or the network has no parts.
+        ArchitectureError: There is no such part, the network has no parts, or nothing is left that learns.
     """
+    if not frozen_in_file:
+        model.trainable = True
     if not isinstance(network, Architecture):
         if frozen:
             raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
@@ -136,7 +143,9 @@ def set_trainable(model: keras.Model, network: Network, frozen: tuple[str, ...])
         known = ", ".join(dict.fromkeys(parts.values()))
         raise ArchitectureError(f"no such part. Expected any of {known}. Received: {', '.join(unknown)}")
     for name, part in parts.items():
-        model.get_layer(name).trainable = part not in frozen
+        model.get_layer(name).trainable = part not in frozen and name not in frozen_in_file
+    if not model.trainable_variables:
+        raise ArchitectureError(NOTHING_LEARNS)
 
 
 def _part(module: str) -> str:

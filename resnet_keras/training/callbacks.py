@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from resnet_keras.training.checkpoints import save_checkpoint
 from resnet_keras.training.feeding import Feed
 from weight_transfer.errors import TransferError
-from weight_transfer.network import Network, network_to_dict
 from weight_transfer.training.history import History, row_of, write_history
 from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.recipe import Recipe
@@ -37,7 +36,7 @@ class Callbacks:
     Args:
         recipe: Says which.
         folder: Where the files go.
-        network: What is trained.
+        start: What a resumed run needs to know of what is trained, as JSON can hold it.
         history: Of the epochs before.
         feed: Whose epoch moves on.
         table: Prints an epoch.
@@ -51,13 +50,13 @@ class Callbacks:
         self,
         recipe: Recipe,
         folder: RunFolder,
-        network: Network,
+        start: Mapping[str, Any],
         history: History,
         feed: Feed,
         table: EpochTable,
         on_step: Callable[[int, float | None], None],
     ) -> None:
-        self.recipe, self.folder, self.network, self.history = recipe, folder, network, history
+        self.recipe, self.folder, self.start, self.history = recipe, folder, start, history
         self._feed = feed
         self._writing = folder.path / ".best.keras"
         self.named: dict[str, Any] = {}
@@ -91,7 +90,7 @@ class Callbacks:
             "epoch": epoch,
             "stopped": early is not None and early.stopped_epoch > 0,
             "callbacks": values,
-            "network": network_to_dict(self.network),
+            **self.start,
         }
 
     @property

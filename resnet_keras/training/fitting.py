@@ -19,7 +19,7 @@ from resnet_keras.training.feeding import Feed
 from weight_transfer.atomic import write_text
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
-from weight_transfer.network import network_from_dict
+from weight_transfer.network import network_from_dict, network_to_dict
 from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.history import History, write_history
@@ -67,10 +67,12 @@ class _Run:
         if resume and folder.last(PACKAGE).exists():
             self.model, self.state, self.best_weights = load_checkpoint(folder.last(PACKAGE))
             self.network = network_from_dict(self.state["network"])
+            self.frozen = tuple(self.state.get("frozen", ()))
         else:
             start = starting_point(recipe, classes)
             own = own_model(start, recipe)
             self.model, self.network = (built(start) if own is None else own), start.network
+            self.frozen = start.description.frozen
             self.file = None if recipe.checkpoint is None or own is None else start.source
             check_outputs(self.model, classes, str(start.source))
             write_text(folder.summary, summary_of(self.model))
@@ -101,14 +103,15 @@ class _Run:
         """Trains one phase, or the rest of it."""
         goes_on = self.done >= phase.first
         if not goes_on:
-            set_trainable(self.model, self.network, phase.frozen)
+            set_trainable(self.model, self.network, phase.frozen, self.frozen)
             compile_model(self.model, self.recipe, phase.learning_rate)
             self._take_optimizer_state()
 
         def on_step(epoch: int, share: float | None) -> None:
             bar(f"epoch {epoch + 1}", share or 0.0)
 
-        callbacks = Callbacks(self.recipe, self.folder, self.network, self.history, self.feed, self.table, on_step)
+        kept = {"network": network_to_dict(self.network), "frozen": list(self.frozen)}
+        callbacks = Callbacks(self.recipe, self.folder, kept, self.history, self.feed, self.table, on_step)
         every = callbacks.all()
         if self.state:
             every.append(callbacks.restore(self.state, self.best_weights, goes_on))

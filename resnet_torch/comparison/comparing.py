@@ -56,7 +56,7 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     for device in devices:
         collected: Collected = {}
         for name in PRECISIONS[device]:
-            subject = subject_for_comparison(load_model(request["converted"]), recording, device, name)
+            subject = subject_for_comparison(load_model(request["converted"], unfreeze=True), recording, device, name)
             with precision(name):
                 for case in cases:
                     if case.check == "training" and name != "float64":
@@ -69,7 +69,9 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     failed = next((row for row in rows if not row.passed), None)
     explanation = None
     if failed is not None:
-        subject = subject_for_comparison(load_model(request["converted"]), recording, failed.device, "float64")
+        subject = subject_for_comparison(
+            load_model(request["converted"], unfreeze=True), recording, failed.device, "float64"
+        )
         right = read_converted(request["right"]).tensors() if request.get("right") else None
         explanation = explain(subject, recording, failed, rows, right)
     return {

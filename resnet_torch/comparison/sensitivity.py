@@ -117,7 +117,7 @@ def plant_all(request: Mapping[str, Any]) -> dict[str, Any]:
         ``planted``: a list of `Planted` as dictionaries.
     """
     recording = read_recording(Path(request["reference"]))
-    subject = subject_for_comparison(load_model(request["converted"]), recording, "cpu", "float64")
+    subject = subject_for_comparison(load_model(request["converted"], unfreeze=True), recording, "cpu", "float64")
     kinds = request["kinds"] or tuple(MISTAKES)
     return {"planted": [asdict(planted) for planted in sensitivity(subject, recording, _told(kinds))]}
 

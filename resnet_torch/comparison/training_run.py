@@ -68,7 +68,7 @@ class TrainingRun:
 
 def keras_run(converted: str, recording: Recording) -> TrainingRun:
     """Returns a port that trains by Keras's own rule, not a step of it taken."""
-    subject = subject_for_comparison(load_model(converted), recording, "cpu", "float64")
+    subject = subject_for_comparison(load_model(converted, unfreeze=True), recording, "cpu", "float64")
     return TrainingRun(subject, optimizer_from_keras(_config(recording), subject.model.named_parameters()))
 
 

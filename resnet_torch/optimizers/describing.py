@@ -10,15 +10,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.freezing import frozen_layers_of
+from resnet_torch.imported import ImportedModel
 from resnet_torch.optimizers.from_keras import KINDS
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
+from resnet_torch.resnet import ResNet
 from resnet_torch.schedules import SCHEDULES, Keras2Decay
 from resnet_torch.unwrapping import as_array, unwrapped
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.optimizer_state.rules import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
 from weight_transfer.optimizer_state.state import OptimizerState
+from weight_transfer.optimizer_state.variables import rows_by_layer
 
 PER_GROUP = (
     "params",
@@ -79,24 +82,11 @@ def _common(optimizer: KerasOptimizer) -> Mapping[str, Any]:
     return first
 
 
-def _frozen(model: nn.Module) -> tuple[str, ...]:
-    """Modules that do not learn, whole ones as Keras has them, their batch norms in inference mode."""
-    found, problems = [], []
-    for path, module in model.named_modules():
-        own = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
-        if any(own) and not all(own):
-            problems.append(f"{path}: only some of its parameters learn")
-        is_norm = isinstance(module, BatchNorm2d)
-        if is_norm and own and module.frozen == own[0]:
-            problems.append(f"{path}: frozen={module.frozen}, and its parameters have requires_grad={own[0]}")
-        if own and not any(own):
-            found.append(path)
-    if problems:
-        raise MappingError(
-            f"Keras freezes whole layers, and a frozen batch norm stays in inference mode:{listing(problems)}\n"
-            "Freeze parts with model.freeze(...), or set requires_grad of all parameters and frozen alike."
-        )
-    return tuple(found)
+def _frozen(model: ResNet | ImportedModel) -> tuple[str, ...]:
+    """Paths of the modules that hold the parameters of frozen layers."""
+    rows = rows_by_layer(model.network)
+    frozen = [row.torch.rpartition(".")[0] for layer in frozen_layers_of(model) for row in rows.get(layer, ())]
+    return tuple(dict.fromkeys(frozen))
 
 
 def _tensors(

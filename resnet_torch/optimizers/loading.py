@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.batch_norm import set_trainable
 from resnet_torch.imported import ImportedModel
 from resnet_torch.optimizers.from_keras import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer, LearningRate
@@ -182,11 +182,7 @@ def _fingerprints(model: Model) -> Iterator[str]:
 
 def _freeze(model: Model, state: OptimizerState) -> None:
     for path in state.frozen:
-        module = model.get_submodule(path)
-        module.requires_grad_(False)
-        if isinstance(module, BatchNorm2d):
-            module.frozen = True
-            module.train(module.training)
+        set_trainable(model.get_submodule(path), False, model.training)
 
 
 @torch.no_grad()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from resnet_torch.batch_norm import set_trainable
+from resnet_torch.freezing import freeze_layers
 from resnet_torch.imported import ImportedModel
 from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
 from resnet_torch.training.going_on import KeptState
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.training import Recipe
 from weight_transfer.training.recipe import Phase
+from weight_transfer.training.starting_point import NOTHING_LEARNS
 
 
 class Phases:
@@ -39,19 +43,22 @@ class Phases:
         return next((number for number, last in enumerate(lasts) if epoch < last), len(lasts) - 1)
 
     def enter(self, epoch: int, model: ResNet | ImportedModel) -> None:
-        """Freezes what the phase of an epoch, counted from 0, has frozen, and nothing else.
+        """Freezes what the phase of an epoch, counted from 0, has frozen, and what its file had, and nothing else.
 
         Raises:
-            ArchitectureError: The network has no such parts.
+            ArchitectureError: The network has no such parts, or nothing is left that learns.
         """
         self.number = self.number_of(epoch)
-        frozen = self.current.frozen
+        frozen, known = self.current.frozen, description_of_module(model)
+        set_trainable(model, True, model.training)
+        freeze_layers(model, () if known is None else known.frozen)
         if isinstance(model, ResNet):
-            model.unfreeze()
+            if frozen:
+                model.freeze(*frozen)
         elif frozen:
             raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
-        if frozen:
-            model.freeze(*frozen)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise ArchitectureError(NOTHING_LEARNS)
 
     def optimizer(self, model: ResNet | ImportedModel) -> KerasOptimizer:
         """Makes the optimizer with which the phase begins, as Keras does when it compiles."""

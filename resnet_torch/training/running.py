@@ -97,7 +97,7 @@ def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
     if not module.own_head:
         return
     phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model))
-    phases.enter(0, module.model)  # what the file had frozen is not what the recipe freezes
+    phases.enter(0, module.model)  # the optimizer's state names frozen layers too, and the phase may have others
     if is_first_process():
         table.note(words)
 

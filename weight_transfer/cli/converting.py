@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
     help="Carry the optimizer's state too, in OUTPUT.optimizer.safetensors, or back from there.",
 )
 @options.optimizer
+@click.option("--unfreeze", is_flag=True, help="Let layers learn that do not in Keras: trainable=False.")
 @options.as_json
 @options.image_loading
 @options.about_the_file
@@ -49,6 +50,7 @@ def convert_command(
     weights_only: bool,
     with_optimizer: bool,
     optimizer: str | None,
+    unfreeze: bool,
     json: bool,
     **said: Any,
 ) -> None:
@@ -61,7 +63,7 @@ def convert_command(
     report: dict[str, object] = {}
     if is_converted(file):
         if output is not None:
-            report = _export(file, output, weights_only, with_optimizer)
+            report = _export(file, output, weights_only, with_optimizer, unfreeze)
         if to_folder is not None:
             report |= write_package(file, to_folder, quiet=json)
         print_json(report) if json else _print_written(report)
@@ -75,6 +77,7 @@ def convert_command(
                 lambda done, total: bar("converting", done / total),
                 with_optimizer=with_optimizer,
                 optimizer=optimizer,
+                unfreeze=unfreeze,
             )
         report = {**as_dict(conversion), "output": output and str(output)}
         if to_folder is not None:
@@ -89,8 +92,8 @@ def _check_optimizer(output: Path | None, with_optimizer: bool, optimizer: str |
         raise TransferError("--optimizer says what a state's file does not. Use it with --with-optimizer.")
 
 
-def _export(file: Path, output: Path, weights_only: bool, with_optimizer: bool) -> dict[str, object]:
-    written = export(file, output, weights_only=weights_only, with_optimizer=with_optimizer)
+def _export(file: Path, output: Path, weights_only: bool, with_optimizer: bool, unfreeze: bool) -> dict[str, object]:
+    written = export(file, output, weights_only=weights_only, with_optimizer=with_optimizer, unfreeze=unfreeze)
     return {"output": str(written), "size_bytes": written.stat().st_size}
 
 
@@ -113,6 +116,7 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "skipped": list(conversion.skipped),
         "remarks": list(conversion.description.remarks),
         "precision": conversion.description.precision.__dict__,
+        "frozen": list(conversion.description.frozen),
         "image_loading": conversion.description.image_loading,
         "optimizer_output": conversion.optimizer_output and str(conversion.optimizer_output),
         "optimizer": None if conversion.optimizer is None else optimizer_as_dict(conversion.optimizer),
@@ -138,6 +142,7 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 + skipped,
                 **({} if conversion.optimizer is None else {"optimizer": optimizer_text(conversion.optimizer)}),
                 **({"note": "; ".join(map(escape, remarks))} if (remarks := conversion.description.remarks) else {}),
+                **frozen_fact(conversion.description.frozen),
                 "not in the file": ", ".join((*conversion.assumed, *_assumed_of(conversion))),
                 **(
                     {}
@@ -147,6 +152,12 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
             }
         )
     )
+
+
+def frozen_fact(frozen: Sequence[str]) -> dict[str, str]:
+    """Says how many layers do not learn; nothing where all do."""
+    layers = f"{len(frozen)} layer{'s' * (len(frozen) > 1)}"
+    return {"frozen": f"{layers} with trainable=False (--unfreeze lets them learn)"} if frozen else {}
 
 
 def _assumed_of(conversion: Conversion) -> tuple[str, ...]:

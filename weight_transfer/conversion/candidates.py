@@ -14,7 +14,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.observing import observe
 from weight_transfer.dialects import DIALECTS, TUTORIAL, Dialect, design
 from weight_transfer.errors import MappingError
-from weight_transfer.model_config import ModelGraph
+from weight_transfer.layer_graph import LayerGraph
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Candidate:
     accounting: Accounting
 
 
-def candidates_of(checkpoint: Checkpoint, hints: Hints, graph: ModelGraph | None) -> Iterator[Candidate]:
+def candidates_of(checkpoint: Checkpoint, hints: Hints, graph: LayerGraph | None) -> Iterator[Candidate]:
     """Yields every dialect's reading of a file, exact or not.
 
     Args:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint import Array, read_checkpoint
-from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.description import describe, frozen_layers
+from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.mapping import Row, mapping
@@ -69,6 +70,7 @@ def convert(
     *,
     with_optimizer: bool = False,
     optimizer: str | None = None,
+    unfreeze: bool = False,
 ) -> Conversion:
     """Converts a Keras checkpoint to safetensors; loads no framework.
 
@@ -79,6 +81,7 @@ def convert(
         on_progress: Called with (bytes done, bytes in all).
         with_optimizer: Write the optimizer's state too, to ``OUTPUT.optimizer.safetensors``.
         optimizer: What the file does not say of it: ``"Adam learning_rate=1e-4"``.
+        unfreeze: Let layers learn that do not in Keras (``trainable=False``).
 
     Raises:
         CheckpointError: The source is no sound Keras checkpoint.
@@ -97,9 +100,12 @@ def convert(
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
         bad: list[str] = []
-        written = ToWrite(tuple(tensors_of(identified, bad)), describe(checkpoint, identified, hints))
+        description = describe(checkpoint, identified, hints, unfreeze=unfreeze)
+        written = ToWrite(tuple(tensors_of(identified, bad)), description)
         state = None
         if with_optimizer:
+            if unfreeze and frozen_layers(checkpoint, identified):
+                raise TransferError(NO_STATE_OF_FROZEN)
             state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
         tensors = (*written.tensors, *(() if state is None else state.tensors))
         total, done = sum(tensor.size_bytes for tensor in tensors), 0

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.conversion.constraints import constraints_for_keras, constraints_of_backbone
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
 from weight_transfer.converted import Description, Origin
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.keras_graph import KerasLayer
 from weight_transfer.version import __version__
 
 
-def describe(checkpoint: Checkpoint, identified: Identified, hints: Hints | None = None) -> Description:
+def describe(
+    checkpoint: Checkpoint, identified: Identified, hints: Hints | None = None, *, unfreeze: bool = False
+) -> Description:
     """Gathers what a checkpoint and a person say of a network, for `convert`, `load_model` and training alike.
 
     Args:
         checkpoint: What was read.
         identified: What `identify` found in it.
         hints: What the person knows.
+        unfreeze: Whether layers learn that do not learn in Keras.
+
+    Raises:
+        ArchitectureError: A batch norm learns in a way that only Keras has.
     """
+    frozen = () if unfreeze else frozen_layers(checkpoint, identified)
     return Description(
         network=identified.network,
         origin=Origin(
@@ -34,8 +46,9 @@ def describe(checkpoint: Checkpoint, identified: Identified, hints: Hints | None
         image_loading=None if hints is None else hints.image_loading,
         regularizers=regularizers_of_backbone(identified),
         precision=identified.precision,
-        remarks=identified.remarks,
+        remarks=(*identified.remarks, *_remarks_on_norms(checkpoint, identified, frozen)),
         constraints=constraints_of_backbone(identified),
+        frozen=frozen,
     )
 
 
@@ -47,5 +60,69 @@ def training_arguments(description: Description) -> dict[str, dict[str, Any]]:
     """
     regularizers = regularizers_for_keras(description.regularizers)
     constraints = constraints_for_keras(description.constraints)
-    layers = [*regularizers, *(layer for layer in constraints if layer not in regularizers)]
-    return {layer: {**regularizers.get(layer, {}), **constraints.get(layer, {})} for layer in layers}
+    frozen: dict[str, dict[str, Any]] = {layer: {"trainable": False} for layer in description.frozen}
+    found: dict[str, dict[str, Any]] = {}
+    for arguments in (regularizers, constraints, frozen):
+        for layer, held in arguments.items():
+            found.setdefault(layer, {}).update(held)
+    return found
+
+
+def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, ...]:
+    """Returns the layers with arrays that do not learn in the model that Keras loads from a file.
+
+    A loaded layer has its own flag, also inside a model that is frozen: what a nested model says of itself is forgotten
+    by tf_keras and read by Keras 3 without effect. Of the outermost model, Keras 3 takes False for all of its layers,
+    tf_keras for none.
+
+    Args:
+        checkpoint: The file.
+        identified: What `identify` found in it.
+
+    Raises:
+        ArchitectureError: A batch norm is trainable inside a frozen model: Keras 3 then moves its statistics and
+            nothing else of it.
+
+    Source: trainable_variables in keras/src/models/model.py and keras/src/layers/layer.py, keras 3.15.1;
+        reconstruct_from_config in tf_keras/src/engine/functional.py, tf_keras 2.21.0.
+    """
+    if identified.keras is None or identified.config is None:
+        return ()
+    inside = identified.config.get("config")
+    keras_3 = (checkpoint.keras_version or "3").startswith("3")
+    whole = keras_3 and isinstance(inside, Mapping) and inside.get("trainable") is False
+    known = modules_of_layers(identified.network)
+    found = set()
+    for path, layer in identified.keras.layers.items():
+        name = path if path in known else layer.name
+        if name not in known or (_learns(layer) and not whole):
+            continue
+        if _learns(layer) and layer.class_name.startswith("BatchNormalization"):
+            raise ArchitectureError(
+                f"{checkpoint.path.name}: batch norm {path!r} is trainable in a model that is not: Keras moves its "
+                "statistics and trains nothing of it. Let all layers learn by --unfreeze (unfreeze=True)."
+            )
+        found.add(name)
+    return tuple(name for name in known if name in found)
+
+
+def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Collection[str]) -> tuple[str, ...]:
+    """Says how frozen batch norms train where the Keras that wrote the file trained them otherwise.
+
+    Before TensorFlow 2 they normalized by the batch's statistics all the same.
+
+    Source: keras-team/keras pull requests 9965 and 13892; keras 2.3.1 keras/layers/normalization.py; tf_keras
+        layers/normalization/batch_normalization.py, _get_training_value.
+    """
+    version = checkpoint.keras_version or "3"
+    numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
+    tensorflow_2 = numbers >= [2, 4] or (numbers == [2, 3] and "tf" in version) or numbers[:1] == [3]
+    layers = () if identified.keras is None else identified.keras.layers.items()
+    names = {key for path, layer in layers if "BatchNorm" in layer.class_name for key in (path, layer.name)}
+    if tensorflow_2 or names.isdisjoint(frozen):
+        return ()
+    return (f"frozen batch norms in inference mode, as since TensorFlow 2 (Keras {version} may have used the batch's)",)
+
+
+def _learns(layer: KerasLayer) -> bool:
+    return layer.config.get("trainable") is not False

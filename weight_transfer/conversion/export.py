@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network, title_of
 from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
 
+NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
 
 
@@ -82,6 +84,7 @@ def export(
     *,
     weights_only: bool = False,
     with_optimizer: bool = False,
+    unfreeze: bool = False,
 ) -> Path:
     """Writes a converted file back as a Keras checkpoint, bit for bit; loads no framework.
 
@@ -90,6 +93,7 @@ def export(
         output: ``.h5``, ``.weights.h5`` or ``.keras``: the name decides the container.
         weights_only: For ``.h5``: leave the model's description out.
         with_optimizer: Write the optimizer's state too, which lies beside the source.
+        unfreeze: Let all layers learn (``trainable=True``), whatever the source says.
 
     Raises:
         CheckpointError: The source is no converted file.
@@ -102,7 +106,12 @@ def export(
     network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()
     state = _state_of(converted, tensors) if with_optimizer else None
-    arrays, arguments = to_keras(tensors, network), training_arguments(converted.description)
+    description = converted.description
+    if unfreeze:
+        if state is not None and description.frozen:
+            raise TransferError(NO_STATE_OF_FROZEN)
+        description = dataclasses.replace(description, frozen=())
+    arrays, arguments = to_keras(tensors, network), training_arguments(description)
     write_checkpoint(output, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=state)
     return Path(output)
 

@@ -9,12 +9,11 @@ from weight_transfer.architecture import Architecture, Head
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.importing import by_role
-from weight_transfer.conversion.structure import differences, same_layers
+from weight_transfer.conversion.structure import differences, same_values
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
-from weight_transfer.layer_graph import layer_graph
-from weight_transfer.model_config import ModelGraph
+from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import HeadedResNet
 
 FEATURES = "features"  # the head's input: the backbone's feature map
@@ -25,7 +24,7 @@ def with_own_head(
     architecture: Architecture,
     arrays: Mapping[str, Array],
     keras: KerasGraph,
-    graph: ModelGraph,
+    graph: LayerGraph,
 ) -> tuple[HeadedResNet, Mapping[str, Array]] | None:
     """Splits a model into a ResNet's stages and the head behind them.
 
@@ -34,7 +33,7 @@ def with_own_head(
         architecture: What its names and shapes show.
         arrays: Its arrays by ``layer/role``, nested models' names left out.
         keras: Its model's graph.
-        graph: The same, as `model_graph` gives it.
+        graph: The same, as the table of layer types reads it.
 
     Returns:
         The network and its arrays, or None where the backbone is no ResNet of these names, or where
@@ -49,8 +48,7 @@ def with_own_head(
     if accounting.missing or accounting.misfits or differences(graph, backbone, outputs=False):
         return None
     last = layers(backbone)[-1]
-    end = same_layers(graph, backbone).get(last.name)
-    value = next((call.value for call in keras.calls if keras.layers[call.layer].name == end), None)
+    value = same_values(graph, backbone).get(last.name)
     cut = None if value is None else _behind(keras, value, last.out_shape)
     if cut is None:
         return None

@@ -18,14 +18,13 @@ from weight_transfer.conversion.heads import with_own_head
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.conversion.structure import differences
+from weight_transfer.conversion.structure import check_called_once, differences
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError, CheckpointError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise
 from weight_transfer.families.like import like
 from weight_transfer.keras_graph import KerasGraph, keras_graph
-from weight_transfer.layer_graph import layer_graph
-from weight_transfer.model_config import ModelGraph, model_graph
+from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import Network
 from weight_transfer.precision import DTYPES, Precision, precision_of
 
@@ -57,6 +56,16 @@ class Identified:
 
 # Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
 CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"
+
+
+class _AnotherStructure(ArchitectureError):
+    """The arrays are those of a ResNet whose graph is not the file's.
+
+    Attributes:
+        remark: In what they differ, in a line.
+    """
+
+    remark = ""
 
 
 class _Ambiguous(ArchitectureError):
@@ -119,7 +128,7 @@ def _identified(
         except (ArchitectureError, MappingError) as error:
             if hints.import_as == "native" or _asks_for_native(hints):
                 raise
-            reason = error
+            reason: TransferError = error
     else:
         reason = ArchitectureError(f"{checkpoint.path.name}: a weights-only file of no known family carries no graph")
     preprocessing = hints.conventions.get("preprocessing", "none")
@@ -127,7 +136,8 @@ def _identified(
         names = None if beside is None else like(checkpoint, keras)
         network, arrays = imported(checkpoint, keras, names, preprocessing)
         assumed = (_said(hints, "preprocessing", preprocessing, "not known"),)
-        return Identified(network, arrays, assumed, config, keras, own_config=config)
+        remarks = (reason.remark,) if isinstance(reason, _AnotherStructure) else ()
+        return Identified(network, arrays, assumed, config, keras, own_config=config, remarks=remarks)
     return _of_a_family(checkpoint, hints, reason)
 
 
@@ -172,19 +182,23 @@ def _config_beside(hints: Hints) -> Mapping[str, Any] | None:
 
 def _native(checkpoint: Checkpoint, hints: Hints, keras: KerasGraph | None) -> Identified:
     """The one ResNet whose rendered names equal the checkpoint's."""
-    graph = None if keras is None else model_graph(keras)
+    graph = None if keras is None else layer_graph(keras, keras_version=checkpoint.keras_version)
+    if graph is not None:
+        check_called_once(graph)
     candidates = list(candidates_of(checkpoint, hints, graph))
-    exact = [candidate for candidate in candidates if candidate.accounting.complete]
+    complete = [candidate for candidate in candidates if candidate.accounting.complete]
+    exact = complete
+    if graph is not None:
+        exact = [candidate for candidate in complete if not differences(graph, candidate.architecture)]
     if not exact:
         headed = None
         if keras is not None and graph is not None:
             headed = _with_own_head(checkpoint, hints, candidates, keras, graph)
         if headed is not None:
             return headed
+        if complete and graph is not None:
+            raise _another_structure(checkpoint, complete, graph)
         raise _nothing_fits(checkpoint, candidates)
-    if keras is not None and graph is not None:
-        layer_graph(keras)  # refuses what a layer has beyond what the comparison looks at
-        exact = _same_structure(checkpoint, exact, graph)
     distinct = {_computation(candidate.architecture): candidate for candidate in reversed(exact)}
     if len(distinct) > 1:
         raise _several_fit(checkpoint, list(reversed(distinct.values())))
@@ -198,7 +212,7 @@ def _with_own_head(
     hints: Hints,
     candidates: Sequence[Candidate],
     keras: KerasGraph,
-    graph: ModelGraph,
+    graph: LayerGraph,
 ) -> Identified | None:
     """A known ResNet up to its last stage, and behind it whatever the file's graph has."""
     for candidate in candidates:
@@ -213,17 +227,17 @@ def _said(hints: Hints, name: str, value: Any, otherwise: str) -> str:
     return f"{name} {value} ({'you said so' if name in hints.conventions else otherwise})"
 
 
-def _same_structure(checkpoint: Checkpoint, exact: list[Candidate], graph: ModelGraph) -> list[Candidate]:
-    """Keeps the candidates that compute what the file's own graph computes."""
-    found = [(candidate, differences(graph, candidate.architecture)) for candidate in exact]
-    same = [candidate for candidate, lines in found if not lines]
-    if same:
-        return same
-    candidate, lines = min(found, key=lambda pair: len(pair[1]))
-    raise ArchitectureError(
+def _another_structure(checkpoint: Checkpoint, complete: list[Candidate], graph: LayerGraph) -> ArchitectureError:
+    """The error for arrays that fit a ResNet whose graph is not the file's."""
+    found = [(candidate, differences(graph, candidate.architecture)) for candidate in complete]
+    candidate, different = min(found, key=lambda pair: len(pair[1]))
+    error = _AnotherStructure(
         f"{checkpoint.path.name}: its layers have the names of {candidate.dialect.title}, but its model "
-        f"computes something else:{listing(lines)}"
+        f"computes something else:{listing(map(str, different))}"
     )
+    more = f" (+{len(different) - 1} more)" if len(different) > 1 else ""
+    error.remark = f"its own graph, and not {candidate.dialect.title}: {different[0]}{more}"
+    return error
 
 
 def _computation(architecture: Architecture) -> object:
@@ -233,7 +247,7 @@ def _computation(architecture: Architecture) -> object:
     return (a.block, a.block_counts, a.filters, a.head, conventions)
 
 
-def _assumed(architecture: Architecture, graph: ModelGraph | None, hints: Hints) -> tuple[str, ...]:
+def _assumed(architecture: Architecture, graph: LayerGraph | None, hints: Hints) -> tuple[str, ...]:
     """What neither names nor a graph show, with its value and who says so."""
     shown = ["preprocessing"] if graph is not None else list(_DECIDING)
     lines = [_said(hints, name, getattr(architecture.conventions, name), architecture.dialect) for name in shown]

@@ -103,6 +103,17 @@ def with_present_names(tensors: Mapping[str, Tensor], network: Network) -> dict[
     return {names.get(name, name): tensor for name, tensor in tensors.items()}
 
 
+def modules_of_layers(network: Network) -> dict[str, str]:
+    """Returns the path of the PyTorch module of every Keras layer with arrays."""
+    backbone, graph = backbone_of(network), graph_of(network)
+    found = {} if backbone is None else {row.name: row.module for row in layers(backbone) if row.module is not None}
+    prefix = "" if backbone is None else HEAD
+    own = {} if graph is None else graph.layers
+    return found | {
+        path: f"{prefix}{graph.modules[path][0]}" for path, layer in own.items() if graph is not None and layer.weights
+    }
+
+
 def _of_architecture(architecture: Architecture) -> tuple[Row, ...]:
     return tuple(
         Row(

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
-from weight_transfer.architecture import DEPTHS, FIRST_STAGE, Architecture, BlockKind, Head, Names, standard_filters
+from weight_transfer.architecture import (
+    DEPTHS,
+    FIRST_STAGE,
+    Activation,
+    Architecture,
+    BlockKind,
+    Conventions,
+    Head,
+    Names,
+    Padding,
+    Pooling,
+    standard_filters,
+)
 from weight_transfer.checkpoint import Array
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.structure import observed_conventions
+from weight_transfer.conversion.structure import own_name
 from weight_transfer.dialects import TUTORIAL, Dialect
-from weight_transfer.model_config import ModelGraph
+from weight_transfer.layer_graph import GraphLayer, LayerGraph
 
 MAX_STAGES, MAX_BLOCKS = 8, 64
+OUTPUT_ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid")  # that `predict` of a ResNet applies
 
 
 def observe(
-    arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hints, graph: ModelGraph | None
+    arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hints, graph: LayerGraph | None
 ) -> Architecture | None:
     """Returns the architecture that the names and shapes show, None where nothing of it is there.
 
@@ -132,3 +146,78 @@ def _head(arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hi
         dropout=TUTORIAL.head.dropout if names.classifier == TUTORIAL.names.classifier else 0.0,
         activation="sigmoid" if classes == 1 else "softmax",
     )
+
+
+def observed_conventions(graph: LayerGraph, architecture: Architecture) -> Architecture:
+    """Returns the architecture with the conventions, head and input that the file's graph shows.
+
+    Whether the rest of the graph says the same is for `structure.differences` to tell. What no graph shows
+    (preprocessing) stays as it was.
+    """
+    names, old = architecture.names, architecture.conventions
+    layers = {own_name(layer): layer for layer in graph.layers.values()}
+    norm, stem = (layers[name].settings if name in layers else {} for name in (names.stem_norm, names.stem_conv))
+    conventions = dataclasses.replace(
+        old,
+        epsilon=norm.get("epsilon", old.epsilon),
+        momentum=norm.get("momentum", old.momentum),
+        stride_in=_stride_in(layers, architecture),
+        stem_padding="same" if stem.get("padding") == "same" else "zeros",
+        pool_padding=_pool_padding(graph, old),
+    )
+    shape = next((shape for shape in graph.inputs.values() if len(shape) == 3), None)
+    in_shape = architecture.in_shape if shape is None or shape[2] is None else (shape[0], shape[1], shape[2])
+    head = _observed_head(graph, architecture)
+    return dataclasses.replace(architecture, conventions=conventions, head=head, in_shape=in_shape)
+
+
+def _stride_in(layers: Mapping[str, GraphLayer], architecture: Architecture) -> Any:
+    names = architecture.names
+    if len(architecture.stages) < 2 or architecture.block == "basic":
+        return architecture.conventions.stride_in
+    stage = architecture.stages[1]
+    first = layers.get(_conv_name(names, stage, names.block(stage, 0), names.branches[0]))
+    if first is None:
+        return architecture.conventions.stride_in
+    return "1x1" if max(first.settings.get("strides", [1])) > 1 else "3x3"
+
+
+def _pool_padding(graph: LayerGraph, old: Conventions) -> Padding:
+    before = {call.value: graph.layers[call.layer].class_name for call in graph.calls}
+    for call in graph.calls:
+        if before[call.value] == "MaxPooling2D":
+            if graph.layers[call.layer].settings["padding"] == "same":
+                return "same"
+            return "zeros" if before.get(call.inputs[0]) == "ZeroPadding2D" else "none"
+    return old.pool_padding
+
+
+def _observed_head(graph: LayerGraph, architecture: Architecture) -> Head:
+    classes = {layer.class_name for layer in graph.layers.values()}
+    pooling: Pooling | None = None
+    if "GlobalMaxPooling2D" in classes:
+        pooling = "max"
+    elif classes & {"GlobalAveragePooling2D", "AveragePooling2D"}:
+        pooling = "avg"
+    if architecture.head.classes is None:
+        return dataclasses.replace(architecture.head, pooling=pooling, dropout=0.0)
+    return dataclasses.replace(
+        architecture.head,
+        pooling=pooling or architecture.head.pooling,
+        dropout=_dropout_before(graph, architecture.names.classifier),
+        activation=_output_activation(graph),
+    )
+
+
+def _dropout_before(graph: LayerGraph, classifier: str) -> float:
+    """The rate of the dropout that a layer reads; 0 of none."""
+    before = {call.value: graph.layers[call.layer] for call in graph.calls}
+    call = next((call for call in graph.calls if own_name(graph.layers[call.layer]) == classifier), None)
+    layer = None if call is None else before.get(call.inputs[0])
+    return layer.settings["rate"] if layer is not None and layer.class_name == "Dropout" else 0.0
+
+
+def _output_activation(graph: LayerGraph) -> Activation:
+    """What the model ends in, by the name of its activation; the comparison looks at its axis."""
+    found = graph.final_activations[0]
+    return next((known for known in OUTPUT_ACTIVATIONS if known == found), "linear")

@@ -14,10 +14,9 @@ from weight_transfer.converted import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
 from weight_transfer.keras_graph import KerasLayer
-from weight_transfer.layer_graph import regularizers_in
+from weight_transfer.layer_graph import ACTIVITY, regularizers_in
 from weight_transfer.network import Network, backbone_of, graph_of
 
-ACTIVITY = "activity_regularizer"
 ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
 # Classes of Keras 2 and 3, and how Keras 1 calls them.
 SUMS = ("l1", "l2", "l1l2", "l1l2regularizer", "weightregularizer", "activityregularizer")

@@ -1,278 +1,247 @@
-"""Whether a file's own layer graph computes what an architecture says, and what it says itself.
+"""Whether a file's own graph is the one that an architecture's recipe builds.
 
-Names alone do not prove that a model is the ResNet its names suggest. A full-model file carries
-its graph: here that graph and the architecture's are brought into one form, in which layers that
-compute the same look the same, and compared layer by layer.
+Names and shapes alone do not prove that a model is the ResNet that they suggest. A full-model file carries its
+graph: it and the recipe's come through the same reader, the table of layer types, and are compared layer by layer in
+all settings, what acts in training alone included. No layer is compared by its name but those with weights, which
+the arrays are named after.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
-from weight_transfer.architecture import Activation, Architecture, Conventions, Head, Padding, Pooling
-from weight_transfer.graph import ROLES, layers
-from weight_transfer.model_config import ModelGraph, Node
-
-IDENTITY_CLASSES = ("Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization")
-ACTIVATION_CLASSES = ("Activation", "Softmax", "ReLU")
-OUTPUT_ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid", "linear")
+from weight_transfer.architecture import Architecture
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.keras_config import keras_config
+from weight_transfer.keras_graph import Call, KerasGraph, keras_graph
+from weight_transfer.layer_graph import ACTIVITY, GraphLayer, LayerGraph, layer_graph
+from weight_transfer.layer_types.activations import ACTIVATION_TYPES
+from weight_transfer.layer_types.convolutions import effective_window
+from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 
 OUTPUT = "output"  # beside the layers: where the graph ends
+GLOBAL_POOLINGS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
+TIED_TO_A_SIZE = ("Flatten", "Reshape", "AveragePooling2D")
 
-Key = object  # a nest of tuples that is equal for layers that compute the same
+Key: TypeAlias = object  # a nest of tuples that is equal for values that are computed alike
+Facts: TypeAlias = Mapping[str, Key]
 
 
-def observed_conventions(graph: ModelGraph, architecture: Architecture) -> Architecture:
-    """Returns the architecture with the conventions, head and input that the file's graph shows.
+class Difference(NamedTuple):
+    """A layer that two graphs compute or feed differently.
 
-    What the graph does not show (preprocessing) stays as it was.
+    Attributes:
+        name: Of the layer, or `OUTPUT`.
+        expected: All that the architecture says of it.
+        actual: All that the file says; None where it has no such layer.
     """
-    names, old = architecture.names, architecture.conventions
-    nodes = graph.nodes
-    norm = nodes[names.stem_norm].config if names.stem_norm in nodes else {}
-    conventions = dataclasses.replace(
-        old,
-        epsilon=float(norm.get("epsilon", old.epsilon)),
-        momentum=float(norm.get("momentum", old.momentum)),
-        stride_in=_stride_in(graph, architecture),
-        stem_padding="same" if _padding(nodes.get(names.stem_conv)) == "same" else "zeros",
-        pool_padding=_pool_padding(graph, old),
-    )
-    return dataclasses.replace(
-        architecture,
-        conventions=conventions,
-        head=_head(graph, architecture),
-        in_shape=_in_shape(graph, architecture.in_shape),
-    )
+
+    name: str
+    expected: Facts
+    actual: Facts | None
+
+    def __str__(self) -> str:
+        if self.actual is None:
+            return f"{self.name}: the file's model has no such layer"
+        expected, actual = self.expected, self.actual
+        key = next(key for key in {**expected, **actual} if expected.get(key) != actual.get(key))
+        ours, theirs = (_short(one) for one in _apart(expected.get(key), actual.get(key)))
+        return f"{self.name}: {key} expected {ours}, the file's model has {theirs}"
 
 
-def _padding(node: Node | None) -> Any:
-    """Keras 1 says ``border_mode`` where later ones say ``padding``."""
-    return None if node is None else node.config.get("padding", node.config.get("border_mode", "valid"))
-
-
-def _stride_in(graph: ModelGraph, architecture: Architecture) -> Any:
-    names = architecture.names
-    if len(architecture.stages) < 2 or architecture.block == "basic":
-        return architecture.conventions.stride_in
-    stage = architecture.stages[1]
-    first = names.conv.format(stage=stage, block=names.block(stage, 0), branch=names.branches[0])
-    if first not in graph.nodes:
-        return architecture.conventions.stride_in
-    return "1x1" if max(_pair(_strides(graph.nodes[first].config))) > 1 else "3x3"
-
-
-def _pool_padding(graph: ModelGraph, old: Conventions) -> Padding:
-    pools = graph.of_class("MaxPooling2D")
-    if not pools:
-        return old.pool_padding
-    if _padding(pools[0]) == "same":
-        return "same"
-    sources = [graph.nodes[name].class_name for name in pools[0].inputs]
-    return "zeros" if "ZeroPadding2D" in sources else "none"
-
-
-def _head(graph: ModelGraph, architecture: Architecture) -> Head:
-    pooling: Pooling | None = None
-    if graph.of_class("GlobalMaxPooling2D"):
-        pooling = "max"
-    elif graph.of_class("GlobalAveragePooling2D", "AveragePooling2D"):
-        pooling = "avg"
-    rates = [node.config.get("rate", node.config.get("p", 0.0)) for node in graph.of_class("Dropout")]
-    head = dataclasses.replace(
-        architecture.head, pooling=pooling or architecture.head.pooling, dropout=float(rates[-1]) if rates else 0.0
-    )
-    if head.classes is None:
-        return dataclasses.replace(head, pooling=pooling)
-    return dataclasses.replace(head, activation=_output_activation(graph, architecture.names.classifier))
-
-
-def _output_activation(graph: ModelGraph, classifier: str) -> Activation:
-    """Of the classifier itself, or of an activation layer behind it."""
-    node = graph.nodes.get(classifier)
-    names = [] if node is None else [_activation(node)]
-    names += [_activation(after) for after in graph.readers(classifier) if after.class_name in ACTIVATION_CLASSES]
-    return next((known for known in OUTPUT_ACTIVATIONS if known in names and known != "linear"), "linear")
-
-
-def _in_shape(graph: ModelGraph, default: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
-    for node in graph.nodes.values():
-        shape = node.config.get("batch_shape", node.config.get("batch_input_shape"))
-        if shape is not None and len(shape) == 4 and isinstance(shape[3], int):
-            return (shape[1], shape[2], shape[3])
-    return default
-
-
-def _activation(node: Node) -> str:
-    """The name of what a layer applies to its output."""
-    if node.class_name == "Softmax":
-        return "softmax"
-    if node.class_name == "ReLU":
-        plain = all(node.config.get(key) in (None, 0, 0.0) for key in ("max_value", "negative_slope", "threshold"))
-        return "relu" if plain else f"relu{dict(sorted(node.config.items()))}"
-    value = node.config.get("activation", "linear")
-    if isinstance(value, Mapping):  # tf.keras writes some as {"class_name": ..., "config": ...}
-        value = value.get("config", value)
-        value = value.get("name", value) if isinstance(value, Mapping) else value
-    return str(value)
-
-
-def architecture_graph(architecture: Architecture) -> ModelGraph:
-    """Returns an architecture in the form of a file's graph."""
-    rows = layers(architecture)
-    nodes = {row.name: Node(row.name, row.class_name, row.config, row.inputs) for row in rows}
-    return ModelGraph(nodes, (rows[-1].name,))
-
-
-def differences(graph: ModelGraph, architecture: Architecture, *, outputs: bool = True) -> list[str]:
-    """Returns a line for every layer with weights that the two graphs compute or feed differently.
-
-    With ``outputs``, also one if the two end differently.
-
-    Layers without weights have no names that count: they are compared as part of what feeds the
-    layers with weights.
-    """
-    expected = _Canonical(architecture_graph(architecture), architecture).described()
-    actual = _Canonical(graph, architecture).described()
-    return [
-        f"{name}: {_first_difference(expected[name], actual.get(name))}"
-        for name in expected
-        if expected[name] != actual.get(name) and (outputs or name != OUTPUT)
-    ]
-
-
-def _first_difference(expected: Mapping[str, Key], actual: Mapping[str, Key] | None) -> str:
-    if actual is None:
-        return "the file's model has no such layer"
-    key = next(key for key in expected if expected[key] != actual.get(key))
-    return f"{key} expected {_short(expected[key])}, the file's model has {_short(actual.get(key))}"
+def _apart(expected: Key, actual: Key) -> tuple[Key, Key]:
+    """Where two nests first differ."""
+    while isinstance(expected, tuple) and isinstance(actual, tuple) and len(expected) == len(actual):
+        expected, actual = next(pair for pair in zip(expected, actual, strict=True) if pair[0] != pair[1])
+    return expected, actual
 
 
 def _short(value: Key) -> str:
+    """``relu of conv1`` for what is computed, any other value as it is."""
+    if isinstance(value, tuple) and len(value) == 3 and value[0] == "activation":
+        return f"{dict(value[1])['name']} of {_short(value[2])}"
     text = str(value)
     return text if len(text) <= 90 else text[:87] + "..."
 
 
+def differences(graph: LayerGraph, architecture: Architecture, *, outputs: bool = True) -> list[Difference]:
+    """Returns every layer with weights that the recipe's graph and the file's compute or feed differently.
+
+    Layers without weights are compared as part of what feeds the layers with weights and the outputs.
+
+    Args:
+        graph: The file's.
+        architecture: The recipe.
+        outputs: Whether to compare what the graph returns as well.
+    """
+    expected, actual = _Canonical(_recipe(architecture)), _Canonical(graph)
+    pairs = [(name, facts, actual.layers.get(name)) for name, facts in expected.layers.items()]
+    if outputs:
+        pairs.append((OUTPUT, expected.outputs, actual.outputs))
+    found = [Difference(name, ours, theirs) for name, ours, theirs in pairs if ours != theirs]
+    return [*found, *_moved_penalties(expected, actual)]
+
+
+def _moved_penalties(expected: _Canonical, actual: _Canonical) -> Iterator[Difference]:
+    """Penalties of an output before its activation where the recipe has the activated one, or the other way round."""
+    for name, theirs in actual.by_name.items():
+        ours = expected.by_name.get(name)
+        if ours is not None and ACTIVITY in theirs.regularizers and ours.fused_activation != theirs.fused_activation:
+            key = "activation before the activity regularizer"
+            yield Difference(name, {key: ours.fused_activation}, {key: theirs.fused_activation})
+
+
+def same_values(graph: LayerGraph, architecture: Architecture) -> dict[str, str]:
+    """Returns, for each layer of the architecture, the file's value that is computed alike.
+
+    Layers without weights may be called anything in a file; here they are found by what they compute and by what
+    feeds them. Layers without a counterpart are left out.
+
+    Args:
+        graph: The file's.
+        architecture: The recipe.
+    """
+    ours, theirs = _Canonical(_recipe(architecture)), _Canonical(graph)
+    values: dict[Key, str] = {}
+    for value, key in theirs.keys.items():
+        values.setdefault(key, value)
+    found = {path: values[key] for path, key in ours.keys.items() if key in values}
+    for name, layer in ours.by_name.items():
+        other = theirs.by_name.get(name)
+        if other is not None and layer.weights and other.fused_activation == layer.fused_activation:
+            found[name] = other.path  # which an activation that does nothing may follow
+    return found
+
+
+def check_called_once(graph: LayerGraph) -> None:
+    """Refuses a graph with what no ResNet has: a layer called twice, two layers of one name.
+
+    Raises:
+        ArchitectureError: It has.
+    """
+    called = [call.layer for call in graph.calls]
+    for path in dict.fromkeys(called):
+        if called.count(path) > 1:
+            raise ArchitectureError(f"layer {path!r} is called {called.count(path)} times; a ResNet calls each once.")
+    names = [own_name(layer) for layer in graph.layers.values()]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArchitectureError(f"two layers of the file's model are both named {name!r}.")
+
+
+def own_name(layer: GraphLayer) -> str:
+    """A layer's name without those of the models that hold it."""
+    return layer.path.rpartition("/")[2]
+
+
+def can_resize(keras: KerasGraph) -> bool:
+    """Whether no layer ties the model to one input size."""
+    return not any(layer.class_name in TIED_TO_A_SIZE for layer in keras.layers.values())
+
+
+def _recipe(architecture: Architecture) -> LayerGraph:
+    return layer_graph(keras_graph(keras_config(architecture)))
+
+
 class _Canonical:
-    """Describes each layer with weights by its settings and by what feeds it."""
+    """A graph in the form in which what computes the same is equal.
 
-    def __init__(self, graph: ModelGraph, architecture: Architecture) -> None:
+    Attributes:
+        keys: By value, what it is.
+        layers: By name, all that a layer with weights computes, and what it reads.
+        by_name: Every layer.
+        outputs: What the graph returns.
+    """
+
+    def __init__(self, graph: LayerGraph) -> None:
         self.graph = graph
-        rows = {row.name: row for row in layers(architecture)}
-        self.kernels = {name: row.weights["kernel"][:2] for name, row in rows.items() if row.class_name == "Conv2D"}
-        self.classifier = architecture.names.classifier
-        self.final_size = next(
-            (row.out_shape[:2] for row in reversed(rows.values()) if len(row.out_shape) == 3), (None, None)
-        )
-        self.known: dict[str, Key] = {}
-
-    def described(self) -> dict[str, Mapping[str, Key]]:
-        found = {name: self._layer(node) for name, node in self.graph.nodes.items() if node.class_name in ROLES}
-        found[OUTPUT] = {"layer": tuple(self.key(name) for name in self.graph.outputs)}
-        return found
-
-    def _layer(self, node: Node) -> Mapping[str, Key]:
-        config = node.config
-        fed = tuple(self.key(name) for name in node.inputs)
-        if node.class_name == "BatchNormalization":
-            axis = config.get("axis", -1)
-            axis = axis[0] if isinstance(axis, (list, tuple)) else axis
-            return {
-                "class": "BatchNormalization",
-                "axis": -1 if axis == 3 else axis,
-                "epsilon": float(config.get("epsilon", 1e-3)),
-                "center and scale": (config.get("center", True), config.get("scale", True)),
-                "input": fed,
-            }
-        activation = "any" if node.name == self.classifier else _activation(node)
-        if node.class_name == "Dense":
-            return {"class": "Dense", "activation": activation, "input": fed}
-        padding, fed = self._conv_padding(node)
-        return {
-            "class": "Conv2D",
-            "strides": _pair(_strides(config)),
-            "padding": padding,
-            "dilation": _pair(config.get("dilation_rate", 1)),
-            "groups": config.get("groups", 1),
-            "channels": config.get("data_format", "channels_last"),
-            "activation": activation,
-            "input": fed,
+        self.shapes = graph.shapes
+        self.calls = {call.value: call for call in graph.calls}
+        self.by_name = {own_name(layer): layer for layer in graph.layers.values()}
+        self.keys: dict[str, Key] = {value: ("input", number) for number, value in enumerate(graph.inputs)}
+        self.layers: dict[str, Facts] = {}
+        for call in graph.calls:
+            layer = graph.layers[call.layer]
+            self.keys[call.value] = self._weighted(call, layer) if layer.weights else self._unweighted(call, layer)
+        self.outputs: Facts = {
+            "layer": tuple(self.keys[value] for value in graph.outputs),
+            "names": graph.output_names,
         }
 
-    def _conv_padding(self, node: Node) -> tuple[Key, tuple[Key, ...]]:
+    def _weighted(self, call: Call, layer: GraphLayer) -> Key:
+        """Notes what a layer with weights computes; its output is known by its name."""
+        facts = {key: _hashable(value) for key, value in layer.settings.items() if key != "activation"}
+        name, fed = own_name(layer), tuple(self.keys[value] for value in call.inputs)
+        if layer.class_name == "Conv2D":
+            facts["padding"], fed = self._padding(call, layer)
+        self.layers[name] = {"class": layer.class_name, **facts, **_of_call(call), "input": fed}
+        return _activated(layer.fused_activation, name)
+
+    def _padding(self, call: Call, layer: GraphLayer) -> tuple[Key, tuple[Key, ...]]:
         """The padding in pixels where it does not depend on the input's size, and what is padded."""
-        kernel = self.kernels.get(node.name, (0, 0))
-        if _padding(node) == "same":
-            fixed = max(kernel) == 1 or (max(_pair(_strides(node.config))) == 1 and all(k % 2 for k in kernel))
-            pad: Key = tuple(((k - 1) // 2, (k - 1) // 2) for k in kernel) if fixed else "same"
-            return pad, tuple(self.key(name) for name in node.inputs)
-        source = self.graph.nodes[node.inputs[0]] if node.inputs else None
-        if source is not None and source.class_name == "ZeroPadding2D":
-            return _pads(source.config["padding"]), tuple(self.key(name) for name in source.inputs)
-        return ((0, 0), (0, 0)), tuple(self.key(name) for name in node.inputs)
+        settings, fed = layer.settings, tuple(self.keys[value] for value in call.inputs)
+        windows = effective_window(settings)
+        if settings["padding"] == "same":
+            odd = max(settings["strides"]) == 1 and all(window % 2 for window in windows)
+            fixed = odd or max(windows) == 1
+            return tuple(((n - 1) // 2, (n - 1) // 2) for n in windows) if fixed else "same", fed
+        before = self.calls.get(call.inputs[0])
+        padding = None if before is None else self.graph.layers[before.layer]
+        if before is not None and padding is not None and padding.class_name == "ZeroPadding2D":
+            return _hashable(padding.settings["margins"]), tuple(self.keys[value] for value in before.inputs)
+        return tuple((0, 0) for _ in windows), fed
 
-    def key(self, name: str) -> Key:
-        """What a layer's output is, in a form that is equal for layers that compute the same."""
-        if name not in self.known:
-            self.known[name] = self._describe(self.graph.nodes[name])
-        return self.known[name]
+    def _unweighted(self, call: Call, layer: GraphLayer) -> Key:
+        """What a layer without weights computes, and of what."""
+        settings, fed = layer.settings, tuple(self.keys[value] for value in call.inputs)
+        facts = (_hashable({**settings, **_of_call(call)}), _hashable(layer.regularizers))
+        plain = not layer.regularizers and not _of_call(call)
+        if plain and layer.class_name in ACTIVATION_TYPES:
+            return _activated(settings["activation"] if layer.class_name == "Activation" else settings, fed[0])
+        if plain and layer.class_name in REGULARIZING_TYPES and settings and not any(settings.values()):
+            return fed[0]  # a rate or a deviation of 0
+        if plain and "operation" in settings:  # Keras 1's Merge, Keras 3's operations and the layers
+            in_order = fed if settings["operation"] != "add" or len(fed) != 2 else sorted(fed, key=str)
+            return (facts, *in_order)
+        if plain and layer.class_name in (*GLOBAL_POOLINGS, "AveragePooling2D", "Flatten"):
+            return self._pooled(call, layer, fed[0])
+        return (layer.class_name, facts, *fed)
 
-    def _describe(self, node: Node) -> Key:
-        class_name, config = node.class_name, node.config
-        if class_name == "InputLayer":
-            return "input"
-        if class_name in ROLES:
-            return node.name
-        fed = tuple(self.key(name) for name in node.inputs)
-        if class_name in IDENTITY_CLASSES:
-            return fed[0]
-        if class_name in ACTIVATION_CLASSES:
-            # What follows the classifier is the head's activation, compared as such.
-            return fed[0] if fed == (self.classifier,) else (_activation(node), *fed)
-        if class_name == "Add" or (class_name == "Merge" and config.get("mode") == "sum"):
-            return ("add", *sorted(fed, key=str))
-        if class_name == "MaxPooling2D":
-            size = _pair(config.get("pool_size", 2))
-            return ("max pool", size, _pair(config.get("strides") or size), _padding(node), *fed)
-        if class_name == "ZeroPadding2D":
-            return ("zero pad", _pads(config["padding"]), *fed)
-        if class_name == "AveragePooling2D" and _pair(config.get("pool_size", 2)) == self.final_size:
-            return ("GlobalAveragePooling2D", *fed)  # Keras <= 2.2: 7x7 on 7x7, then Flatten
-        if class_name == "Flatten" and isinstance(fed[0], tuple) and str(fed[0][0]).startswith("Global"):
-            return fed[0]
-        return (class_name, *fed)
-
-
-def _strides(config: Mapping[str, Any]) -> Any:
-    return config.get("strides", config.get("subsample", 1))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    def _pooled(self, call: Call, layer: GraphLayer, fed: Key) -> Key:
+        """Keras up to 2.2 has an average pooling over all places, then a Flatten, for a global pooling."""
+        shape = self.shapes[call.inputs[0]]
+        if layer.class_name == "Flatten":
+            if len(shape) == 1:
+                return fed
+            if isinstance(fed, tuple) and fed[:2] in [(name, "keepdims") for name in GLOBAL_POOLINGS]:
+                return (fed[0], "flat", *fed[2:])
+        elif layer.class_name in GLOBAL_POOLINGS:
+            rest = {key: value for key, value in layer.settings.items() if key != "keepdims"}
+            return (layer.class_name, "keepdims" if layer.settings["keepdims"] else "flat", _hashable(rest), fed)
+        elif layer.settings["data_format"] == "channels_last":
+            spatial, out = list(shape[:2]), self.shapes[call.value][:2]
+            if layer.settings["pool_size"] == spatial and out == (1, 1):
+                rest = {"kind": "Average", "data_format": "channels_last"}
+                return ("GlobalAveragePooling2D", "keepdims", _hashable(rest), fed)
+        return (layer.class_name, _hashable(layer.settings), fed)
 
 
-def _pads(value: Any) -> tuple[tuple[int, int], tuple[int, int]]:
-    """``3``, ``(3, 3)`` and ``((3, 3), (3, 3))`` are the same padding."""
-    rows, columns = (value, value) if isinstance(value, int) else value
-    return _pair(rows), _pair(columns)
+def _activated(activation: Mapping[str, Any] | None, key: Key) -> Key:
+    """A value behind an activation, whichever layer applies it."""
+    return key if activation is None else ("activation", _hashable(activation), key)
 
 
-def same_layers(graph: ModelGraph, architecture: Architecture) -> dict[str, str]:
-    """Returns, for each layer of the architecture, the file's layer that computes the same.
-
-    Layers without weights may be called anything in a file; here they are found by what they
-    compute and by what feeds them. Layers without a counterpart are left out.
-    """
-    theirs = _Canonical(graph, architecture)
-    by_key: dict[Key, str] = {}
-    for name in graph.nodes:
-        by_key.setdefault(theirs.key(name), name)
-    ours = _Canonical(architecture_graph(architecture), architecture)
-    return {name: by_key[ours.key(name)] for name in ours.graph.nodes if ours.key(name) in by_key}
+def _of_call(call: Call) -> dict[str, Key]:
+    """What a call says beside its inputs, of which a recipe says nothing."""
+    plain = Call(call.value, call.layer, call.inputs)
+    names = [field.name for field in dataclasses.fields(call)]
+    return {name: _hashable(getattr(call, name)) for name in names if getattr(call, name) != getattr(plain, name)}
 
 
-def can_resize(graph: ModelGraph) -> bool:
-    """Whether no layer ties the model to one input size."""
-    return not graph.of_class("Flatten", "Reshape", "AveragePooling2D")
+def _hashable(value: Any) -> Key:
+    """JSON as nested tuples."""
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(value[key])) for key in sorted(value))
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value

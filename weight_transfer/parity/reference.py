@@ -17,7 +17,6 @@ from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.model_config import model_graph
 from weight_transfer.network import network_to_dict
 from weight_transfer.parity.inputs import cases, save_cases
 from weight_transfer.parity.processes import check_installed, run_side
@@ -144,4 +143,4 @@ def takes_any_size(identified: Identified) -> bool:
     """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
     if not isinstance(identified.network, Architecture):
         return False
-    return identified.keras is None or can_resize(model_graph(identified.keras))
+    return identified.keras is None or can_resize(identified.keras)

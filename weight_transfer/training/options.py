@@ -96,6 +96,7 @@ _NETWORK = (
     ),
     _option(_FROM, "--initial-weights", "The same, with an optimizer that begins anew.", str, metavar="FILE"),
     _option(_FROM, "--new-head", "Replace the file's head by the tutorial's; a file without one always gets it."),
+    _option(_FROM, "--unfreeze", "Let layers learn that do not in the file: trainable=False."),
     _option(_FROM, "--dropout", "Rate in the head; 0 to compare the frameworks step by step.", float),
     _option(_FROM, "--freeze", "Parts that do not learn: stem,stage2,...,head.", Parts()),
     _option(_FROM, "--unfreeze-at", "The epoch from which they do; optimizer and callbacks begin anew.", int),

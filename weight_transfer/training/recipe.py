@@ -27,7 +27,7 @@ class Phase(NamedTuple):
     Attributes:
         first: The first epoch, from 1.
         last: The last one.
-        frozen: Parts that do not learn.
+        frozen: Parts that do not learn, beside the layers that do not in the file to go on from.
         learning_rate: The first one.
     """
 
@@ -48,6 +48,7 @@ class Recipe:
             state where the file has one and the optimizer is the same. None: from scratch.
         initial_weights: The same, but for the optimizer: it begins anew.
         new_head: Whether the file's head is replaced by the tutorial's; a file without one always gets it.
+        unfreeze: Whether layers learn that do not learn in the file (``trainable=False``).
         freeze: Parts that do not learn, batch norms in inference mode: ``stem``, ``stage2`` and so on, ``head``.
         unfreeze_at: The epoch from which they do. The optimizer and all callbacks but the best checkpoint then
             begin anew, as in Keras, which compiles the model again and calls ``fit`` again.
@@ -91,6 +92,7 @@ class Recipe:
     checkpoint: str | None = None
     initial_weights: str | None = None
     new_head: bool = False
+    unfreeze: bool = False
     freeze: tuple[str, ...] = ()
     unfreeze_at: int | None = None
     unfreeze_learning_rate: float | None = None
@@ -266,6 +268,8 @@ def _impossible(recipe: Recipe) -> list[str]:
         problems.append("checkpoint and initial_weights both name what to start from. Give one")
     if recipe.new_head and recipe.start is None:
         problems.append("new_head needs a checkpoint whose head it replaces")
+    if recipe.unfreeze and recipe.start is None:
+        problems.append("unfreeze needs a checkpoint whose frozen layers it lets learn")
     if recipe.unfreeze_at is not None and not recipe.freeze:
         problems.append("unfreeze_at needs something frozen: say what by freeze")
     if recipe.order and recipe.write_order:

@@ -24,6 +24,10 @@ from weight_transfer.training.recipe import DEFAULT_SIZE, Recipe
 
 NO_HEAD = Head(pooling=None, classes=None)
 HEAD = "head."  # how the state-dict keys of a head begin
+NOTHING_LEARNS = (
+    "every layer is frozen, and nothing learns. Freeze less by --freeze, or let what the file has frozen learn by "
+    "--unfreeze."
+)
 
 
 @dataclass(frozen=True)
@@ -73,19 +77,26 @@ def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
         size = recipe.size or DEFAULT_SIZE
         head = _head(recipe, classes)
         return StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
-    found = read_network(recipe.start)
+    found = read_network(recipe.start, unfreeze=recipe.unfreeze)
     return _fitted(found, recipe, classes)
 
 
-def read_network(path: Path) -> StartingPoint:
+def read_network(path: Path, *, unfreeze: bool = False) -> StartingPoint:
     """Reads a converted file or a Keras checkpoint of any kind as it is.
+
+    Args:
+        path: The file.
+        unfreeze: Let all layers learn, whatever the file says.
 
     Raises:
         TransferError: It is neither, or its network cannot be told.
     """
     if is_converted(path):
         converted = read_converted(path)
-        return StartingPoint(converted.description, converted.tensors(), path)
+        description = converted.description
+        if unfreeze:
+            description = dataclasses.replace(description, frozen=())
+        return StartingPoint(description, converted.tensors(), path)
     with read_checkpoint(path) as checkpoint:
         try:
             identified = identify(checkpoint)
@@ -94,7 +105,8 @@ def read_network(path: Path) -> StartingPoint:
                 f"{error}\nWhere an option decides, convert the file with it first, by weight-transfer convert, "
                 "and start from what that wrote."
             ) from error
-        return StartingPoint(describe(checkpoint, identified), to_torch(identified, path), path)
+        description = describe(checkpoint, identified, unfreeze=unfreeze)
+        return StartingPoint(description, to_torch(identified, path), path)
 
 
 def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint:
@@ -120,7 +132,11 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             for of_layers in (found.description.regularizers, found.description.constraints)
         )
         description = dataclasses.replace(
-            found.description, network=network, regularizers=regularizers, constraints=constraints
+            found.description,
+            network=network,
+            regularizers=regularizers,
+            constraints=constraints,
+            frozen=tuple(name for name in found.description.frozen if name in kept),
         )
         found = dataclasses.replace(found, description=description, state=state, own_head=False)
     elif isinstance(network, Architecture):

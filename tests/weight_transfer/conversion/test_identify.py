@@ -126,7 +126,8 @@ def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
         identified(tmp_path / "m.h5", import_as="native")
     assert "its model computes something else" in str(error.value)
     assert "conv3_block1_0_bn: epsilon expected 1.001e-05, the file's model has 0.001" in str(error.value)
-    assert "conv2_block2_2_conv: activation expected linear, the file's model has relu" in str(error.value)
+    there = "conv2_block2_2_bn: input expected conv2_block2_2_conv, the file's model has relu of"
+    assert f"{there} conv2_block2_2_conv" in str(error.value)
 
 
 def test_what_the_file_does_not_show_is_told(tmp_path):

@@ -1,0 +1,293 @@
+"""What acts in training alone (dropout, noise, penalties, momenta, ``trainable``) is in the port, in its place."""
+
+from __future__ import annotations
+
+import keras_acting
+import numpy as np
+import pytest
+import torch
+
+from resnet_torch import ImportedModel, ResNet, load_model, save_converted
+from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.freezing import frozen_layers_of
+from resnet_torch.losses import CategoricalCrossentropy
+from resnet_torch.optimizers import SGD
+from resnet_torch.regularizers import regularization
+from resnet_torch.saving import save_keras
+from weight_transfer import ArchitectureError, MappingError, TransferError, convert, export
+from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
+from weight_transfer.conversion.mapping import mapping, modules_of_layers
+from weight_transfer.converted import read_converted
+from weight_transfer.network import HeadedResNet
+
+NATIVE = ("plain", "frozen norms", "frozen stage", "frozen head")
+OWN_HEAD = (
+    "two rates in the head",
+    "one dropout in the head",
+    "dropout before the pooling",
+    *(case for case in keras_acting.CASES if case.startswith("ends in")),
+)
+OLDER = (
+    "spatial dropout between stages",
+    "noise on a shortcut",
+    "one dropout in the head",
+    "momenta",
+    "ends in two softmaxes",
+    "frozen norms",
+    "frozen in a graph",
+)
+KERAS_CLASSES = {"Dropout2d": "SpatialDropout2D"}
+
+
+def channels_first(x):
+    return torch.from_numpy(x).permute(0, 3, 1, 2).contiguous()
+
+
+def acting(model, x):
+    """As `keras_acting.acting`, read from the live modules in a forward pass."""
+    layers = {path: layer for layer, path in modules_of_layers(model.network).items()}
+    sources, given, kept, noises = {}, {}, [], []
+
+    def note(path):
+        block = path.rpartition(".")[0]
+
+        def hook(module, inputs, output):
+            if all(id(one) in sources for one in inputs):
+                fed = frozenset().union(*(sources[id(one)] for one in inputs))
+            else:  # the image, or the sum of a native block
+                fed = given.get(f"{block}.residual", frozenset()) | given.get(f"{block}.shortcut", frozenset())
+            kind = KERAS_CLASSES.get(type(module).__name__, type(module).__name__)
+            if kind in keras_acting.NOISE:
+                value = next(getattr(module, name) for name in ("p", "rate", "stddev") if hasattr(module, name))
+                noises.append((kind, sorted(fed), float(value)))
+            if path in layers or not any(module.children()):
+                sources[id(output)] = frozenset({layers[path]}) if path in layers else fed
+                kept.append(output)  # so that no other tensor gets its id
+            given[path] = sources.get(id(output), frozenset())
+
+        return hook
+
+    handles = [module.register_forward_hook(note(path)) for path, module in model.named_modules()]
+    model.eval()(x)
+    for handle in handles:
+        handle.remove()
+    modules = {layer: model.get_submodule(path) for path, layer in layers.items()}
+    return {
+        "noises": sorted(noises),
+        "norms": {
+            layer: (1 - module.momentum, not module.frozen)
+            for layer, module in modules.items()
+            if isinstance(module, BatchNorm2d)
+        },
+        "learns": sorted(
+            layer for layer, module in modules.items() if any(one.requires_grad for one in module.parameters())
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, keras_side):
+    folder = tmp_path_factory.mktemp("acting")
+    known = {}
+
+    def of(library, case, ending):
+        key = (library, case, ending)
+        if key not in known:
+            path = folder / f"{len(known)}{ending}"
+            known[key] = path, keras_side(keras_acting.saved, library, case, path)
+        return known[key]
+
+    return of
+
+
+FILES = [
+    *(("keras", case, ".keras") for case in keras_acting.CASES),
+    *(("keras", case, ".h5") for case in ("plain", "penalty between stages", "two rates in the head", "momenta")),
+    *(("tf_keras", case, ".h5") for case in OLDER),
+]
+
+
+@pytest.mark.parametrize(("library", "case", "ending"), FILES)
+def test_the_port_has_what_acts_in_its_place(library, case, ending, saved, tmp_path):
+    path, keras = saved(library, case, ending)
+    conversion = convert(path, tmp_path / "port.safetensors")
+    model = load_model(conversion.output)
+    x = channels_first(keras["x"])
+    np.testing.assert_allclose(model.predict(x).numpy(), keras["y"], rtol=0, atol=1e-5 * np.abs(keras["y"]).max())
+    found = acting(model, x)
+    assert found["learns"] == keras["acting"]["learns"]
+    assert found["norms"].keys() == keras["acting"]["norms"].keys()
+    for name, (momentum, learns) in keras["acting"]["norms"].items():
+        assert found["norms"][name] == (pytest.approx(momentum), learns)
+    assert found["noises"] == keras["acting"]["noises"]
+    penalty = regularization(model)
+    model.eval()(x)
+    assert penalty().item() == pytest.approx(keras["penalty"], rel=1e-5)
+    kind = ResNet if case in (*NATIVE, *OWN_HEAD) else ImportedModel
+    assert isinstance(model, kind)
+    assert isinstance(conversion.network, HeadedResNet) == (case in OWN_HEAD)
+
+
+@pytest.mark.parametrize(("case", "words"), [("momenta", "only ResNets"), ("two rates in the head", "only ResNets")])
+def test_what_has_no_way_back_yet_is_refused(case, words, saved, tmp_path):
+    path, _ = saved("keras", case, ".keras")
+    output = convert(path, tmp_path / "port.safetensors").output
+    with pytest.raises(ArchitectureError, match=words):
+        export(output, tmp_path / "back.keras")
+
+
+def test_why_a_file_with_a_resnet_s_names_is_none_is_said(saved, tmp_path):
+    path, _ = saved("keras", "momenta", ".keras")
+    expected = "its own graph, and not the tutorial's create_resnet: bn2a_branch2a: momentum expected 0.99, the file's"
+    remarks = convert(path, tmp_path / "port.safetensors").description.remarks
+    assert [remark for remark in remarks if remark.startswith(expected)] == [f"{expected} model has 0.5 (+10 more)"]
+    path, _ = saved("keras", "plain", ".keras")
+    assert convert(path, tmp_path / "port.safetensors").description.remarks == ()
+
+
+TRAINED = [(library, case) for library in ("keras", "tf_keras") for case in keras_acting.TRAINED]
+
+
+@pytest.mark.parametrize(("library", "case"), TRAINED)
+def test_training_what_is_left_goes_as_in_keras(library, case, keras_side, tmp_path):
+    """Frozen parameters get no gradient, frozen norms stay in inference mode; losses and weights are Keras's."""
+    path = tmp_path / ("m.keras" if library == "keras" else "m.h5")
+    keras = keras_side(keras_acting.trained, library, case, path)
+    model = load_model(path).train()
+    frozen = frozen_layers_of(model)
+    assert frozen
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x, labels = channels_first(keras["x"]), torch.from_numpy(keras["labels"])
+    optimizer, loss_of = SGD(model.parameters(), lr=0.01, momentum=0.5), CategoricalCrossentropy(from_logits=True)
+    for expected in keras["losses"]:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), labels)
+        loss.backward()
+        optimizer.step()
+        assert loss.item() == pytest.approx(expected, rel=1e-4)
+    state = model.state_dict()
+    for row in mapping(model.network):
+        layer, _, role = row.keras.rpartition("/")
+        expected = keras["weights"][f"{layer.rpartition('/')[2]}/{role}"]
+        actual = row.to_keras(state[row.torch].numpy())
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * max(np.abs(expected).max(), 1e-3))
+        if layer in frozen:
+            assert torch.equal(state[row.torch], before[row.torch]), row.keras
+    modules = modules_of_layers(model.network)
+    for layer in frozen:
+        module = model.get_submodule(modules[layer])
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in module.parameters())
+        assert not isinstance(module, BatchNorm2d) or not module.training
+
+
+NESTED = [
+    (library, kind, which)
+    for library in ("keras", "tf_keras")
+    for kind in ("Functional", "Sequential")
+    for which in keras_acting.NESTED
+]
+
+
+@pytest.mark.parametrize(("library", "kind", "which"), NESTED)
+def test_models_within_models_learn_what_the_loaded_model_learns(library, kind, which, keras_side, tmp_path):
+    for ending in (".keras", ".h5"):
+        path = tmp_path / f"m{ending}"
+        expected = keras_side(keras_acting.nested, library, kind, which, path)
+        model = load_model(path)
+        parameters = dict(model.named_parameters())
+        found = [
+            "/".join(row.keras.split("/")[-2:])
+            for row in mapping(model.network)
+            if row.torch in parameters and parameters[row.torch].requires_grad
+        ]
+        assert sorted(found) == expected
+
+
+def test_a_norm_that_moves_in_a_frozen_model_is_refused(keras_side, tmp_path):
+    path = keras_side(keras_acting.norm_in_a_frozen_model, tmp_path / "m.keras")
+    with pytest.raises(ArchitectureError, match=r"batch norm 'n' is trainable in a model that is not.*--unfreeze"):
+        load_model(path)
+    assert frozen_layers_of(load_model(path, unfreeze=True)) == ()
+
+
+ACTING = ("class", "trainable", "momentum", "epsilon", "rate", "activation", "strides", "padding", "axis", "center",
+          "scale", "use_bias", "kernel_size", "filters", "units", "pool_size", "keepdims", "kernel_regularizer",
+          "activity_regularizer", "bias_regularizer", "kernel_constraint", "dilation_rate", "groups")  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_every_acting_field_comes_back(ending, keras_side, tmp_path):
+    path = keras_side(keras_acting.regularized, tmp_path / "m.keras", ("res2a", "bn2a", "bn_conv1", "fc_01"))
+    output = convert(path, tmp_path / "port.safetensors").output
+    assert read_converted(output).description.frozen
+    first, again = (keras_side(keras_acting.configs, one) for one in (path, export(output, tmp_path / f"back{ending}")))
+    assert len(first) == len(again) > 40
+    by_name = {config["name"]: config for config in again}
+    for config in first:
+        other = by_name.get(config["name"])
+        if config["class"] in ("Conv2D", "BatchNormalization", "Dense"):
+            for key in ACTING:
+                if key == "padding" and config.get("kernel_size") == (1, 1):
+                    continue  # nothing to pad either way
+                assert _plain(config.get(key)) == _plain(other.get(key)), (config["name"], key)
+    rates = [[one["rate"] for one in configs if one["class"] == "Dropout"] for configs in (first, again)]
+    assert rates == [[0.5, 0.5], [0.5, 0.5]]
+    live = load_model(output)
+    save_keras(live, tmp_path / "live.keras")
+    trained = keras_side(keras_acting.configs, tmp_path / "live.keras")
+    assert [one["trainable"] for one in trained] == [
+        one["trainable"] for one in keras_side(keras_acting.configs, export(output, tmp_path / "again.keras"))
+    ]
+
+
+def _plain(value):
+    """A config's value as JSON would have it, without what only names where a class lives."""
+    if isinstance(value, dict):
+        factors = value.get("config", {})
+        return {key: float(factors[key]) for key in ("l1", "l2") if factors.get(key)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def test_frozen_layers_travel_and_a_flag_frees_them(saved, tmp_path):
+    path, keras = saved("keras", "frozen stage", ".keras")
+    frozen = convert(path, tmp_path / "port.safetensors").description.frozen
+    assert len(frozen) == 14
+    assert set(frozen).isdisjoint(keras["acting"]["learns"])
+    model = load_model(tmp_path / "port.safetensors")
+    model.unfreeze("stage2")
+    model.freeze("stem")
+    save_converted(model, tmp_path / "saved.safetensors")
+    assert frozen_layers_of(load_model(tmp_path / "saved.safetensors")) == ("conv", "bn_conv1")
+    assert frozen_layers_of(load_model(tmp_path / "saved.safetensors", unfreeze=True)) == ()
+    assert convert(path, tmp_path / "free.safetensors", unfreeze=True).description.frozen == ()
+    assert frozen_layers_of(load_model(tmp_path / "free.safetensors")) == ()
+
+
+def test_layers_frozen_as_no_keras_layer_is_are_not_saved(saved, tmp_path):
+    path, _ = saved("keras", "plain", ".keras")
+    model = load_model(path)
+    model.stem.conv.weight.requires_grad_(False)
+    model.stem.bn_conv1.requires_grad_(False)
+    with pytest.raises(MappingError) as error:
+        save_converted(model, tmp_path / "m.safetensors")
+    assert "stem.conv: only some of its parameters learn" in str(error.value)
+    assert "stem.bn_conv1: frozen=False, and its parameters have requires_grad=False" in str(error.value)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_frozen_layers_that_the_network_has_not(saved):
+    from resnet_torch.freezing import freeze_layers
+
+    path, _ = saved("keras", "plain", ".keras")
+    with pytest.raises(MappingError, match=r"layers that do not learn, and that the network has not:\n  conv9"):
+        freeze_layers(load_model(path), ("conv9",))
+
+
+def test_no_optimizer_of_frozen_layers_that_learn(saved, tmp_path, monkeypatch):
+    path, _ = saved("keras", "frozen stage", ".keras")
+    with pytest.raises(TransferError, match=NO_STATE_OF_FROZEN):
+        convert(path, tmp_path / "port.safetensors", with_optimizer=True, unfreeze=True)
+    output = convert(path, tmp_path / "port.safetensors").output
+    monkeypatch.setattr("weight_transfer.conversion.export._state_of", lambda *_: "a state")
+    with pytest.raises(TransferError, match=NO_STATE_OF_FROZEN):
+        export(output, tmp_path / "back.keras", with_optimizer=True, unfreeze=True)
