@@ -49,14 +49,14 @@ class Phases:
             ArchitectureError: The network has no such parts, or nothing is left that learns.
         """
         self.number = self.number_of(epoch)
-        frozen, known = self.current.frozen, description_of_module(model)
+        frozen = self.current.frozen
+        if frozen and not isinstance(model, ResNet):
+            raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
+        known = description_of_module(model)
         set_trainable(model, True, model.training)
         freeze_layers(model, () if known is None else known.frozen)
-        if isinstance(model, ResNet):
-            if frozen:
-                model.freeze(*frozen)
-        elif frozen:
-            raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
+        if frozen and isinstance(model, ResNet):
+            model.freeze(*frozen)
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ArchitectureError(NOTHING_LEARNS)
 

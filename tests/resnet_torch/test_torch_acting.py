@@ -232,12 +232,11 @@ def test_every_acting_field_comes_back(ending, keras_side, tmp_path):
                 assert _plain(config.get(key)) == _plain(other.get(key)), (config["name"], key)
     rates = [[one["rate"] for one in configs if one["class"] == "Dropout"] for configs in (first, again)]
     assert rates == [[0.5, 0.5], [0.5, 0.5]]
-    live = load_model(output)
-    save_keras(live, tmp_path / "live.keras")
-    trained = keras_side(keras_acting.configs, tmp_path / "live.keras")
-    assert [one["trainable"] for one in trained] == [
-        one["trainable"] for one in keras_side(keras_acting.configs, export(output, tmp_path / "again.keras"))
-    ]
+    save_keras(load_model(output), tmp_path / "live.keras")
+    live = keras_side(keras_acting.configs, tmp_path / "live.keras")
+    assert {one["name"] for one in live if one.get("trainable") is False} == set(
+        read_converted(output).description.frozen
+    )
 
 
 def _plain(value):
