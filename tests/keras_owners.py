@@ -162,9 +162,58 @@ def normalization(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
             yield f"{name} {suffix}", owned
 
 
+# Layers on pixels of uint8; the last of each pair says whether the port must refuse them.
+ON_PIXELS: Mapping[str, tuple[Callable[[Any, Any], Any], bool]] = {
+    "max pooling": (lambda layers, x: layers.MaxPooling2D()(x), False),
+    "global max pooling": (lambda layers, x: layers.GlobalMaxPooling2D()(x), False),
+    "upsampling": (lambda layers, x: layers.UpSampling2D()(x), False),
+    "zero padding": (lambda layers, x: layers.ZeroPadding2D()(x), False),
+    "cropping": (lambda layers, x: layers.Cropping2D()(x), False),
+    "flatten": (lambda layers, x: layers.Flatten()(x), False),
+    "reshape": (lambda layers, x: layers.Reshape((72, 3))(x), False),
+    "permute": (lambda layers, x: layers.Permute((2, 1, 3))(x), False),
+    "concatenate": (lambda layers, x: layers.Concatenate()([x, x]), False),
+    "maximum": (lambda layers, x: layers.Maximum()([x, x]), False),
+    "dropout": (lambda layers, x: layers.Dropout(0.5)(x), False),
+    "relu": (lambda layers, x: layers.Activation("relu")(x), False),
+    "rescaling": (lambda layers, x: layers.Rescaling(1 / 255)(x), False),
+    "resizing": (lambda layers, x: layers.Resizing(4, 4)(x), False),
+    "normalization": (lambda layers, x: layers.Normalization(mean=1.0, variance=2.0)(x), False),
+    "dense": (lambda layers, x: layers.Dense(2)(x), False),
+    "batch norm": (lambda layers, x: layers.BatchNormalization()(x), False),
+    "leaky relu": (lambda layers, x: layers.LeakyReLU()(x), False),
+    "flip": (lambda layers, x: layers.RandomFlip()(x), False),
+    "slice": (lambda layers, x: x[:, :, 2:], False),
+    "quotient": (lambda layers, x: x / 255, False),
+    "then a sum": (lambda layers, x: layers.Add()([layers.Rescaling(2.0)(x)] * 2), False),
+    "sum": (lambda layers, x: layers.Add()([x, x]), True),
+    "difference": (lambda layers, x: layers.Subtract()([x, layers.ZeroPadding2D(0)(x)]), True),
+    "product": (lambda layers, x: layers.Multiply()([x, x]), True),
+    "mean of two": (lambda layers, x: layers.Average()([x, x]), True),
+    "mean": (lambda layers, x: layers.GlobalAveragePooling2D()(x), True),
+    "bilinear upsampling": (lambda layers, x: layers.UpSampling2D(interpolation="bilinear")(x), True),
+    "layer norm": (lambda layers, x: layers.LayerNormalization()(x), True),
+    "sum behind a pool": (lambda layers, x: layers.Add()([layers.MaxPooling2D()(x)] * 2), True),
+    "plus a number": (lambda layers, x: x + 200, True),
+}
+
+
+def pixels(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
+    """Models that take whole numbers."""
+    x = np.random.default_rng(3).integers(0, 256, (3, 9, 8, 3)).astype("uint8")
+    for name, (layer, _) in ON_PIXELS.items():
+        i = lib.layers.Input((9, 8, 3), dtype="uint8", name="pixels")
+        flat = lib.layers.Flatten(name="flat")(layer(lib.layers, i))
+        model = randomized(lib.Model(i, lib.layers.Dense(4, name="last")(flat)))
+        file = Path(f"{start}_{name.replace(' ', '_')}.keras")
+        model.save(file)
+        yield name, Owned(file, x, predicted(model, x))
+
+
 KINDS: Mapping[str, Callable[[Any, Path], Iterator[tuple[str, Owned]]]] = {
     "theano": theano,
     "policies": policies,
     "stored": stored,
     "normalization": normalization,
+    "pixels": pixels,
 }

@@ -17,7 +17,9 @@ from weight_transfer.architecture import Preprocessing
 from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
+from weight_transfer.layer_types.ranges import LARGEST_SIZE, check_ranges
 from weight_transfer.module_paths import module_paths
+from weight_transfer.value_dtypes import check_dtypes
 
 ACTIVITY = "activity_regularizer"  # of the layer's output; the others are of an array
 REGULARIZERS = (
@@ -233,8 +235,8 @@ def layer_graph(
         keras_version: What wrote it: some layers compute otherwise in another Keras.
 
     Raises:
-        ArchitectureError: Layers whose class or arguments are not in the table; the message lists
-            each with its path and class.
+        ArchitectureError: Layers whose class or arguments are not in the table, or that compute with whole numbers;
+            the message lists each with its path and class.
     """
     data_format = _data_format(keras)
     refused: list[str] = []
@@ -258,6 +260,7 @@ def layer_graph(
             refused.append(str(error))
     if refused:
         raise ArchitectureError(f"{len(refused)} layers cannot be imported:{listing(dict.fromkeys(refused))}")
+    check_dtypes(keras, {path: layer.settings for path, layer in layers.items()})
     return LayerGraph(
         name=keras.name,
         layers=layers,
@@ -293,9 +296,10 @@ def _read(
     try:
         settings = row.settings(options)
         options.finish()
+        check_ranges(options, {**settings, **regularizers_in(layer)})
         out_shape = row.out_shape(settings, in_shapes)
         row.weights(settings, in_shapes)
-    except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, KeyError, IndexError, ArithmeticError) as error:
         if isinstance(error, ArchitectureError):
             raise
         raise options.refusal(f"its arguments are malformed ({error!r})") from error
@@ -347,4 +351,6 @@ def _input_shape(layer: KerasLayer) -> Shape:
         shape = shape[0]
     if not isinstance(shape, (list, tuple)) or any(not isinstance(n, int) for n in shape if n is not None):
         raise ArchitectureError(f"input {layer.path!r} has no shape. Received: {shape!r}")
+    if any(size is not None and not 1 <= size <= LARGEST_SIZE for size in shape[1:]):
+        raise ArchitectureError(f"input {layer.path!r} has an impossible size. Received: {shape!r}")
     return tuple(shape[1:])

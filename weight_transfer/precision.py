@@ -71,9 +71,9 @@ def precision_of(keras: KerasGraph, weighted: Collection[str]) -> Precision:
         ArchitectureError: A layer has a policy that is none of float numbers, such as a quantized one.
     """
     policies = {
-        path: _policy_name(path, layer.config.get("dtype"))
+        path: policy_name(path, layer.config.get("dtype"))
         for path, layer in keras.layers.items()
-        if layer.class_name != "InputLayer"  # whose dtype is that of what it is given
+        if layer.class_name != "InputLayer" or layer.config.get("dtype") in MIXED.values()  # which rounds what it takes
     }
     held = {name for path, name in policies.items() if path in weighted or path.rpartition("/")[2] in weighted}
     uniform = held.pop() if len(held) == 1 else ""
@@ -81,14 +81,22 @@ def precision_of(keras: KerasGraph, weighted: Collection[str]) -> Precision:
     return Precision(next((one for one in DTYPES if one == uniform), "float32"), others)
 
 
-def _policy_name(path: str, value: Any) -> str:
-    """The name of a policy in any schema: ``"float16"``, or ``{"class_name": "DTypePolicy", "config": {...}}``."""
+def policy_name(path: str, value: Any) -> str:
+    """Returns the name of a policy in any schema: ``"float16"``, ``{"class_name": "DTypePolicy", "config": {...}}``.
+
+    Args:
+        path: The layer's path, for messages.
+        value: Its ``dtype``.
+
+    Raises:
+        ArchitectureError: It is none of float numbers.
+    """
     inside = value.get("config") if isinstance(value, Mapping) else None
     name = inside.get("name") if isinstance(inside, Mapping) else value
     if name is None or name in INFERRED:
         return "float32"
-    if name not in DTYPES and name not in MIXED:
+    if not isinstance(name, str) or name not in (*DTYPES, *MIXED):
         raise ArchitectureError(
             f"layer {path!r}: its dtype policy {name!r} is not supported. Expected one of {(*DTYPES, *MIXED)}."
         )
-    return str(name)
+    return name

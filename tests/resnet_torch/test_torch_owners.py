@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from resnet_torch import load_model, save_converted
-from weight_transfer import convert
+from weight_transfer import TransferError, convert
 from weight_transfer.cli.converting import as_dict
 from weight_transfer.converted import read_converted
 
@@ -94,3 +94,16 @@ def test_a_number_too_large_for_the_models_dtype_is_refused(written, tmp_path):
     with pytest.raises(ValueError, match=r"conv/kernel: 1 of 108 numbers are too large for float32"):
         convert(file, tmp_path / "port.safetensors")
     assert not (tmp_path / "port.safetensors").exists()
+
+
+def test_whole_numbers_are_computed_as_keras_does_or_refused(written, tmp_path):
+    for name, owned in written("pixels").items():
+        floats = owned._replace(x=owned.x.astype("float32"))
+        _, refused = keras_owners.ON_PIXELS[name.partition(" ")[2]]
+        if refused:
+            with pytest.raises(TransferError, match=r"layer '.*' \(\w+\): reads whole numbers \(uint8\), with which"):
+                load_model(owned.file)
+            continue
+        _, said = check(floats, tmp_path, 1e-5)
+        (remark,) = said["remarks"]
+        assert "input 'pixels' takes whole numbers (uint8)" in remark, name

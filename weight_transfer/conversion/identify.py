@@ -27,6 +27,7 @@ from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import Network
 from weight_transfer.precision import DTYPES, Precision, precision_of
+from weight_transfer.value_dtypes import whole_inputs
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,16 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)
     layouts = {name: array.layout for name, array in found.arrays.items() if array.layout is not None}
-    return dataclasses.replace(
-        found, precision=precision, remarks=(*said_of_kernels(layouts), *precision.remarks, *found.remarks)
+    remarks = (*said_of_kernels(layouts), *precision.remarks, *_of_inputs(found))
+    return dataclasses.replace(found, precision=precision, remarks=remarks)
+
+
+def _of_inputs(found: Identified) -> tuple[str, ...]:
+    """A sentence for each input that Keras cuts to whole numbers."""
+    whole = {} if found.keras is None else whole_inputs(found.keras)
+    return tuple(
+        f"input {name!r} takes whole numbers ({dtype}): Keras cuts the fractions of others off, the port does not"
+        for name, dtype in whole.items()
     )
 
 

@@ -102,8 +102,13 @@ class Options:
         """Returns a PyTorch axis, the batch's being 0, for a Keras axis of the first input.
 
         Tensors of two and more axes (without the batch's) hold their channels first in PyTorch.
+
+        Raises:
+            ArchitectureError: The input has no such axis.
         """
         rank = (len(self.in_shapes[0]) if rank is None else rank) + 1
+        if not -rank <= keras_axis < rank:
+            raise self.refusal(f"axis {keras_axis} is none of an input of {rank} axes, the batch's included")
         keras_axis = keras_axis % rank
         if self.data_format == "channels_first" or rank == 2 or keras_axis == 0:
             return keras_axis

@@ -50,7 +50,7 @@ def concatenate_settings(options: Options, keras_axis: int) -> Settings:
     """
     rank = len(options.in_shapes[0])
     axis = keras_axis % (rank + 1)
-    if axis == 0 or {len(shape) for shape in options.in_shapes} != {rank}:
+    if axis == 0 or not -rank <= keras_axis <= rank or {len(shape) for shape in options.in_shapes} != {rank}:
         raise options.refusal(f"cannot concatenate {options.in_shapes} along axis {keras_axis}")
     others = {shape[: axis - 1] + shape[axis:] for shape in options.in_shapes if None not in shape}
     if len(others) > 1:

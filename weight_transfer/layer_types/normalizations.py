@@ -89,7 +89,8 @@ def _statistic(options: Options, settings: Settings, key: str) -> Any:
         return None
     weight = weight_along(settings, options.in_shapes[0], key)
     try:
-        array = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):  # what is too large is refused afterwards, by name
+            array = np.asarray(value, np.float32)
         array = array.reshape(array.shape[max(array.ndim - len(weight.shape), 0) :])
         return weight.to_torch(np.broadcast_to(array, weight.shape)).reshape(-1).tolist()
     except (TypeError, ValueError):

@@ -110,12 +110,12 @@ def _unary(operation: str) -> Callable[[Options], Settings]:
 
 
 def _cast(options: Options) -> Settings:
-    """A cast between floats is left out: the network computes in one precision throughout."""
+    """A cast to a float is left out: the network computes in one precision, and `value_dtypes` sees to what rounds."""
     arguments = arguments_of(options)
     dtype = arguments.get("dtype") or arguments.get("1") or options.take("dtype")
     if dtype not in FLOATS:
         raise options.refusal(f"a cast to {dtype!r} is not supported. Expected one of {FLOATS}")
-    return {"operation": "identity"}
+    return {"operation": "identity", "dtype": dtype}
 
 
 def _stack(options: Options) -> Settings:

@@ -36,7 +36,7 @@ def sizes_of(options: Options, rank: int, default: object, key: str, *aliases: s
         ArchitectureError: It is neither.
     """
     value = options.take(key, default, *aliases)
-    sizes = [value] * rank if isinstance(value, int) else list(value)
+    sizes = list(value) if isinstance(value, list | tuple) else [value] * rank
     if len(sizes) != rank:
         raise options.refusal(f"{key}={value!r}. Expected one number or {rank}")
     return [int(size) for size in sizes]

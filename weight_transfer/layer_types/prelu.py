@@ -12,6 +12,8 @@ def _settings(options: Options) -> Settings:
     rank = len(options.in_shapes[0])
     given = options.take("shared_axes", [])
     # Keras subtracts 1 and lets Python count from the end: -1 shares the last axis but one.
+    if not all(-rank < axis <= rank for axis in (given if isinstance(given, list | tuple) else [given])):
+        raise options.refusal(f"shared_axes={given!r} is not of {rank} axes")
     shared = sorted({(axis - 1) % rank + 1 for axis in (given if isinstance(given, list | tuple) else [given])})
     for axis in set(range(1, rank + 1)) - set(shared):
         known_size(options, axis)

@@ -69,7 +69,8 @@ def stored_constant(options: Options, value: Any) -> float | list[Any]:
 def _rescaling(options: Options) -> Settings:
     values = {key: options.take(key, default) for key, default in (("scale", 1.0), ("offset", 0.0))}
     # Both Kerases hold them in float32 before they cast them to the layer's precision.
-    in_float32 = {key: np.asarray(constant_of(options, value), np.float32) for key, value in values.items()}
+    with np.errstate(over="ignore"):  # what is too large is refused afterwards, by name
+        in_float32 = {key: np.asarray(constant_of(options, value), np.float32) for key, value in values.items()}
     stored = {key: stored_constant(options, value) for key, value in in_float32.items()}
     if options.data_format == "channels_first" and any(isinstance(value, list) for value in stored.values()):
         # Which axis it means depends on a global setting that the file does not hold.

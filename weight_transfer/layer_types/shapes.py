@@ -105,6 +105,8 @@ def _reshaped(settings: Settings, in_shapes: Sequence[Shape]) -> Shape:
 def _permute(options: Options) -> Settings:
     dims = [int(axis) for axis in options.take("dims")]
     require_rank(options, len(dims))
+    if sorted(dims) != list(range(1, len(dims) + 1)):
+        raise options.refusal(f"dims={dims} does not name each axis once")
     return {"dims": dims, "data_format": options.data_format}
 
 
