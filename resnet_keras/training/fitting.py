@@ -26,7 +26,7 @@ from weight_transfer.training.history import History, write_history
 from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.recipe import Phase, Recipe
 from weight_transfer.training.run_folder import RunFolder
-from weight_transfer.training.starting_point import starting_point
+from weight_transfer.training.starting_point import starting_point, words_on_frozen
 
 
 def train(
@@ -81,6 +81,8 @@ class _Run:
         self.validation = Feed(validation, classes, recipe.dtype, workers)
         self.history = folder.read_history().upto(self.done)
         self.table = EpochTable(recipe.epochs, quiet)
+        if self.frozen:
+            self.table.note(words_on_frozen(self.frozen))
 
     @property
     def done(self) -> int:

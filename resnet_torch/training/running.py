@@ -28,6 +28,7 @@ from resnet_torch.training.network import compile_network, network_of
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.step_logging import StepLogging
 from resnet_torch.training.summary import check_outputs, output_shapes, summary_of
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 from weight_transfer.training import History, Recipe, RunFolder
@@ -35,7 +36,7 @@ from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.run_folder import is_first_process
-from weight_transfer.training.starting_point import starting_point
+from weight_transfer.training.starting_point import starting_point, words_on_frozen
 
 MIXED = {"full": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a float64 network stays one under 32-true
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,6 +48,9 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
     folder, table = RunFolder(Path(recipe.output)), EpochTable(recipe.epochs, quiet)
     last = folder.last(PACKAGE) if resume and folder.last(PACKAGE).exists() else None
     module = trained_network(recipe, settings)
+    known = description_of_module(module.model)
+    if known is not None and known.frozen and is_first_process():
+        table.note(words_on_frozen(known.frozen))
     if recipe.checkpoint is not None and last is None:
         take_optimizer_state(module, table)
     if settings.compile:

@@ -14,11 +14,15 @@ from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.optimizers import SGD
 from resnet_torch.regularizers import regularization
 from resnet_torch.saving import save_keras
+from resnet_torch.training.network import built
+from resnet_torch.training.phases import Phases
 from weight_transfer import ArchitectureError, MappingError, TransferError, convert, export
 from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
 from weight_transfer.conversion.mapping import mapping, modules_of_layers
 from weight_transfer.converted import read_converted
 from weight_transfer.network import HeadedResNet
+from weight_transfer.training import Recipe
+from weight_transfer.training.starting_point import starting_point
 
 NATIVE = ("plain", "frozen norms", "frozen stage", "frozen head")
 OWN_HEAD = (
@@ -290,3 +294,35 @@ def test_no_optimizer_of_frozen_layers_that_learn(saved, tmp_path, monkeypatch):
     monkeypatch.setattr("weight_transfer.conversion.export._state_of", lambda *_: "a state")
     with pytest.raises(TransferError, match=NO_STATE_OF_FROZEN):
         export(output, tmp_path / "back.keras", with_optimizer=True, unfreeze=True)
+
+
+@pytest.mark.parametrize("unfreeze", [False, True])
+def test_trainings_leave_frozen_what_the_file_has_frozen(unfreeze, saved, keras_side, tmp_path):
+    """The recipe's own parts come on top, and go when they unfreeze; both sides train the same layers."""
+    path, keras = saved("keras", "frozen stage", ".keras")
+    recipe = {"data": "d", "output": "o", "unfreeze": unfreeze}
+    made = Recipe(**recipe, checkpoint=str(path), freeze=("stem", "head"), unfreeze_at=3, epochs=4)
+    model = built(starting_point(made, keras_acting.CLASSES), torch.float32)
+    modules, learning = modules_of_layers(model.network), []
+    for epoch, parts in ((0, made.freeze), (2, ())):
+        Phases(made).enter(epoch, model)
+        frozen = frozen_layers_of(model)
+        learning.append(sorted(set(modules) - set(frozen)))
+        assert learning[-1] == keras_side(keras_acting.trainable_as_trained, path, recipe, parts)
+    assert learning[1] == (sorted(modules) if unfreeze else keras["acting"]["learns"])
+    assert not {"conv", "bn_conv1", "fc_01", "fc_final"} & set(learning[0])
+
+
+def test_nothing_that_learns_is_refused_on_both_sides(saved, keras_side):
+    path, _ = saved("keras", "frozen stage", ".keras")
+    made = Recipe("d", "o", checkpoint=str(path), freeze=("stem", "stage3", "head"))
+    model = built(starting_point(made, keras_acting.CLASSES), torch.float32)
+    with pytest.raises(ArchitectureError, match="every layer is frozen, and nothing learns"):
+        Phases(made).enter(0, model)
+    with pytest.raises(ArchitectureError, match="every layer is frozen, and nothing learns"):
+        keras_side(keras_acting.trainable_as_trained, path, {"data": "d", "output": "o"}, made.freeze)
+
+
+def test_unfreezing_needs_a_file():
+    with pytest.raises(TransferError, match="unfreeze needs a checkpoint whose frozen layers it lets learn"):
+        Recipe("d", "o", unfreeze=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ NOTHING_LEARNS = (
     "every layer is frozen, and nothing learns. Freeze less by --freeze, or let what the file has frozen learn by "
     "--unfreeze."
 )
+
+
+def words_on_frozen(frozen: Sequence[str]) -> str:
+    """Returns what a training says of layers that its file has frozen."""
+    layers = "1 layer stays" if len(frozen) == 1 else f"{len(frozen)} layers stay"
+    return f"{layers} frozen, as in the file (trainable=False); --unfreeze lets them learn"
 
 
 @dataclass(frozen=True)
