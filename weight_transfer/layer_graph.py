@@ -17,6 +17,7 @@ from weight_transfer.architecture import Preprocessing
 from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
+from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 from weight_transfer.layer_types.ranges import LARGEST_SIZE, check_ranges
 from weight_transfer.module_paths import module_paths
 from weight_transfer.value_dtypes import check_dtypes
@@ -76,12 +77,10 @@ class GraphLayer:
         return activation
 
     @property
-    def final_activation(self) -> str | None:
-        """The softmax or sigmoid that is all or the end of what it computes, which `predict` alone applies."""
-        if self.class_name == "Softmax":
-            return "softmax"
-        activation = self.settings.get("activation")
-        return activation["name"] if activation is not None and activation["name"] in FINAL_ACTIVATIONS else None
+    def last_activation(self) -> Mapping[str, Any] | None:
+        """The activation that is all or the end of what it computes."""
+        activation: Mapping[str, Any] | None = self.settings.get("activation")
+        return self.settings if self.class_name in ACTIVATION_TYPES and "name" in self.settings else activation
 
     @property
     def num_parameters(self) -> int:
@@ -141,15 +140,29 @@ class LayerGraph:
         return shapes
 
     @property
-    def final_activations(self) -> list[str | None]:
-        """Of each output, the softmax or sigmoid that ends it and that no other layer reads; else None."""
-        read = {name for call in self.calls for name in call.inputs}
+    def last_activations(self) -> list[str]:
+        """Of each output, the name of the activation that ends it: ``relu``, ``softmax over axis 0``, ``linear``."""
         ends = {call.value: self.layers[call.layer] for call in self.calls}
+        return [self._name_of_end(ends[value]) if value in ends else "linear" for value in self.outputs]
+
+    def _name_of_end(self, layer: GraphLayer) -> str:
+        activation = layer.last_activation
+        if activation is None:
+            return "linear"
+        rank = len(layer.out_shape)
+        over_channels = activation.get("axis") in (None, 1 if self.data_format == "channels_last" else rank)
+        return str(activation["name"]) + ("" if over_channels else f" over axis {activation['axis']}")
+
+    @property
+    def final_activations(self) -> list[str | None]:
+        """Of each output, the softmax or sigmoid that ends it and that no other layer reads; else None.
+
+        `predict` alone applies it.
+        """
+        read = {name for call in self.calls for name in call.inputs}
         return [
-            ends[value].final_activation
-            if value in ends and value not in read and self.outputs.count(value) == 1
-            else None
-            for value in self.outputs
+            name if name in FINAL_ACTIVATIONS and value not in read and self.outputs.count(value) == 1 else None
+            for value, name in zip(self.outputs, self.last_activations, strict=True)
         ]
 
     def to_dict(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.regularizers import regularization
 from resnet_torch.training.downloading import download_cifar10
 from resnet_torch.training.loading import PartLoader, Share
-from resnet_torch.training.network import DTYPES, built, check_activation
+from resnet_torch.training.network import DTYPES, built
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.summary import check_outputs, output_shapes
 from weight_transfer.cli.terminal import progress
@@ -19,7 +19,7 @@ from weight_transfer.data import Batches, Part
 from weight_transfer.errors import TransferError
 from weight_transfer.training import Evaluation, Recipe, confusion_matrix
 from weight_transfer.training.datasets import evaluation_batches
-from weight_transfer.training.starting_point import read_network, resized
+from weight_transfer.training.starting_point import check_activation, read_network, resized
 
 
 def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part, settings: Settings, quiet: bool) -> Evaluation:

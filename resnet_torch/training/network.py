@@ -10,8 +10,7 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import build_network
 from resnet_torch.resnet import ResNet
 from resnet_torch.training.settings import Settings
-from weight_transfer.errors import ArchitectureError, CheckpointError, listing
-from weight_transfer.network import Network, backbone_of, graph_of
+from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.training import Recipe
 from weight_transfer.training.starting_point import HEAD, StartingPoint
 
@@ -33,7 +32,6 @@ def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResN
     Raises:
         TransferError: The weights do not fit the network, or it does not end in a softmax or logits.
     """
-    check_activation(start.network, str(start.source))
     torch.manual_seed(recipe.seed)
     model = built(start, DTYPES[recipe.dtype])
     if settings.channels_last:
@@ -64,27 +62,6 @@ def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
     if problems:
         raise CheckpointError(f"{start.source}: its tensors are not those of its network:{listing(problems)}")
     return model
-
-
-def check_activation(network: Network, place: str) -> None:
-    """Refuses a network whose output is no softmax over the classes, and no logits either.
-
-    Args:
-        network: Which.
-        place: Where it is from.
-
-    Raises:
-        ArchitectureError: It ends in something else.
-    """
-    backbone, graph = backbone_of(network), graph_of(network)
-    if graph is not None:
-        found = ", ".join(name or "linear" for name in graph.final_activations)
-    else:
-        found = "linear" if backbone is None else backbone.head.activation
-    if found not in ("softmax", "linear"):
-        raise ArchitectureError(
-            f"{place}: ends in {found}. Expected a softmax over the classes, or logits. Replace the head by --new-head."
-        )
 
 
 def compile_network(model: ResNet | ImportedModel, settings: Settings) -> None:

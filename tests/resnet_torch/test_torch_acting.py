@@ -326,3 +326,17 @@ def test_nothing_that_learns_is_refused_on_both_sides(saved, keras_side):
 def test_unfreezing_needs_a_file():
     with pytest.raises(TransferError, match="unfreeze needs a checkpoint whose frozen layers it lets learn"):
         Recipe("d", "o", unfreeze=True)
+
+
+@pytest.mark.parametrize("end", ["relu", "tanh", "a softmax over the batch"])
+def test_outputs_that_are_neither_classes_nor_logits_are_not_trained_on(end, saved):
+    path, _ = saved("keras", f"ends in {end}", ".keras")
+    words = "softmax over axis 0" if end.endswith("batch") else end
+    with pytest.raises(ArchitectureError, match=f"ends in {words}. Expected a softmax over the classes, or logits"):
+        starting_point(Recipe("d", "o", checkpoint=str(path)), keras_acting.CLASSES)
+
+
+@pytest.mark.parametrize("end", ["log_softmax", "two softmaxes"])
+def test_outputs_that_are_classes_or_logits_all_the_same(end, saved):
+    path, _ = saved("keras", f"ends in {end}", ".keras")
+    assert starting_point(Recipe("d", "o", checkpoint=str(path)), keras_acting.CLASSES).own_head

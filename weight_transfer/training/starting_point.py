@@ -19,11 +19,12 @@ from weight_transfer.converted import MADE_HERE, Description, is_converted, read
 from weight_transfer.dialects import TUTORIAL, design, head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
-from weight_transfer.network import Network, backbone_of, input_shapes
+from weight_transfer.network import Network, backbone_of, graph_of, input_shapes
 from weight_transfer.training.recipe import DEFAULT_SIZE, Recipe
 
 NO_HEAD = Head(pooling=None, classes=None)
 HEAD = "head."  # how the state-dict keys of a head begin
+LOGITS_OR_CLASSES = ("softmax", "linear", "log_softmax")  # the last is as good as logits: its own log_softmax
 NOTHING_LEARNS = (
     "every layer is frozen, and nothing learns. Freeze less by --freeze, or let what the file has frozen learn by "
     "--unfreeze."
@@ -156,7 +157,29 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             found = found.with_network(dataclasses.replace(network, head=head))
     elif recipe.dropout is not None:
         raise ArchitectureError(f"{found.source}: its head is its own, whose dropout --dropout cannot set.")
+    check_activation(found.network, str(found.source))
     return resized(found, recipe.size)
+
+
+def check_activation(network: Network, place: str) -> None:
+    """Refuses a network whose output is no softmax over the classes, and no logits either.
+
+    Args:
+        network: Which.
+        place: Where it is from.
+
+    Raises:
+        ArchitectureError: It ends in something else.
+    """
+    backbone, graph = backbone_of(network), graph_of(network)
+    if graph is not None:
+        found = ", ".join(graph.last_activations)
+    else:
+        found = "linear" if backbone is None else backbone.head.activation
+    if found not in LOGITS_OR_CLASSES:
+        raise ArchitectureError(
+            f"{place}: ends in {found}. Expected a softmax over the classes, or logits. Replace the head by --new-head."
+        )
 
 
 def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint:

@@ -16,11 +16,11 @@ from torch import nn
 from resnet_torch import create_resnet, save_converted
 from resnet_torch.training import evaluate
 from resnet_torch.training.downloading import READY, download_cifar10
-from resnet_torch.training.network import built, check_activation
+from resnet_torch.training.network import built
 from resnet_torch.training.summary import check_outputs, output_shapes
 from weight_transfer.errors import ArchitectureError, CheckpointError, TransferError
 from weight_transfer.training import RunFolder
-from weight_transfer.training.starting_point import read_network
+from weight_transfer.training.starting_point import check_activation, read_network
 
 NARROW = {"depth": 18, "stem_filters": 3, "filters": ((3, 3),), "block_counts": (1,)}
 
