@@ -129,6 +129,7 @@ def synchronize_batch_norms(model: nn.Module, synchronized: bool = True) -> int:
 
 
 @torch.fx.wrap  # one node of a traced graph: what happens inside depends on the shape
+@torch.fx.wrap  # one node of a traced graph: what happens inside depends on the size
 def batch_norm(
     x: Tensor,
     running_mean: Tensor,

@@ -17,6 +17,7 @@ from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.conversion.mapping import Row
+from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
 
@@ -41,10 +42,8 @@ class ImportedModel(nn.Module):
         super().__init__()
         self.network = network
         for path, layer in network.layers.items():
-            own, *activation = network.modules[path]
-            _put(self, own, _build(layer))
-            for behind in activation:
-                _put(self, behind, activation_module(layer.fused_activation))
+            for place, module in zip(network.modules[path], _build(layer), strict=True):
+                _put(self, place, module)
         self._moves, self._output_places = _moves(network)
         self._tails = tails(network)
 
@@ -201,9 +200,17 @@ def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3"
     return model
 
 
-def _build(layer: GraphLayer) -> nn.Module:
+def _build(layer: GraphLayer) -> list[nn.Module]:
+    """The modules of a layer: its own, and a fused activation's."""
     shapes = {weight.torch: Row(role, weight.torch, weight).torch_shape for role, weight in layer.weights.items()}
-    return BUILDERS[layer.class_name](layer.settings, shapes, layer.in_shapes)
+    try:
+        own = BUILDERS[layer.class_name](layer.settings, shapes, layer.in_shapes)
+        return [own] if layer.fused_activation is None else [own, activation_module(layer.fused_activation)]
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise ArchitectureError(
+            f"layer {layer.path!r} ({layer.class_name}) cannot be built: its settings are damaged ({error!r}). "
+            "Convert the checkpoint again."
+        ) from error
 
 
 def _put(root: nn.Module, path: str, module: nn.Module) -> None:

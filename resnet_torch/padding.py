@@ -26,7 +26,7 @@ class SamePad2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pads (N, C, H, W) so that the window then gives (ceil(H / strides), ceil(W / strides))."""
-        return same_pad(x, self.kernel_size, self.strides)
+        return same_pad(x, (self.kernel_size,) * 2, (self.strides,) * 2)
 
     def extra_repr(self) -> str:
         """Shows the window in the printed module."""
@@ -34,11 +34,19 @@ class SamePad2d(nn.Module):
 
 
 @torch.fx.wrap  # one node of a traced graph: what happens inside depends on the size
-def same_pad(x: Tensor, kernel_size: int, strides: int) -> Tensor:
-    """Pads the height and the width of (N, C, H, W) with zeros by TensorFlow's rule for 'same'."""
-    top, bottom = same_padding(x.shape[2], kernel_size, strides)
-    left, right = same_padding(x.shape[3], kernel_size, strides)
-    return F.pad(x, (left, right, top, bottom))
+def same_pad(x: Tensor, window: Sequence[int], strides: Sequence[int]) -> Tensor:
+    """Pads the spatial axes of (N, C, ...) with zeros by TensorFlow's rule for 'same'.
+
+    Args:
+        x: Input.
+        window: How far the kernel reaches along each spatial axis, dilation included.
+        strides: Of the window.
+
+    Returns:
+        (N, C, ...), from which the window takes ceil(size / strides) steps.
+    """
+    per_axis = [same_padding(*sizes) for sizes in zip(x.shape[2:], window, strides, strict=True)]
+    return pad_axes(x, per_axis)
 
 
 def same_padding(size: int, kernel_size: int, strides: int) -> tuple[int, int]:

@@ -220,7 +220,10 @@ class LayerGraph:
                 preprocessing=values["preprocessing"],
             )
             _check_references(graph, len(values["layers"]))
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            for layer in layers.values():
+                LAYER_TYPES[layer.class_name].out_shape(layer.settings, layer.in_shapes)
+                LAYER_TYPES[layer.class_name].weights(layer.settings, layer.in_shapes)
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
             raise ArchitectureError(f"not the description of an imported network ({error}).") from error
         return graph
 

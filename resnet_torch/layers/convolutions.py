@@ -6,30 +6,13 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.padding import pad_axes, same_padding
+from resnet_torch.padding import same_pad
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-@torch.fx.wrap  # one node of a traced graph: what happens inside depends on the size
-def same_pad(x: Tensor, window: Sequence[int], strides: Sequence[int]) -> Tensor:
-    """Pads the spatial axes of (N, C, ...) with zeros by TensorFlow's rule for 'same'.
-
-    Args:
-        x: Input.
-        window: How far the kernel reaches along each spatial axis, dilation included.
-        strides: Of the window.
-
-    Returns:
-        (N, C, ...), from which the window takes ceil(size / strides) steps.
-    """
-    per_axis = [same_padding(*sizes) for sizes in zip(x.shape[2:], window, strides, strict=True)]
-    return pad_axes(x, per_axis)
 
 
 class _Same:

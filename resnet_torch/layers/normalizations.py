@@ -173,11 +173,11 @@ class DataNorm(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
         self.invert = invert
-        given = {} if mean is None else {"mean": mean, "variance": variance}
+        self.given = {} if mean is None else {"mean": mean, "variance": variance}
         for name, start in (("mean", 0.0), ("variance", 1.0)):
-            values = torch.tensor(given.get(name, start)).expand(math.prod(stored_shape))
-            self.register_buffer(name, values.reshape(tuple(stored_shape)).clone(), persistent=not given)
-        if not given:
+            values = torch.tensor(self.given.get(name, start)).expand(math.prod(stored_shape))
+            self.register_buffer(name, values.reshape(tuple(stored_shape)).clone(), persistent=not self.given)
+        if not self.given:
             self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -81,7 +82,7 @@ def _parameters(module: nn.Module) -> tuple[list[inspect.Parameter], list[tuple[
         for parameter in list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]:
             kept = vars(module).get(parameter.name)
             if parameter.kind is parameter.VAR_KEYWORD and isinstance(kept, Mapping):
-                collected += kept.items()
+                collected += [(_keyword(name, module), value) for name, value in kept.items()]
             elif parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
                 passes_on = True
             elif parameter.name not in NOT_WRITTEN:
@@ -92,10 +93,19 @@ def _parameters(module: nn.Module) -> tuple[list[inspect.Parameter], list[tuple[
     return sorted(parameters.values(), key=lambda parameter: parameter.kind is parameter.KEYWORD_ONLY), collected
 
 
+def _keyword(name: str, module: nn.Module) -> str:
+    """A collected argument's name, which a converted file may say: only as Python's own, for it stands in source."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        raise TransferError(f"{type(module).__name__} has an argument that Python does not take. Received: {name!r}")
+    return name
+
+
 def _value(module: nn.Module, name: str) -> Any:
-    for key in ((type(module).__name__, name), ("", name)):
-        if key in _KEPT_OTHERWISE:
-            return _KEPT_OTHERWISE[key](module)
+    own, any_class = (type(module).__name__, name), ("", name)
+    if own in _KEPT_OTHERWISE:
+        return _KEPT_OTHERWISE[own](module)
+    if any_class in _KEPT_OTHERWISE and name not in vars(module):
+        return _KEPT_OTHERWISE[any_class](module)
     return getattr(module, name, MISSING)
 
 

@@ -20,6 +20,7 @@ from resnet_torch.loading import _module
 from resnet_torch.saving import _written, save_converted
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.converted import MADE_HERE, Description, write_converted
+from weight_transfer.errors import ArchitectureError
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.module_paths import TAKEN_NAMES
 
@@ -249,3 +250,22 @@ def test_files_of_0_1_0_with_odd_names_are_read(name, then, tmp_path):
     write_converted(tmp_path / "old.safetensors", tensors, Description(graph, MADE_HERE))
     images = torch.randn(1, 3, 6, 6)
     torch.testing.assert_close(load_model(tmp_path / "old.safetensors")(images), model.eval()(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"groups": 1', '"groups": 2', r"layer 'c' \(Conv2D\) cannot be built: its settings are damaged"),
+        ('"strides": [1, 1]', '"strides": "1"', "not the description of an imported network"),
+        ('"filters": 3', '"filter": 3', "not the description of an imported network"),
+        ('"path": "d"', '"path": "c"', "not the description of an imported network"),
+        ('["d", "d", ["c"]]', '["c", "d", ["c"]]', "not the description of an imported network"),
+        ('"name": "tanh"', '"name": "eval"', r"layer 'd' \(Conv2D\) cannot be built: its settings are damaged"),
+    ],
+)
+def test_a_damaged_description_is_refused(old, new, message):
+    rows = [conv("c", "image"), conv("d", "c", activation="tanh")]
+    text = json.dumps(network(*rows, outputs=[["d", 0, 0]]).to_dict())
+    assert old in text
+    with pytest.raises(ArchitectureError, match=message):
+        import_graph(LayerGraph.from_dict(json.loads(text.replace(old, new))))

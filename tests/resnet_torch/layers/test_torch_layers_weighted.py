@@ -12,8 +12,9 @@ from keras_layers import LIBRARIES, Case, settings_of, weights_of
 from torch import nn
 
 from resnet_torch.layers import BUILDERS
-from resnet_torch.layers.convolutions import SameConv1d, same_pad
+from resnet_torch.layers.convolutions import SameConv1d
 from resnet_torch.layers.prelu import ChannelPReLU
+from resnet_torch.padding import same_pad
 from weight_transfer.layer_types import LAYER_TYPES
 
 TOLERANCE = 1e-12  # of the peak
