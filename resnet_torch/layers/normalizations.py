@@ -14,6 +14,7 @@ from resnet_torch.batch_norm import BatchNorm2d, batch_norm
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
+torch.fx.wrap("batch_norm")  # one node of a traced graph; of an imported function, each module has to say so
 KERAS_EPSILON = 1e-7  # the least standard deviation: keras.config.epsilon()
 
 
