@@ -303,6 +303,13 @@ def keras_order(rows: Sequence[Layer]) -> tuple[Layer, ...]:
     Source: keras/src/ops/function.py, map_graph, _build_map.
     """
     by_name = {layer.name: layer for layer in rows}
+    depth = keras_depths(rows)
+    return tuple(sorted((by_name[name] for name in depth), key=lambda layer: -depth[layer.name]))
+
+
+def keras_depths(rows: Sequence[Layer]) -> dict[str, int]:
+    """Returns the depth of each layer by name, in the order in which Keras's walk first meets them."""
+    by_name = {layer.name: layer for layer in rows}
     consumed = {name for layer in rows for name in layer.inputs}
     outputs = [layer.name for layer in rows if layer.name not in consumed]
     met: dict[str, int] = {}
@@ -324,4 +331,4 @@ def keras_order(rows: Sequence[Layer]) -> tuple[Layer, ...]:
         depth.setdefault(name, 0)
         for source in by_name[name].inputs:
             depth[source] = max(depth.get(source, 0), depth[name] + 1)
-    return tuple(sorted((by_name[name] for name in met), key=lambda layer: (-depth[layer.name], met[layer.name])))
+    return {name: depth[name] for name in met}

@@ -50,6 +50,11 @@ class Array:
         shape = self._stored.shape if layout is None else layout.shape(self._stored.shape)
         return dataclasses.replace(self, shape=shape, layout=layout)
 
+    @property
+    def place(self) -> tuple[int, str]:
+        """Where in the file it is: the same whatever it is named by."""
+        return self._stored.source, self._stored.path
+
     def read(self) -> NDArray:
         """Reads the numbers into an array of its own, which may be changed.
 
@@ -97,6 +102,8 @@ class Checkpoint:
         layer_names: Every layer of the outermost model that the weights mention, those without arrays
             too. Keras 1 and 2 list all of ``model.layers`` in order, by name; Keras 3 counts them by
             class (``re_lu_7``), in no order.
+        groups: Keras 3's group (``re_lu_7``) and the name of every layer, those of nested models too; the group's
+            again where the file holds no names.
         skipped: Groups that hold no weights of the model, such as the optimizer's.
         names_are_counters: Whether layers are only counted (``conv2d_7``), because the file holds no names.
         size_bytes: Of the file, or of index and shards.
@@ -117,6 +124,7 @@ class Checkpoint:
             name: _array(name, stored, sources).laid_out(layouts.get(name)) for name, stored in index.arrays.items()
         }
         self.layer_names = index.layer_names
+        self.groups = index.groups
         self.skipped = index.skipped
         self.names_are_counters = index.names_are_counters
         self.size_bytes = sum(file.size_bytes for file in files)
@@ -137,7 +145,7 @@ class Checkpoint:
         return SavedOptimizer(index.name, arrays, index.wrapped)
 
     def named_by(self, config: Mapping[str, Any]) -> Checkpoint:
-        """Returns the same weights, layers that are only counted here named by a config of their model.
+        """Returns the same weights, named by a config of their model as Keras pairs them: by counting each class.
 
         Args:
             config: The model's (``{"class_name": ..., "config": ...}``).
@@ -145,7 +153,7 @@ class Checkpoint:
         Raises:
             CheckpointError: The groups are not those of that model.
         """
-        index = parse(self._sources, Outer(self.container, config=dict(config)))
+        index = parse(self._sources, Outer(self.container, config=dict(config), counted=True))
         named = Checkpoint(self.path, dataclasses.replace(index, config=self.config), self._files, self._sources)
         named.keras_version, named.training = self.keras_version, self.training
         return named
@@ -163,6 +171,17 @@ class Checkpoint:
     def kernel_layouts(self) -> Mapping[str, KernelLayout]:
         """The layout of every kernel that the file holds otherwise than today's files do."""
         return {name: array.layout for name, array in self.arrays.items() if array.layout is not None}
+
+    def with_names(self, names: Mapping[str, str]) -> Checkpoint:
+        """Returns the same weights under other names.
+
+        Args:
+            names: The name of an array here by its new one; each array once.
+        """
+        named = copy.copy(self)
+        named.arrays = {new: self.arrays[name] for new, name in names.items()}
+        named.names_are_counters = False
+        return named
 
     @functools.cached_property
     def sha256(self) -> str:

@@ -5,6 +5,7 @@ Groups count the layers of each class; the name is an attribute, or stands in th
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -61,12 +62,19 @@ class Nodes:
     Attributes:
         by_path: Every group with variables, or with a layer's name.
         layer_names: Every group of the outermost model's layers, with variables or without.
+        listed: The same with those of the models inside it, by path.
         skipped: Paths of what is no weight.
     """
 
     by_path: dict[Path, Node] = field(default_factory=dict)
     layer_names: list[str] = field(default_factory=list)
+    listed: dict[Path, None] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+
+    def without_names(self) -> Nodes:
+        """Returns the same groups without the layers' names that the file holds."""
+        by_path = {path: dataclasses.replace(node, name=None) for path, node in self.by_path.items()}
+        return dataclasses.replace(self, by_path=by_path)
 
 
 def collect(tree: Tree, nodes: Nodes) -> None:
@@ -85,7 +93,22 @@ def _collect(tree: Tree, group: h5py.Group, path: Path, nodes: Nodes) -> None:
             inside = tree.group(group, name)
             if here == LAYERS:
                 nodes.layer_names += tree.names(inside)
+            if set(here[::2]) == set(LAYERS) and len(here) % 2:
+                nodes.listed |= {(*here, layer): None for layer in tree.names(inside)}
             _collect(tree, inside, here, nodes)
+
+
+def listed_groups(nodes: Nodes) -> tuple[tuple[str, str], ...]:
+    """Returns the group of every layer that is no model, with the layer's name or else the group's.
+
+    None where arrays lie outside: then the model is a subclass, which lists its layers otherwise.
+    """
+    with_arrays = [path for path, node in nodes.by_path.items() if node.arrays]
+    if any(not any(path[: len(layer)] == layer for layer in nodes.listed) for path in with_arrays):
+        return ()
+    models = {path[:-2] for path in nodes.listed if len(path) > 2}
+    named = {path: nodes.by_path[path].name if path in nodes.by_path else None for path in nodes.listed}
+    return tuple((path[-1], named[path] or path[-1]) for path in nodes.listed if path not in models)
 
 
 def _add(tree: Tree, variables: h5py.Group, node: Node) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from weight_transfer.checkpoint import limits
 from weight_transfer.checkpoint.hdf5 import Stored, Tree, open_tree
 from weight_transfer.checkpoint.json_text import parse_json
-from weight_transfer.checkpoint.keras3_h5 import CONTAINERS, VARIABLES, Nodes, collect, keras3_arrays
+from weight_transfer.checkpoint.keras3_h5 import CONTAINERS, VARIABLES, Nodes, collect, keras3_arrays, listed_groups
 from weight_transfer.checkpoint.legacy_h5 import legacy_arrays
 from weight_transfer.checkpoint.optimizer_group import OptimizerIndex, keras3_optimizer, legacy_optimizer
 from weight_transfer.checkpoint.refusal import DAMAGED, quoted, refusal
@@ -42,6 +42,7 @@ class Index:
         backend: What it ran on.
         training: How the model was compiled: loss and optimizer; a class that is not Keras's has its package before it.
         variables: What Keras called the variable of each array, where the file says so.
+        groups: Keras 3's group and the name of every layer that is no model, in nested models too.
     """
 
     container: Container
@@ -54,6 +55,7 @@ class Index:
     backend: str | None = None
     training: dict[str, Any] | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ class Outer:
         config: The model's config.
         keras_version: What wrote the archive.
         weight_map: By group, the shards (indices of sources) that may hold it.
+        counted: Whether groups are named by the config alone, whatever names the file holds.
     """
 
     container: Container
     config: dict[str, Any] | None = None
     keras_version: str | None = None
     weight_map: Mapping[str, tuple[int, ...]] | None = None
+    counted: bool = False
 
 
 def parse(sources: Sequence[Source], outer: Outer | None = None) -> Index:
@@ -152,6 +156,9 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
             collect(tree, nodes)
     label = sources[0].label
     _check_weight_map(label, nodes, outer.weight_map or {})
+    groups = listed_groups(nodes)
+    if outer.counted:
+        nodes = nodes.without_names()
     rows, counted = keras3_arrays(label, nodes, outer.config)
     training = with_owners((outer.config or {}).get("compile_config"))
     return Index(
@@ -163,6 +170,7 @@ def _parse_keras3(sources: Sequence[Source], outer: Outer) -> Index:
         config=outer.config,
         keras_version=_printable(outer.keras_version),
         training=training if isinstance(training, dict) else None,
+        groups=tuple((group, name) for group, name in groups if (group + name).isprintable()),
     )
 
 

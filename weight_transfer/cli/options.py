@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
-from weight_transfer.conversion.hints import Hints, ImportAs
+from weight_transfer.conversion.hints import Hints, ImportAs, PairBy
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
@@ -65,6 +65,11 @@ _ABOUT_THE_FILE = (
     ),
     click.option("--config", type=PathOf, help="JSON of the model of a weights-only file: model.to_json()."),
     click.option("--like", type=PathOf, help="A full-model file of the same model as a weights-only file."),
+    click.option(
+        "--pair-by",
+        type=click.Choice(["order", "name"]),
+        help="Which array is which layer's of --config or --like: by order, as Keras's load_weights does, or by name.",
+    ),
 )
 _CONVENTIONS = (
     click.option("--epsilon", type=float, help="Added to every batch norm's variance."),
@@ -96,6 +101,7 @@ def hints_of(
     family: str | None,
     config: Path | None,
     like: Path | None,
+    pair_by: PairBy | None,
     image_loading: ImageLoading | None = None,
     **conventions: object,
 ) -> Hints:
@@ -113,6 +119,7 @@ def hints_of(
         family=family,
         config=config,
         like=like,
+        pair_by=pair_by,
         image_loading=image_loading,
         conventions={name: value for name, value in conventions.items() if value is not None},
     )

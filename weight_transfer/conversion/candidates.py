@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -47,29 +48,33 @@ def candidates_of(checkpoint: Checkpoint, hints: Hints, graph: LayerGraph | None
     for dialect in dialects:
         for spelling in dialect.spellings:
             names = dataclasses.replace(dialect.names, **spelling)  # type: ignore[arg-type]
-            for arrays in _named(checkpoint, dialect, names):
-                architecture = observe(arrays, dialect, names, hints, graph)
+            for ordered, arrays in _named(checkpoint, dialect, names):
+                architecture = observe(arrays, dialect, ordered, hints, graph)
                 if architecture is not None:
                     yield Candidate(dialect, architecture, Accounting.of(arrays, architecture))
 
 
-def _named(checkpoint: Checkpoint, dialect: Dialect, names: Names) -> Iterator[Mapping[str, Array]]:
-    """The arrays by ``layer/role``; a file that only counts its layers gets the dialect's names."""
+def _named(checkpoint: Checkpoint, dialect: Dialect, names: Names) -> Iterator[tuple[Names, Mapping[str, Array]]]:
+    """The arrays by ``layer/role``; a file that only counts its layers gets the dialect's names.
+
+    In which order somebody adds a block's two branches, on which the counting depends, is no mark of a dialect.
+    """
     arrays = without_nesting(checkpoint)
     if not checkpoint.names_are_counters:
-        yield arrays
+        yield names, arrays
         return
     blocks = counted_blocks(arrays)
     if blocks is None:
         return
     hidden = 1 if names.classifier == TUTORIAL.names.classifier else None
-    for head in (Head(hidden_units=hidden, classes=1), Head(pooling=None, classes=None)):
+    heads = (Head(hidden_units=hidden, classes=1), Head(pooling=None, classes=None))
+    for head, first in itertools.product(heads, (names.shortcut_first, not names.shortcut_first)):
         template = design(dialect=dialect, block=blocks[0], block_counts=blocks[1], head=head)
-        numbered = template.names.numbered_stages
-        template = dataclasses.replace(template, names=dataclasses.replace(names, numbered_stages=numbered))
-        renamed = by_counters(arrays, template)
+        ordered = dataclasses.replace(names, shortcut_first=first)
+        numbered = dataclasses.replace(ordered, numbered_stages=template.names.numbered_stages)
+        renamed = by_counters(arrays, dataclasses.replace(template, names=numbered))
         if renamed is not None:
-            yield renamed
+            yield ordered, renamed
 
 
 def without_nesting(checkpoint: Checkpoint) -> Mapping[str, Array]:

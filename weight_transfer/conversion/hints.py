@@ -14,6 +14,7 @@ from weight_transfer.families import FAMILIES
 from weight_transfer.images import WAYS, ImageLoading
 
 ImportAs = Literal["native", "graph"]
+PairBy = Literal["order", "name"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Hints:
         family: Key of a family of weights-only files.
         config: A JSON file with the model's description (``model.to_json()``).
         like: Another checkpoint of the same model, one that carries its description.
+        pair_by: Whether the arrays of a file whose model ``config`` or ``like`` describes are paired with its layers
+            by order, as Keras's ``load_weights`` does, or by name; None takes what fits, if that is one pairing.
         image_loading: How its owner made pixels of image files, a key of `weight_transfer.images.WAYS`.
     """
 
@@ -43,6 +46,7 @@ class Hints:
     family: str | None = None
     config: Path | None = None
     like: Path | None = None
+    pair_by: PairBy | None = None
     image_loading: ImageLoading | None = None
 
     @property

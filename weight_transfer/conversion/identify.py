@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +12,21 @@ import numpy as np
 from weight_transfer.architecture import Architecture, Conventions
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint, read_config
 from weight_transfer.checkpoint.kernel_layout import said_of_kernels
+from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.heads import with_own_head
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.importing import imported
+from weight_transfer.conversion.listed import Listed, laid_on_list
 from weight_transfer.conversion.mapping import mapping
+from weight_transfer.conversion.pairing import paired
 from weight_transfer.conversion.structure import check_called_once, differences
 from weight_transfer.dialects import DIALECTS
-from weight_transfer.errors import ArchitectureError, CheckpointError, MappingError, TransferError, listing
+from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise
-from weight_transfer.families.like import like
 from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.layer_list import layer_list_of
 from weight_transfer.network import Network
 from weight_transfer.precision import DTYPES, Precision, precision_of
 from weight_transfer.value_dtypes import whole_inputs
@@ -57,6 +59,9 @@ class Identified:
 
 # Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
 CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"
+
+
+NO_LIST = "activations and pooling: the file lists only layers with arrays"
 
 
 class _AnotherStructure(ArchitectureError):
@@ -98,7 +103,7 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)
     layouts = {name: array.layout for name, array in found.arrays.items() if array.layout is not None}
-    remarks = (*said_of_kernels(layouts), *precision.remarks, *_of_inputs(found))
+    remarks = (*said_of_kernels(layouts), *precision.remarks, *_of_inputs(found), *found.remarks)
     return dataclasses.replace(found, precision=precision, remarks=remarks)
 
 
@@ -124,13 +129,25 @@ def _identified(
     checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, beside: Mapping[str, Any] | None
 ) -> Identified:
     """Identifies a checkpoint by a config, the file's own or one from beside it, or without any."""
-    if beside is not None and checkpoint.names_are_counters:
-        with contextlib.suppress(CheckpointError):  # where Keras chose the names, the counters may differ
-            checkpoint = checkpoint.named_by(beside)
     keras = None if config is None else keras_graph(config)
+    if beside is None or keras is None:
+        if hints.pair_by is not None:
+            raise ArchitectureError("--pair-by is about a model beside the weights. Expected --config or --like.")
+        return _of_graph(checkpoint, hints, config, keras)
+    laid = paired(checkpoint, beside, keras, hints.pair_by)
+    found = _of_graph(laid.checkpoint, hints, config, keras)
+    return dataclasses.replace(found, assumed=(*found.assumed, *laid.assumed))
+
+
+def _of_graph(
+    checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, keras: KerasGraph | None
+) -> Identified:
+    """Identifies a checkpoint whose arrays have the names of the graph, where there is one."""
     if hints.import_as != "graph" and hints.family is None:
         try:
             found = _native(checkpoint, hints, keras)
+            if keras is None and checkpoint.names_are_counters:
+                _check_families(checkpoint, found, hints)
             return dataclasses.replace(found, config=config, keras=keras, own_config=config)
         except _Ambiguous:
             raise
@@ -142,12 +159,27 @@ def _identified(
         reason = ArchitectureError(f"{checkpoint.path.name}: a weights-only file of no known family carries no graph")
     preprocessing = hints.conventions.get("preprocessing", "none")
     if keras is not None:
-        names = None if beside is None else like(checkpoint, keras)
-        network, arrays = imported(checkpoint, keras, names, preprocessing)
+        network, arrays = imported(checkpoint, keras, preprocessing)
         assumed = (_said(hints, "preprocessing", preprocessing, "not known"),)
         remarks = (reason.remark,) if isinstance(reason, _AnotherStructure) else ()
         return Identified(network, arrays, assumed, config, keras, own_config=config, remarks=remarks)
     return _of_a_family(checkpoint, hints, reason)
+
+
+def _check_families(checkpoint: Checkpoint, found: Identified, hints: Hints) -> None:
+    """Asks where a file that only counts its layers is a family's network as well: no name shows which.
+
+    Raises:
+        ArchitectureError: It is.
+    """
+    families = [] if _asks_for_native(hints) else recognise(checkpoint)
+    if families and isinstance(found.network, Architecture):
+        lines = [f"--dialect {found.network.dialect}: {found.assumed[0]}"]
+        lines += [f"--family {one.family}: {one.title}" for one in families]
+        raise _Ambiguous(
+            f"{checkpoint.path.name}: it only counts its layers, and {len(lines)} descriptions fit their shapes. "
+            f"Decide with one of:{listing(lines)}"
+        )
 
 
 def _asks_for_native(hints: Hints) -> bool:
@@ -169,7 +201,7 @@ def _of_a_family(checkpoint: Checkpoint, hints: Hints, reason: TransferError) ->
     one, family = found[0], FAMILIES[found[0].family]
     keras = keras_graph(one.config)
     preprocessing = hints.conventions.get("preprocessing", family.preprocessing)
-    network, arrays = imported(checkpoint, keras, one.names, preprocessing)
+    network, arrays = imported(checkpoint.with_names(one.names), keras, preprocessing)
     otherwise = "not known" if family.preprocessing == "none" else family.key
     assumed = (f"{one.title}: {family.assumptions}", _said(hints, "preprocessing", preprocessing, otherwise))
     return Identified(network, arrays, assumed, one.config, keras)
@@ -208,12 +240,52 @@ def _native(checkpoint: Checkpoint, hints: Hints, keras: KerasGraph | None) -> I
         if complete and graph is not None:
             raise _another_structure(checkpoint, complete, graph)
         raise _nothing_fits(checkpoint, candidates)
-    distinct = {_computation(candidate.architecture): candidate for candidate in reversed(exact)}
+    if graph is not None:
+        return _decided(checkpoint, exact, graph, hints)
+    listed = layer_list_of(checkpoint)
+    if listed is None:
+        found = _decided(checkpoint, exact, graph, hints)
+        return dataclasses.replace(found, assumed=(*found.assumed, NO_LIST))
+    laid = [(candidate, laid_on_list(candidate.architecture, listed, hints)) for candidate in exact]
+    fitting = [dataclasses.replace(one, architecture=on.architecture) for one, on in laid if not on.differences]
+    if not fitting:
+        raise _lists_another(checkpoint, *min(laid, key=lambda pair: len(pair[1].differences)))
+    found = _decided(checkpoint, fitting, graph, hints)
+    said = next(on.assumed for _, on in laid if on.architecture == found.network)
+    return dataclasses.replace(found, assumed=(*found.assumed, *said))
+
+
+def _decided(
+    checkpoint: Checkpoint, fitting: Sequence[Candidate], graph: LayerGraph | None, hints: Hints
+) -> Identified:
+    """The one candidate, or the first of those that are the same network.
+
+    Raises:
+        ArchitectureError: They are different networks, or pair the file's arrays otherwise.
+    """
+    distinct = {_computation(candidate.architecture): candidate for candidate in reversed(fitting)}
     if len(distinct) > 1:
         raise _several_fit(checkpoint, list(reversed(distinct.values())))
-    chosen = exact[0]
-    assumed = _assumed(chosen.architecture, graph, hints)
-    return Identified(chosen.architecture, chosen.accounting.arrays, assumed)
+    if len({_pairing(candidate.accounting) for candidate in fitting}) > 1:
+        raise _Ambiguous(
+            f"{checkpoint.path.name}: it only counts its layers, and which of two convolutions of one shape is the "
+            "shortcut's, nothing in it shows. Give the model's description by --config or --like."
+        )
+    chosen = fitting[0]
+    return Identified(chosen.architecture, chosen.accounting.arrays, _assumed(chosen.architecture, graph, hints))
+
+
+def _pairing(accounting: Accounting) -> tuple[str, ...]:
+    """The file's array of each row, in the network's order."""
+    return tuple(accounting.arrays[row.keras].name for row in accounting.rows)
+
+
+def _lists_another(checkpoint: Checkpoint, candidate: Candidate, laid: Listed) -> ArchitectureError:
+    return ArchitectureError(
+        f"{checkpoint.path.name}: its arrays are those of {candidate.dialect.title}, but it lists other layers, so it "
+        f"is another network:{listing(laid.differences)}\n"
+        "Give the model's own description by --config model.json or --like a full-model file of the same model."
+    )
 
 
 def _with_own_head(
@@ -261,6 +333,8 @@ def _assumed(architecture: Architecture, graph: LayerGraph | None, hints: Hints)
     shown = ["preprocessing"] if graph is not None else list(_DECIDING)
     lines = [_said(hints, name, getattr(architecture.conventions, name), architecture.dialect) for name in shown]
     if graph is None:
+        if architecture.head.classes is not None:
+            lines.append(f"last activation {architecture.head.activation} ({architecture.dialect})")
         size = "x".join(str(n) for n in architecture.in_shape)
         lines.append(f"in_shape {size} ({'you said so' if hints.in_shape else architecture.dialect})")
     return tuple(lines)

@@ -15,15 +15,13 @@ from weight_transfer.layer_types import ROLE_ALIASES
 def imported(
     checkpoint: Checkpoint,
     keras: KerasGraph,
-    names: Mapping[str, str] | None = None,
     preprocessing: Preprocessing = "none",
 ) -> tuple[LayerGraph, Mapping[str, Array]]:
     """Imports a model's graph and finds every array of it in the checkpoint.
 
     Args:
-        checkpoint: The arrays.
+        checkpoint: The arrays, by the names of the graph's layers.
         keras: The model's graph, from the checkpoint's own config or another's.
-        names: ``layer/role`` of the graph to the file's array name, where the file has other names.
         preprocessing: Of an RGB image before the network.
 
     Raises:
@@ -31,10 +29,7 @@ def imported(
         MappingError: Arrays are missing, left over or of a wrong shape.
     """
     network = layer_graph(keras, preprocessing, checkpoint.keras_version)
-    if names is None:
-        arrays = by_role(network, checkpoint.arrays)
-    else:
-        arrays = {name: checkpoint.arrays[source] for name, source in names.items()}
+    arrays = by_role(network, checkpoint.arrays)
     accounting = Accounting.of(arrays, network)
     if not accounting.complete:
         raise accounting.error(f"{checkpoint.path.name}: its arrays are not those of its model {network.name!r}")

@@ -15,12 +15,12 @@ from weight_transfer.families.classification_models import CLASSIFICATION_MODELS
 from weight_transfer.families.cnn_finetune import CNN_FINETUNE
 from weight_transfer.families.family import Candidate, Family
 from weight_transfer.families.keras_hub import KERAS_HUB
-from weight_transfer.families.listing import listing_of
 from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.mlperf_tiny import MLPERF_TINY
-from weight_transfer.families.needed import needed_arrays
+from weight_transfer.families.needed import expected_of, needed_arrays
 from weight_transfer.families.resnet_v2 import RESNET_V2
 from weight_transfer.keras_graph import keras_graph
+from weight_transfer.layer_list import layer_list_of
 
 # In the order in which they are tried: where two write down the same network, the first is named.
 FAMILIES: Mapping[str, Family] = {
@@ -71,17 +71,18 @@ def recognise(checkpoint: Checkpoint) -> list[Recognised]:
         None, one, or several networks that compute different things; a network that two families
         share is listed once.
     """
-    arrays, listing = Arrays.of(checkpoint), listing_of(checkpoint)
+    arrays, listed = Arrays.of(checkpoint), layer_list_of(checkpoint)
     found: list[Recognised] = []
     for family, (title, config) in _candidates(arrays):
         try:
-            needed = needed_arrays(keras_graph(config))
+            keras = keras_graph(config)
+            needed = needed_arrays(keras)
         except ArchitectureError:  # shapes of which no network can be made
             continue
         matched = match(arrays, needed)
         if matched.problems:
             continue
-        possible = listing is None or listing.allows(needed, matched.layers)
+        possible = listed is None or not listed.differences(expected_of(keras, needed, matched.layers, listed))
         known = any(other.config == config and other.names == matched.names for other in found)
         if possible and not known:
             found.append(Recognised(family.key, title, config, matched.names))

@@ -53,8 +53,19 @@ def test_keras_1_suffixes(tmp_path):
             np.testing.assert_array_equal(found.arrays[name].read(), value)
 
 
+@pytest.mark.parametrize(("dialect", "padding"), [("keras-2.2", "zeros"), ("keras-2.1", "none")])
+def test_a_file_that_lists_its_layers_shows_its_padding(dialect, padding, tmp_path):
+    path = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small(dialect), weights_only=True)
+    assert identified(path).conventions.pool_padding == padding
+    other = "keras-2.1" if dialect == "keras-2.2" else "keras-2.2"
+    with read_checkpoint(path) as checkpoint:  # Keras itself has loaded one file into both
+        found = identify(checkpoint, Hints(dialect=other))
+    assert found.network.conventions.pool_padding != padding
+    assert "zero padding otherwise than the file lists it (you said so)" in found.assumed
+
+
 def test_several_descriptions_are_listed_with_the_deciding_flag(tmp_path):
-    path = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-2.2"), weights_only=True)
+    path = checkpoints.legacy_weights(tmp_path / "w.h5", checkpoints.arrays_of(checkpoints.small("keras-2.2")))
     with pytest.raises(ArchitectureError) as error:
         identified(path)
     assert "2 descriptions fit its names and shapes" in str(error.value)
@@ -63,7 +74,7 @@ def test_several_descriptions_are_listed_with_the_deciding_flag(tmp_path):
 
 
 def test_a_flag_that_removes_the_difference_decides(tmp_path):
-    path = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-2.2"), weights_only=True)
+    path = checkpoints.legacy_weights(tmp_path / "w.h5", checkpoints.arrays_of(checkpoints.small("keras-2.2")))
     assert identified(path, conventions={"pool_padding": "zeros"}).conventions.pool_padding == "zeros"
 
 
