@@ -193,6 +193,11 @@ class LayerList:
         return ()
 
 
+def left_out_line(names: Sequence[str]) -> str:
+    """Says which listed layers a port leaves out because they act in training alone."""
+    return f"left out, as they act in training alone: {', '.join(names)}"
+
+
 def _fits(entries: Sequence[Entry], layers: Sequence[Expected]) -> bool:
     """Whether each entry is one of the layers, the clearest laid first."""
     left = list(entries)

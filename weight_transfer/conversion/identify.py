@@ -26,7 +26,7 @@ from weight_transfer.errors import ArchitectureError, MappingError, TransferErro
 from weight_transfer.families import FAMILIES, recognise
 from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
-from weight_transfer.layer_list import layer_list_of
+from weight_transfer.layer_list import Expected, layer_list_of, left_out_line
 from weight_transfer.network import Network
 from weight_transfer.precision import DTYPES, Precision, precision_of
 from weight_transfer.value_dtypes import whole_inputs
@@ -59,7 +59,6 @@ class Identified:
 
 # Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
 CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"
-
 
 NO_LIST = "activations and pooling: the file lists only layers with arrays"
 
@@ -204,7 +203,16 @@ def _of_a_family(checkpoint: Checkpoint, hints: Hints, reason: TransferError) ->
     network, arrays = imported(checkpoint.with_names(one.names), keras, preprocessing)
     otherwise = "not known" if family.preprocessing == "none" else family.key
     assumed = (f"{one.title}: {family.assumptions}", _said(hints, "preprocessing", preprocessing, otherwise))
-    return Identified(network, arrays, assumed, one.config, keras)
+    return Identified(network, arrays, (*assumed, *_said_of_list(checkpoint, keras)), one.config, keras)
+
+
+def _said_of_list(checkpoint: Checkpoint, keras: KerasGraph) -> tuple[str, ...]:
+    """What a file lists beside a family's network, or that it lists nothing."""
+    listed = layer_list_of(checkpoint)
+    if listed is None:
+        return (NO_LIST,)
+    left_out = listed.training_only(Expected(layer.class_name) for layer in keras.layers.values())
+    return (left_out_line(left_out),) if left_out else ()
 
 
 def _config_beside(hints: Hints) -> Mapping[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -11,7 +12,7 @@ from typing import cast
 from weight_transfer.architecture import Architecture, Pooling
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.graph import Layer, LayerClass, keras_depths, layers
-from weight_transfer.layer_list import Expected, LayerList, kind_of_class
+from weight_transfer.layer_list import Expected, LayerList, kind_of_class, left_out_line
 
 # Layers that a file of somebody's code may hold although the ResNet of the same computation has them otherwise.
 POOL_OF_ALL = "AveragePooling2D"  # over the whole feature map, as Keras before 2.2.3 pooled, Flatten behind it
@@ -44,10 +45,13 @@ def laid_on_list(architecture: Architecture, listed: LayerList, hints: Hints) ->
     """
     explicit = hints.dialect is not None or {"stem_padding", "pool_padding"} & hints.conventions.keys()
     best: Listed | None = None
-    for ignored in (frozenset[str](), frozenset({kind_of_class(PAD)})) if explicit else (frozenset[str](),):
+    ways = [(listed, frozenset[str]())]
+    if explicit:
+        ways.append((_without_pads(listed, architecture), frozenset({kind_of_class(PAD)})))
+    for held, ignored in ways:
         for pooled in _poolings(architecture, hints):
             for spelling in _spellings(pooled):
-                differences = listed.differences(_expected(spelling.rows, listed), ignored)
+                differences = held.differences(_expected(spelling.rows, listed), ignored)
                 if not differences:
                     return _found(pooled, spelling, listed, padding_said=bool(ignored))
                 if best is None or len(differences) < len(best.differences):
@@ -67,7 +71,7 @@ def _found(architecture: Architecture, spelling: _Spelling, listed: LayerList, *
     expected = _expected(layers(found), listed)
     left_out, unclear = listed.training_only(expected), listed.unclear(expected)
     if left_out:
-        said.append(f"left out, as they act in training alone: {', '.join(left_out)}")
+        said.append(left_out_line(left_out))
     if listed.nested:
         said.append(f"the layers without arrays inside {', '.join(listed.nested)} (the file does not list them)")
     if padding_said:
@@ -75,6 +79,15 @@ def _found(architecture: Architecture, spelling: _Spelling, listed: LayerList, *
     if unclear:
         said.append(f"what {len(unclear)} layers are of which the file lists no function ({unclear[0]})")
     return Listed(found, (), tuple(said))
+
+
+def _without_pads(listed: LayerList, architecture: Architecture) -> LayerList:
+    """The list without what the dialect calls its padding layers."""
+    names = architecture.names
+    pad = re.sub(r"\\{[a-z]+\\}", ".+", re.escape(names.pad))
+    pads = {names.stem_pad, names.pool_pad}
+    kept = (e for e in listed.entries if e.name not in pads and not (e.kind is None and re.fullmatch(pad, e.name)))
+    return dataclasses.replace(listed, entries=tuple(kept))
 
 
 def _dropouts(listed: LayerList) -> list[str]:

@@ -25,7 +25,7 @@ from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.needed import Needed, expected_of, needed_arrays
 from weight_transfer.graph import Layer, LayerClass, keras_depths
 from weight_transfer.keras_graph import KerasGraph
-from weight_transfer.layer_list import Expected, LayerList, layer_list_of
+from weight_transfer.layer_list import Expected, LayerList, layer_list_of, left_out_line
 
 MOVING = "moving_"  # what no optimizer trains, in the roles of a batch norm
 MODEL_KINDS = ("functional", "model", "sequential")
@@ -108,6 +108,8 @@ def _decided(checkpoint: Checkpoint, model: _Model, pair_by: PairBy | None) -> t
                 "shape. Leave --pair-by order out, or give the description of this file's model."
             )
         return by_order, ("arrays paired by the order of the layers (you said so)",)
+    if pair_by == "name" and checkpoint.names_are_counters:
+        raise MappingError(f"{checkpoint.path.name}: it only counts its layers, by no names. Expected --pair-by order.")
     by_name = _by_name(checkpoint, model)
     if pair_by == "name" and by_name is not None:
         return by_name, ("arrays paired by the names of the layers (you said so)",)
@@ -227,7 +229,7 @@ def _laid_on_list(
         )
     beyond, lacking = listed.training_only(rows), listed.lacking(rows)
     return (
-        *((f"left out, as they act in training alone: {', '.join(beyond)}",) if beyond else ()),
+        *((left_out_line(beyond),) if beyond else ()),
         *((f"of the description alone, the file lists fewer: {', '.join(lacking)}",) if lacking else ()),
     )
 
