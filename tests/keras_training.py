@@ -212,3 +212,48 @@ def command(arguments: Sequence[Any]) -> tuple[int, str, str]:
     finally:
         sys.argv = before
     return 0, out.getvalue(), err.getvalue()
+
+
+def compiled(path: Path, optimizer: str, arguments: dict[str, Any], loss: str, loss_arguments: dict[str, Any]) -> Path:
+    """Compiles a small network with other arguments than Keras's, trains it for two steps and saves it.
+
+    Args:
+        path: The file.
+        optimizer: Class; a ``learning_rate`` among its arguments may be a schedule's (class, arguments).
+        arguments: Its own.
+        loss: Class.
+        loss_arguments: Its own.
+    """
+    import keras
+    import keras_optimizers
+
+    from resnet_keras import create_resnet
+    from weight_transfer.architecture import Head
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(3)
+    model = create_resnet((32, 32, 3), head=Head(hidden_units=10, classes=3, dropout=0.0), **TINY)
+    arguments = keras_optimizers._with_schedule(arguments, keras.optimizers.schedules)
+    model.compile(getattr(keras.optimizers, optimizer)(**arguments), getattr(keras.losses, loss)(**loss_arguments))
+    random = np.random.default_rng(3)
+    for _ in range(2):
+        model.train_on_batch(random.normal(size=(6, 32, 32, 3)) * 50, _targets(model, random.integers(0, 3, 6)))
+    model.save(path)
+    return path
+
+
+def _targets(model: Any, classes: np.ndarray) -> np.ndarray:
+    return classes if "sparse" in str(model.loss).lower() else np.eye(3, dtype="float32")[classes]
+
+
+def owners_steps(path: Path, batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], dict[str, np.ndarray]]:
+    """Loads a file as its owner does and goes on: the losses, and the weights by layer and role."""
+    import keras
+
+    keras.backend.clear_session()
+    model = keras.models.load_model(path)
+    losses = []
+    for x, classes in batches:
+        model.reset_metrics()
+        losses.append(float(np.ravel(model.train_on_batch(x, _targets(model, classes)))[0]))
+    return losses, {f"{layer.name}/{w.name}": np.asarray(w) for layer in model.layers for w in layer.weights}

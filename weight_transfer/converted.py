@@ -98,6 +98,7 @@ class Description:
         regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
         constraints: The same of what a weight must be after each step of the optimizer.
         precision: In what the network computes, and in what the Keras model did.
+        compiled: ``loss`` and ``loss_weights``, as Keras serialized them; empty where the file says nothing of them.
         remarks: What the port has otherwise than its file or its owner's Keras, in sentences.
         frozen: Keras layers that do not learn (``trainable=False``), batch norms among them in inference mode.
     """
@@ -109,6 +110,7 @@ class Description:
     regularizers: LayerRegularizers = field(default_factory=dict)
     constraints: LayerConstraints = field(default_factory=dict)
     precision: Precision = field(default_factory=Precision)
+    compiled: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
 
@@ -131,6 +133,7 @@ class Description:
             "image_loading": self.image_loading,
             "training": None if self.training is None else self.training.__dict__,
             "precision": None if self.precision == Precision() else self.precision.__dict__,
+            "compiled": self.compiled or None,
             "remarks": list(self.remarks) or None,
             **{name: self._beside_graph(name) or None for name in _OF_GRAPH},
             "frozen": list(self.frozen) or None,
@@ -160,6 +163,7 @@ class Description:
             image_loading=image_loading,
             training=Training(**values["training"]) if "training" in values else None,
             precision=Precision(**values.get("precision", {})),
+            compiled=dict(values.get("compiled", {})),
             remarks=tuple(map(str, values.get("remarks", ()))),
             **{name: _by_layer(values, name) for name in _OF_GRAPH},
             frozen=tuple(frozen),

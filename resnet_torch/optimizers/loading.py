@@ -34,8 +34,8 @@ from weight_transfer.optimizer_state.state import (
     SUFFIX,
     OptimizerState,
     fingerprint_of,
-    path_of_state,
     read_state,
+    state_beside,
 )
 
 Model = ResNet | ImportedModel
@@ -114,7 +114,7 @@ def load_grad_scaler(path: str | os.PathLike[str], device: str = "cuda") -> torc
 
 def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | None) -> tuple[OptimizerState, str]:
     if is_converted(path):
-        beside = path if path.name.endswith(SUFFIX) else path_of_state(path)
+        beside = path if path.name.endswith(SUFFIX) else state_beside(path)
         if not beside.exists():
             raise TransferError(
                 f"{path}: no optimizer state lies beside it. Expected {beside.name}: convert with --with-optimizer, or "

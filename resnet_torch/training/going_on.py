@@ -15,7 +15,7 @@ from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.state import path_of_state
+from weight_transfer.optimizer_state.state import state_beside
 
 Model = ResNet | ImportedModel
 OF_THE_FILE = ("iterations", "u_product")  # of a parameter group; the rest is the recipe's
@@ -58,7 +58,7 @@ def kept_state(path: Path, model: Model, recipes: KerasOptimizer) -> tuple[KeptS
         TransferError: A state lies beside a converted file, and is not that of its weights.
     """
     anew = "the optimizer begins anew"
-    if is_converted(path) and not path_of_state(path).exists():
+    if is_converted(path) and not state_beside(path).exists():
         return None, f"{anew}: no state of one lies beside {path.name}"
     try:
         found = load_optimizer(path, model)
@@ -72,4 +72,20 @@ def kept_state(path: Path, model: Model, recipes: KerasOptimizer) -> tuple[KeptS
     named = {id(parameter): name for name, parameter in model.named_parameters()}
     slots = {named[id(parameter)]: dict(state) for parameter, state in found.state.items()}
     group = found.param_groups[0]
-    return KeptState(slots, {key: group[key] for key in OF_THE_FILE if key in group}), "the optimizer goes on"
+    words = "the optimizer goes on" + _changes(found, recipes)
+    return KeptState(slots, {key: group[key] for key in OF_THE_FILE if key in group}), words
+
+
+def _changes(found: KerasOptimizer, recipes: KerasOptimizer) -> str:
+    """What the recipe says otherwise than the file; rates that follow from a schedule are compared by its name."""
+
+    def words(value: Any) -> Any:
+        return type(value).__name__ if callable(value) else value
+
+    theirs, own = (one.defaults for one in (found, recipes))
+    differing = [
+        f"{key}={words(value)} for {words(theirs[key])}"
+        for key, value in own.items()
+        if key in theirs and words(value) != words(theirs[key])
+    ]
+    return f", with other arguments than the file's: {', '.join(differing)}" if differing else ""

@@ -81,6 +81,7 @@ def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
     start = starting_point(recipe, classes)
     size = recipe.size or start.size
     train, validation = images.batches(size)
+    start = start.with_loss(recipe)
     model = network_of(start, recipe, settings)
     penalty = regularization(model, () if start.own_head else ("head",))
     module = TrainedNetwork(model, penalty, recipe, settings, train, validation, start.own_head)
@@ -99,6 +100,8 @@ def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
     """
     path, phases = Path(str(module.recipe.checkpoint)), module.phases
     if not module.own_head:
+        if is_first_process():
+            table.note("the optimizer begins anew: the head is new")
         return
     phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model))
     phases.enter(0, module.model)  # the optimizer's state names frozen layers too, and the phase may have others

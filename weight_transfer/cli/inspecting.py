@@ -34,7 +34,7 @@ from weight_transfer.network import (
 )
 from weight_transfer.optimizer_state.reading import read_optimizer_state
 from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
+from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, read_state, state_beside
 from weight_transfer.overview import Part, parts_of
 
 
@@ -229,7 +229,7 @@ def _print_arrays(checkpoint: Checkpoint) -> None:
 
 
 def _show_converted(file: Path, json: bool) -> None:
-    converted, beside = read_converted(file), path_of_state(file)
+    converted, beside = read_converted(file), state_beside(file)
     saved = read_state(beside) if beside.exists() else None
     if saved is not None and saved.fingerprint != fingerprint_of(converted.tensors().items()):
         saved = None  # left there by other weights

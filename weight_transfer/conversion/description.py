@@ -33,6 +33,7 @@ def describe(
         ArchitectureError: A batch norm learns in a way that only Keras has.
     """
     frozen = () if unfreeze else frozen_layers(checkpoint, identified)
+    compiled = {key: (checkpoint.training or {}).get(key) for key in ("loss", "loss_weights")}
     return Description(
         network=identified.network,
         origin=Origin(
@@ -49,6 +50,7 @@ def describe(
         remarks=(*identified.remarks, *_remarks_on_norms(checkpoint, identified, frozen)),
         constraints=constraints_of_backbone(identified),
         frozen=frozen,
+        compiled={key: value for key, value in compiled.items() if value is not None},
     )
 
 

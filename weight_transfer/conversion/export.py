@@ -19,7 +19,7 @@ from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing, nearest
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network, title_of
-from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, path_of_state, read_state
+from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, read_state, state_beside
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
@@ -117,7 +117,7 @@ def export(
 
 
 def _state_of(converted: Converted, tensors: Mapping[str, npt.NDArray[Any]]) -> OptimizerState:
-    path = path_of_state(converted.path)
+    path = state_beside(converted.path)
     if not path.exists():
         raise TransferError(f"{converted.path}: no optimizer state lies beside it. Expected {path.name}.")
     saved = read_state(path)

@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from weight_transfer.converted import Origin, Tensor
+from weight_transfer.converted import Origin, Tensor, read_converted
 from weight_transfer.errors import CheckpointError
 from weight_transfer.optimizer_state.rules import RULES
 from weight_transfer.safetensors_header import safetensors_header
 
 METADATA_KEY = "weight_transfer_optimizer"
 SUFFIX = ".optimizer.safetensors"
+EARLIER = ".earlier"
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,27 @@ def path_of_state(weights: str | os.PathLike[str]) -> Path:
     """Returns where the state of a converted file lies: ``resnet50.optimizer.safetensors`` beside it."""
     weights = Path(weights)
     return weights.with_name(weights.name.removesuffix(".safetensors") + SUFFIX)
+
+
+def earlier_state(beside: Path) -> Path:
+    """Returns the name of a state while a new pair of weights and state is given its names."""
+    return beside.with_name(f"{beside.name}{EARLIER}")
+
+
+def state_beside(weights: str | os.PathLike[str]) -> Path:
+    """Returns the file of the state that belongs to converted weights, whether or not there is one.
+
+    Where writing a new pair was cut off between its two renames, that is the earlier state under its other name.
+    """
+    beside = path_of_state(weights)
+    earlier = earlier_state(beside)
+    return earlier if earlier.exists() and not _belongs(beside, Path(weights)) else beside
+
+
+def _belongs(beside: Path, weights: Path) -> bool:
+    if not beside.exists():
+        return False
+    return read_state(beside).fingerprint == fingerprint_of(read_converted(weights).tensors().items())
 
 
 def fill_state(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from weight_transfer.converted import Tensor, ToWrite, fill_converted
 from weight_transfer.optimizer_state.state import (
     Fingerprint,
     OptimizerState,
+    earlier_state,
     fill_state,
     path_of_state,
     size_of_state,
+    state_beside,
 )
 
 
@@ -28,6 +31,9 @@ def write_with_state(
     on_written: Callable[[int], None] | None = None,
 ) -> Path:
     """Writes both files; neither gets its name before both are whole.
+
+    A process that is killed between the two renames leaves the earlier weights and, beside the new state, the state
+    that belongs to them, which `state_beside` finds: both files or neither.
 
     Args:
         path: Of the converted file.
@@ -46,12 +52,37 @@ def write_with_state(
     fingerprint = Fingerprint()
     counted = tuple(_counted(tensor, fingerprint) for tensor in written.tensors)
     with (
+        _earlier_kept(path) as set_aside,
         atomic_write(path, size_bytes=written.size_bytes) as weights,
         atomic_write(beside, size_bytes=size_of_state(state)) as other,
     ):
         fill_converted(weights, dataclasses.replace(written, tensors=counted), on_written)
         fill_state(other, state, fingerprint.value, written.description.origin, on_written)
+        set_aside()
     return beside
+
+
+@contextlib.contextmanager
+def _earlier_kept(path: Path) -> Iterator[Callable[[], None]]:
+    """Yields what gives the earlier state its other name, under which it waits until both new files are there."""
+    beside = path_of_state(path)
+    earlier, was_set_aside = earlier_state(beside), False
+
+    def set_aside() -> None:
+        nonlocal was_set_aside
+        if beside.exists() and (not path.exists() or state_beside(path) == beside):
+            os.replace(beside, earlier)
+        was_set_aside = True
+
+    try:
+        yield set_aside
+    except BaseException:
+        if was_set_aside and earlier.exists():
+            os.replace(earlier, beside)
+        elif was_set_aside:
+            beside.unlink(missing_ok=True)
+        raise
+    earlier.unlink(missing_ok=True)
 
 
 def _counted(tensor: Tensor, fingerprint: Fingerprint) -> Tensor:

@@ -18,10 +18,11 @@ from weight_transfer.data.shards import expanded
 from weight_transfer.errors import TransferError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.training import options
+from weight_transfer.training.compiled import as_compiled
 from weight_transfer.training.curves import draw_curves, read_curve
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import History
-from weight_transfer.training.printing import print_evaluation, print_trained
+from weight_transfer.training.printing import print_evaluation, print_notes, print_trained
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.run_folder import RunFolder, is_first_process
 
@@ -85,7 +86,9 @@ def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any]
     @click.pass_context
     def train(ctx: click.RichContext, /, resume: Path | None, json: bool, **said: Any) -> None:
         """Train a ResNet by the tutorial's recipe, from scratch, or from a checkpoint."""
-        recipe, own = _begun(package, ctx, resume, said)
+        recipe, own, notes = _begun(package, ctx, resume, said)
+        if not json and is_first_process():
+            print_notes(notes)
         side = cast(Side, importlib.import_module(side_module))
         history = side.train(recipe, resume=resume is not None, quiet=json, **own)
         if not is_first_process():
@@ -100,21 +103,21 @@ def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any]
 
 def _begun(
     package: str, ctx: click.Context, resume: Path | None, said: dict[str, Any]
-) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe and the side's own options, written down in the run folder."""
+) -> tuple[Recipe, dict[str, Any], tuple[str, ...]]:
+    """The recipe and the side's own options, written down in the run folder, and what a person should know of them."""
+    given = [name for name in said if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     shared = {name: value for name, value in said.items() if name in _SHARED}
     own = {name: value for name, value in said.items() if name not in _SHARED}
     if resume is None:
-        recipe = options.recipe_of(shared)
+        recipe, notes = as_compiled(options.recipe_of(shared), given)
         _protect_inputs(recipe, package)
         if is_first_process():
             RunFolder(Path(recipe.output)).begin(recipe, package, own)
-        return recipe, own
+        return recipe, own, notes
     folder = RunFolder(resume)
     recipe, side, own_before = folder.read()
     if side != package:
         raise TransferError(f"{resume}: a run of {side}. Go on with it by python -m {side} train --resume {resume}")
-    given = [name for name in said if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     changed = {name: value for name, value in shared.items() if name in given}
     recipe = options.recipe_of({**changed, "output": str(resume)}, onto=recipe)
     own = {**own, **own_before, **{name: value for name, value in own.items() if name in given}}
@@ -122,7 +125,7 @@ def _begun(
     _protect_inputs(recipe, package)
     if is_first_process():
         folder.write(recipe, package, own)
-    return recipe, own
+    return recipe, own, ()
 
 
 def _protect_inputs(recipe: Recipe, package: str) -> None:

@@ -90,7 +90,7 @@ _NETWORK = (
     _option(
         _FROM,
         "--checkpoint",
-        "Go on from this Keras checkpoint or converted file, optimizer included.",
+        "Go on from this Keras checkpoint or converted file: its optimizer, rate, schedule and loss, where not said.",
         str,
         metavar="FILE",
     ),
@@ -106,7 +106,7 @@ _TRAINING = (
     _option(_HOW, "--epochs", "In all."),
     _option(_HOW, "--batch-size", "Images a step, over all devices."),
     _option(_HOW, "--optimizer", "As Keras writes it: 'SGD(momentum=0.9, nesterov=True, clipnorm=1.0)'."),
-    _option(_HOW, "--learning-rate", "The first one; 1e-4 to go on from a checkpoint."),
+    _option(_HOW, "--learning-rate", "The first one; with --checkpoint, the file's last."),
     _option(_HOW, "--schedule", "As Keras writes it: 'CosineDecay(decay_steps=1000)'.", str),
     _option(_HOW, "--label-smoothing", "Share of the target spread over all classes."),
     _option(_HOW, "--seed", "Of initial weights, order, augmentation and dropout."),

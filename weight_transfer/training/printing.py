@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -40,6 +42,12 @@ class EpochTable:
         """Prints what happened beside the numbers, such as a rate that was lowered."""
         if not self.quiet:
             out.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """Prints what a person should know before a training begins."""
+    for note in notes:
+        out.print(f"[dim]{escape(note)}[/]", soft_wrap=True)
 
 
 def print_trained(history: History, output: str, monitor: str) -> None:

@@ -45,7 +45,8 @@ class Recipe:
         data: An archive, file, folder, pattern of shards or URL; or ``cifar10``, which the framework downloads.
         output: The run folder.
         checkpoint: A Keras checkpoint or a converted file to go on from: network, weights, and the optimizer's
-            state where the file has one and the optimizer is the same. None: from scratch.
+            state where the file has one and the optimizer is the same (`compiled.as_compiled` makes it so). None:
+            from scratch.
         initial_weights: The same, but for the optimizer: it begins anew.
         new_head: Whether the file's head is replaced by the tutorial's; a file without one always gets it.
         unfreeze: Whether layers learn that do not learn in the file (``trainable=False``).

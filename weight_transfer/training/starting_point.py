@@ -62,6 +62,11 @@ class StartingPoint:
         """Returns the same starting point with another network."""
         return dataclasses.replace(self, description=dataclasses.replace(self.description, network=network))
 
+    def with_loss(self, recipe: Recipe) -> StartingPoint:
+        """Returns the same starting point, its loss the recipe's: what is trained from here says how it was."""
+        loss = {"class_name": "CategoricalCrossentropy", "config": {"label_smoothing": recipe.label_smoothing}}
+        return dataclasses.replace(self, description=dataclasses.replace(self.description, compiled={"loss": loss}))
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of its input."""

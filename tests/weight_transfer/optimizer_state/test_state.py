@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import optimizer_states
@@ -14,7 +18,15 @@ from weight_transfer import CheckpointError, MappingError, TransferError, conver
 from weight_transfer.converted import read_converted
 from weight_transfer.optimizer_state import state as module
 from weight_transfer.optimizer_state import writing
-from weight_transfer.optimizer_state.state import METADATA_KEY, LossScale, fingerprint_of, path_of_state, read_state
+from weight_transfer.optimizer_state.state import (
+    METADATA_KEY,
+    LossScale,
+    earlier_state,
+    fingerprint_of,
+    path_of_state,
+    read_state,
+    state_beside,
+)
 
 
 @pytest.fixture
@@ -59,6 +71,58 @@ def test_a_failure_leaves_both_files_as_they_were(port, tmp_path, monkeypatch):
         convert(path, port, with_optimizer=True)
     assert [file.read_bytes() for file in files] == before
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.parametrize("with_earlier", [True, False])
+def test_weights_that_cannot_get_their_name_take_the_state_back(with_earlier, port, tmp_path, monkeypatch):
+    path, _ = written(tmp_path / "other.keras", iterations=99)
+    output = port if with_earlier else tmp_path / "new.safetensors"
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    replace = os.replace
+
+    def only_states(source, target):
+        if Path(target) == output:
+            raise OSError(5, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", only_states)
+    with pytest.raises(TransferError, match="Input/output error"):
+        convert(path, output, with_optimizer=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+KILLED = """
+import os, sys
+from weight_transfer import convert
+source, port, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+replace, done = os.replace, []
+def killed(*paths):
+    if len(done) == times:
+        os._exit(9)
+    done.append(paths)
+    replace(*paths)
+os.replace = killed
+convert(source, port, with_optimizer=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("times", [0, 1, 2, 3])
+def test_a_kill_between_the_renames_leaves_both_files_or_neither(times, port, tmp_path):
+    path, _ = written(tmp_path / "other.keras", tiny(filters=((4, 4), (8, 8))), iterations=99)
+    earlier = read_state(state_beside(port)).state.iterations
+    for kill in range(2):
+        if kill and 0 < times < 3:
+            times -= 1  # the earlier state has its other name already
+        done = subprocess.run([sys.executable, "-c", KILLED, str(path), str(port), str(times)], timeout=60)
+        assert done.returncode == (0 if times == 3 else 9)
+        saved = read_state(state_beside(port))
+        assert saved.state.iterations == (99 if times == 3 else earlier)
+        assert saved.fingerprint == fingerprint_of(read_converted(port).tensors().items())
+        export(port, tmp_path / "back.keras", with_optimizer=True)
+    convert(path, port, with_optimizer=True)
+    assert read_state(path_of_state(port)).state.iterations == 99
+    assert not earlier_state(path_of_state(port)).exists()
 
 
 @pytest.mark.parametrize(

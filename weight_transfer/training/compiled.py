@@ -1,0 +1,185 @@
+"""How the model of a checkpoint was compiled, as a recipe says it: its optimizer, rate, schedule and loss go on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.identify import identify
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.errors import TransferError
+from weight_transfer.optimizer_state.reading import read_optimizer_state
+from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, Configured, read_config
+from weight_transfer.optimizer_state.state import OptimizerState, read_state, state_beside
+from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
+from weight_transfer.training.recipe import Recipe
+
+CROSS_ENTROPIES = (
+    "categoricalcrossentropy",
+    "sparsecategoricalcrossentropy",
+)  # of rows or of numbers, one loss
+MEANS = (None, "auto", "sum_over_batch_size", "mean")
+
+
+def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[str, ...]]:
+    """Returns a recipe that goes on as the model of its checkpoint was compiled, and what it changes, in words.
+
+    What a person gave holds. With a new head, which no optimizer has seen, the recipe's own holds too.
+
+    Args:
+        recipe: With a ``checkpoint``; without one it is returned as it is.
+        given: Names of the fields that a person gave.
+
+    Raises:
+        TransferError: The checkpoint cannot be read.
+    """
+    if recipe.checkpoint is None or recipe.new_head:
+        return recipe, ()
+    state, compiled = _read(Path(recipe.checkpoint))
+    found: dict[str, Any] = {}
+    notes: list[str] = []
+    if state is not None:
+        found, notes = _optimizer(state)
+    if compiled:
+        smoothing, more = _loss(compiled)
+        found["label_smoothing"] = smoothing
+        notes += more
+    other = {name for name in found if name in given and getattr(recipe, name) != found[name]}
+    if "optimizer" in other and _class(recipe.optimizer) != _class(found["optimizer"]):
+        kept = {name: value for name, value in found.items() if name == "label_smoothing"}  # another one begins anew
+    elif "learning_rate" in given and "schedule" not in given:
+        other |= {"schedule"} if found.get("schedule") else set()
+        kept = {name: value for name, value in found.items() if name != "schedule"}
+    else:
+        kept = found
+    notes += [f"{_words(name)} {getattr(recipe, name)}, where the file has {found[name]}" for name in sorted(other)]
+    kept = {name: value for name, value in kept.items() if name not in given}
+    said = [f"{_words(name)} {value}" for name, value in kept.items() if value not in (None, 0.0)]
+    goes_on = [f"as {Path(recipe.checkpoint).name} was compiled: {', '.join(said)}"] if said else []
+    return dataclasses.replace(recipe, **kept), (*goes_on, *notes)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _class(text: str) -> str:
+    return text.partition("(")[0].strip().rpartition(".")[2].lower()
+
+
+def _read(path: Path) -> tuple[OptimizerState | None, Mapping[str, Any]]:
+    """The optimizer of a file, where it has one that can go on, and how the loss was compiled."""
+    if is_converted(path):
+        beside = state_beside(path)
+        state = read_state(beside).state if beside.exists() else None
+        return state, read_converted(path).description.compiled
+    with read_checkpoint(path) as checkpoint:
+        identified = identify(checkpoint)
+        try:
+            state = read_optimizer_state(checkpoint, identified)
+        except TransferError:  # the training itself says why its optimizer begins anew
+            state = None
+        return state, describe(checkpoint, identified).compiled
+
+
+# The optimizer
+
+
+def _optimizer(state: OptimizerState) -> tuple[dict[str, Any], list[str]]:
+    """The recipe's fields, and what they cannot say."""
+    configured = read_config(state.config)
+    values = {name: configured.arguments.get(name) for name in OPTIMIZERS[configured.name].optional}
+    idle = ("ema_momentum", "ema_overwrite_frequency") if not values["use_ema"] else ()
+    arguments = {name: value for name, value in values.items() if value not in (None, False) and name not in idle}
+    rate, schedule, notes = _rate(state, configured)
+    if configured.arguments.get(OUTSIDE_ROOT):
+        notes.append(f"{configured.name} with epsilon inside the root, where this file's Keras 2 had it outside")
+    text = f"{configured.name}({_named(arguments)})" if arguments else configured.name
+    return {"optimizer": text, "learning_rate": rate, "schedule": schedule}, notes
+
+
+def _rate(state: OptimizerState, configured: Configured) -> tuple[float, str | None, list[str]]:
+    """The rate with which the file stopped, or the first one and its schedule."""
+    configured_rate = configured.arguments.get("learning_rate")
+    if isinstance(configured_rate, Mapping):
+        return _schedule(configured_rate)
+    first = float(configured_rate) if isinstance(configured_rate, Real) else 1e-3
+    decay = configured.arguments.get("decay")
+    if decay:  # Keras 2's own, which is this schedule
+        values = {"initial_learning_rate": first, "decay_steps": 1, "decay_rate": float(decay)}
+        return first, f"InverseTimeDecay({_named(values)})", []
+    return first if state.learning_rate is None else state.learning_rate, None, []
+
+
+def _schedule(config: Mapping[str, Any]) -> tuple[float, str | None, list[str]]:
+    name, inside = str(config["class_name"]), dict(config.get("config") or {})
+    inside = {key: value for key, value in inside.items() if key != "name" and value is not None}
+    signature = SCHEDULES.get(name)
+    first = inside.get("initial_learning_rate", 1e-3)
+    rate = float(first) if isinstance(first, int | float) and first > 0 else 1e-3  # a warm-up may begin at 0
+    takes = () if signature is None else (*signature.required, *signature.optional)
+    if not takes or not {*inside} <= {*takes}:
+        return rate, None, [f"a constant learning rate, where the file has the schedule {name}, not known here"]
+    return rate, f"{name}({_named({one: inside[one] for one in takes if one in inside})})", []
+
+
+def _named(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+# The loss
+
+
+@dataclass(frozen=True)
+class _Loss:
+    name: str
+    arguments: Mapping[str, Any]
+
+
+def _loss(compiled: Mapping[str, Any]) -> tuple[float, list[str]]:
+    """The label smoothing of a file's loss, and what of the loss does not go on."""
+    weights = _only(compiled.get("loss_weights"))
+    loss = _parsed(_only(compiled.get("loss")))
+    if loss is None or loss.name.replace("_", "").lower() not in CROSS_ENTROPIES:
+        name = "a loss of its own" if loss is None else loss.name
+        return 0.0, [f"categorical cross-entropy, where the file was compiled with {name}"]
+    return float(loss.arguments.get("label_smoothing") or 0.0), list(_left_out(loss, weights))
+
+
+def _left_out(loss: _Loss, weights: Any) -> Iterator[str]:
+    if weights not in (None, 1, 1.0):
+        yield f"the loss unweighted, where the file weighs it by {weights}"
+    if loss.arguments.get("reduction") not in MEANS:
+        yield f"the mean of a batch's losses, where the file has the reduction {loss.arguments.get('reduction')!r}"
+    if loss.arguments.get("ignore_class") is not None:
+        yield f"all classes, where the file's loss ignores class {loss.arguments['ignore_class']}"
+
+
+def _only(value: Any) -> Any:
+    """What stands for one output, alone, in a list or under its name."""
+    if isinstance(value, list) and len(value) == 1:
+        return value[0]
+    if isinstance(value, Mapping) and "class_name" not in value and len(value) == 1:
+        return next(iter(value.values()))
+    return value
+
+
+def _parsed(config: Any) -> _Loss | None:
+    """A serialized loss of any Keras: a name, a class with arguments, a function."""
+    if isinstance(config, str):
+        return _Loss(config, {})
+    if not isinstance(config, Mapping):
+        return None
+    name, inside = config.get("class_name"), config.get("config")
+    if name == "function":
+        return _parsed(inside) if isinstance(inside, str) else None
+    if name == "LossFunctionWrapper" and isinstance(inside, Mapping):
+        function = _parsed(inside.get("fn"))
+        return None if function is None else _Loss(function.name, inside)
+    return _Loss(str(name), inside if isinstance(inside, Mapping) else {})
