@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.channels import along_channels, in_one_format
+from resnet_torch.moving_variance import Increment, increment_factor, increment_of
 from resnet_torch.synchronized_step import several_processes, synchronized_step
-
-MovingVariance = Literal["keras3", "tf_keras"]
+from weight_transfer.converted import MovingVariance
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -25,7 +25,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         eps: Added to the variance.
         momentum: Share of the new statistic that one training step takes: 1 - Keras's momentum.
         moving_variance: What a step adds to the moving variance: the batch's biased variance
-            (``keras3``) or its unbiased one (``tf_keras``, whose kernel is fused like PyTorch's).
+            (``keras3``), its unbiased one (``tf_keras``, whose kernel is fused like PyTorch's), or what
+            the Kerases of several backends made of that (``keras2``), as `moving_variance` says.
 
     Attributes:
         frozen: Whether to stay in inference mode whatever `train` says, as a Keras layer with
@@ -65,9 +66,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         moving = (self.running_mean, self.running_var)
         if not self.training:
             return batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
-        biased = self.moving_variance == "keras3"
+        increment = increment_of(self.moving_variance, fused=True, images=True)
         return self.training_step(
-            x, *moving, self.num_batches_tracked, self.weight, self.bias, self.momentum, self.eps, biased
+            x, *moving, self.num_batches_tracked, self.weight, self.bias, self.momentum, self.eps, increment
         )
 
     @property
@@ -155,7 +156,7 @@ def training_step(
     bias: Tensor,
     momentum: float,
     eps: float,
-    biased: bool,
+    increment: Increment,
 ) -> Tensor:
     """Normalizes (N, C, ...) by its own mean and variance, and moves the statistics in place.
 
@@ -168,7 +169,7 @@ def training_step(
         bias: Beta, (C,).
         momentum: Share of the new statistic.
         eps: Added to the variance.
-        biased: Whether the batch's biased variance goes into ``running_var``.
+        increment: What of the batch's variance goes into ``running_var``.
 
     Returns:
         Like ``x``.
@@ -179,13 +180,13 @@ def training_step(
         return (x * along_channels(weight, x) + along_channels(bias, x)).to(x.dtype)
     if n == 1:
         return _single_value(x, running_mean, running_var, weight, bias, momentum)
-    if not biased:
+    if increment == "unbiased":
         return batch_norm(x, running_mean, running_var, weight, bias, True, momentum, eps)
     # The kernel adds momentum * n / (n - 1) * variance. It gets an empty vector to add it to,
     # because autograd keeps the vector it is given, and would refuse one that is changed afterwards.
-    increment = torch.zeros_like(running_var)
-    y = batch_norm(x, running_mean, increment, weight, bias, True, momentum, eps)
-    running_var.mul_(1 - momentum).add_(increment, alpha=(n - 1) / n)
+    added = torch.zeros_like(running_var)
+    y = batch_norm(x, running_mean, added, weight, bias, True, momentum, eps)
+    running_var.mul_(1 - momentum).add_(added, alpha=(n - 1) / n * increment_factor(increment, n, eps))
     return y
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from resnet_torch.batch_norm import MovingVariance
 from resnet_torch.constraints import renew_constraints
 from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.conversion.mapping import Row
+from weight_transfer.converted import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph

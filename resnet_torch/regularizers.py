@@ -25,9 +25,9 @@ from weight_transfer.conversion.regularizers import Penalty, penalties
 from weight_transfer.converted import (
     MADE_HERE,
     Description,
-    MovingVariance,
+    Generation,
+    generation_of,
     is_converted,
-    moving_variance_of,
     read_converted,
 )
 from weight_transfer.errors import TransferError, listing, nearest
@@ -64,7 +64,7 @@ class Regularization:
         model: nn.Module,
         weights: Mapping[str, Penalty],
         outputs: Mapping[str, Penalty] | None = None,
-        rule: MovingVariance = "keras3",
+        rule: Generation = "keras3",
     ) -> None:
         self.model = model
         self.rule = rule
@@ -194,7 +194,7 @@ def _cast(penalty: Penalty) -> Penalty:
 
 
 def _built(model: nn.Module, description: Description, replaced: Sequence[str]) -> Regularization:
-    network, rule = description.network, moving_variance_of(description.origin.keras_version)
+    network, rule = description.network, generation_of(description.origin.keras_version)
     weights, outputs = penalties(network, description.regularizers)
     graph = graph_of(network)
     unknown = [path for path in outputs if graph is None or path not in graph.layers]

@@ -11,7 +11,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from resnet_torch.batch_norm import BatchNorm2d, MovingVariance, set_trainable
+from resnet_torch.batch_norm import BatchNorm2d, set_trainable
 from resnet_torch.constraints import renew_constraints
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
@@ -19,6 +19,7 @@ from resnet_torch.inference import inference
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
+from weight_transfer.converted import MovingVariance
 from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_torch.channels import along_channels, in_one_format
+from resnet_torch.moving_variance import Increment, increment_factor
 
 
 def several_processes() -> bool:
@@ -33,7 +34,7 @@ def synchronized_step(
     bias: Tensor,
     momentum: float,
     eps: float,
-    biased: bool,
+    increment: Increment,
 ) -> Tensor:
     """Does what `resnet_torch.batch_norm.training_step` does, with the batches of all processes as one.
 
@@ -49,7 +50,7 @@ def synchronized_step(
         bias: Beta, (C,).
         momentum: Share of the new statistic.
         eps: Added to the variance.
-        biased: Whether the batch's biased variance goes into ``running_var``.
+        increment: What of the batch's variance goes into ``running_var``.
 
     Returns:
         Like ``x``.
@@ -60,8 +61,8 @@ def synchronized_step(
     y, mean, var, count = _NormalizedTogether.apply(in_one_format(x), weight, bias, running_mean.dtype, eps)
     num_batches_tracked.add_(1)
     running_mean.lerp_(mean, momentum)
-    increment = var if biased else var * (count / (count - 1).clamp(min=1)).to(var.dtype)
-    running_var.mul_(1 - momentum).add_(increment, alpha=momentum)
+    factor = increment_factor(increment, count.clamp(min=2), eps)  # of one value the variance is 0 whatever the factor
+    running_var.mul_(1 - momentum).add_(var * factor.to(var.dtype), alpha=momentum)
     return y.reshape(x.shape)  # type: ignore[no-any-return]
 
 

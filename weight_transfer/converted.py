@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +39,8 @@ from weight_transfer.version import __version__
 METADATA_KEY = "weight_transfer"
 
 
-MovingVariance = Literal["keras3", "tf_keras"]
+MovingVariance = Literal["keras3", "tf_keras", "keras2"]
+Generation = Literal["keras3", "tf_keras"]
 
 # By layer, the config of each regularizer by Keras's argument: ``{"conv1": {"kernel_regularizer": {...}}}``.
 LayerRegularizers: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -122,7 +124,7 @@ class Description:
     def moving_variance(self) -> MovingVariance:
         """The rule by which the network's batch norms move their variances."""
         known = None if self.training is None else self.training.moving_variance
-        return known or moving_variance_of(self.origin.keras_version)
+        return known or moving_variance_of(self.origin.keras_version, self.origin.backend)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the description as JSON can hold it; what an imported graph says itself stands in the graph alone."""
@@ -305,9 +307,35 @@ class Converted:
         return with_present_names(found, self.network)
 
 
-def moving_variance_of(keras_version: str | None) -> MovingVariance:
-    """Returns the rule by which this Keras moves its variances; Keras 3's where the version is not known."""
+def generation_of(keras_version: str | None) -> Generation:
+    """Returns by whose rules a network trains that this Keras wrote; Keras 3's where the version is not known."""
     return "tf_keras" if (keras_version or "3").partition(".")[0] in ("0", "1", "2") else "keras3"
+
+
+# Of the Keras of several backends, from when on its batch norms moved their variances by which rule.
+# Source: keras/layers/normalization.py and keras/backend/tensorflow_backend.py of 1.2.2, 2.0.8, 2.0.9, 2.1.0 to 2.1.6,
+# 2.2.4, 2.2.5, 2.3.0 and 2.3.1.
+_OF_SEVERAL_BACKENDS: tuple[tuple[tuple[int, ...], MovingVariance], ...] = (
+    ((2, 4), "tf_keras"),
+    ((2, 1, 4), "keras2"),
+    ((2, 1, 3), "tf_keras"),
+    ((0,), "keras3"),
+)
+
+
+def moving_variance_of(keras_version: str | None, backend: str | None = None) -> MovingVariance:
+    """Returns the rule by which this Keras moves its variances; Keras 3's where the version is not known.
+
+    Args:
+        keras_version: As the file says it; ``-tf`` at its end is TensorFlow's own.
+        backend: On which it ran. On CNTK no variance is corrected.
+    """
+    generation = generation_of(keras_version)
+    if generation == "keras3" or "-tf" in (keras_version or ""):
+        return generation
+    numbers = tuple(int(part) for part in re.findall(r"\d+", keras_version or "")[:3])
+    rule = next((rule for first, rule in _OF_SEVERAL_BACKENDS if numbers >= first), generation)
+    return "keras3" if rule == "keras2" and backend == "cntk" else rule
 
 
 def is_converted(path: str | os.PathLike[str]) -> bool:

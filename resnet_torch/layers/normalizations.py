@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.batch_norm import BatchNorm2d, batch_norm
+from resnet_torch.moving_variance import increment_of
 from weight_transfer.layer_types import Settings, Shape
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,7 +28,7 @@ class BatchNorm(BatchNorm2d):
         scale: Whether there is a gamma, ``weight``.
         center: Whether there is a beta, ``bias``.
         fused: Whether tf_keras has a fused kernel for such tensors. Without one its moving
-            variance moves as Keras 3's, whatever ``moving_variance`` says.
+            variance moves as Keras 3's.
         **arguments: `BatchNorm2d`'s: eps, momentum, moving_variance.
     """
 
@@ -65,8 +66,8 @@ class BatchNorm(BatchNorm2d):
         gamma = torch.ones_like(self.running_mean) if self.weight is None else self.weight
         beta = torch.zeros_like(self.running_mean) if self.bias is None else self.bias
         moving = (self.running_mean, self.running_var, self.num_batches_tracked)
-        biased = self.moving_variance == "keras3" or not self.fused
-        return self.training_step(x, *moving, gamma, beta, self.momentum, self.eps, biased)
+        increment = increment_of(self.moving_variance, self.fused, images=x.ndim == 4)
+        return self.training_step(x, *moving, gamma, beta, self.momentum, self.eps, increment)
 
     def extra_repr(self) -> str:
         """Shows the axis in the printed module."""

@@ -11,7 +11,7 @@ import torch
 from resnet_torch import load_model
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.converted import moving_variance_of
+from weight_transfer.converted import generation_of, moving_variance_of
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -39,10 +39,34 @@ def test_a_loaded_model_trains(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "rule"),
-    [("3.15.1", "keras3"), ("2.21.0", "tf_keras"), ("2.1.4", "tf_keras"), ("1.2.2", "tf_keras"), (None, "keras3")],
+    [
+        ("3.15.1", "keras3"),
+        ("2.21.0", "tf_keras"),
+        ("2.4.0", "tf_keras"),
+        ("2.3.1", "keras2"),
+        ("2.3.0-tf", "tf_keras"),
+        ("2.2.4", "keras2"),
+        ("2.1.6-tf", "tf_keras"),
+        ("2.1.4", "keras2"),  # from here on the Keras of several backends corrected the variance itself
+        ("2.1.3", "tf_keras"),  # its first with TensorFlow's fused kernel
+        ("2.1.2", "keras3"),
+        ("1.2.2", "keras3"),
+        (None, "keras3"),
+    ],
 )
 def test_batch_norm_learns_as_the_keras_that_wrote_the_file(version, rule):
     assert moving_variance_of(version) == rule
+    assert moving_variance_of(version, "tensorflow") == rule
+
+
+def test_cntk_corrected_no_variance():
+    assert moving_variance_of("2.2.4", "cntk") == "keras3"
+    assert moving_variance_of("2.2.4", "theano") == "keras2"
+
+
+@pytest.mark.parametrize(("version", "generation"), [("1.2.2", "tf_keras"), ("2.3.1", "tf_keras"), ("3.0", "keras3")])
+def test_other_rules_go_by_the_generation(version, generation):
+    assert generation_of(version) == generation
 
 
 def test_the_rule_reaches_the_norms(tmp_path):
