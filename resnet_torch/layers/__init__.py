@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from resnet_torch.layers.activations import ACTIVATION_BUILDERS
+from resnet_torch.layers.augmentations import AUGMENTATION_BUILDERS
 from resnet_torch.layers.convolutions import CONVOLUTION_BUILDERS
 from resnet_torch.layers.dense import DENSE_BUILDERS
 from resnet_torch.layers.merges import MERGE_BUILDERS
@@ -26,6 +27,7 @@ Builder = Callable[[Settings, Mapping[str, tuple[int, ...]], Sequence[Shape]], n
 
 BUILDERS: Mapping[str, Builder] = {
     **ACTIVATION_BUILDERS,
+    **AUGMENTATION_BUILDERS,
     **CONVOLUTION_BUILDERS,
     **DENSE_BUILDERS,
     **MERGE_BUILDERS,

@@ -1,4 +1,4 @@
-"""Preprocessing layers that models carry in front: rescaling, resizing, random augmentation."""
+"""Preprocessing layers that models carry in front: rescaling and resizing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weight_transfer.layer_types.layer_type import Settings, Shape
-from weight_transfer.layer_types.preprocessing_layers import AUGMENTATIONS
 
 # Keras's "nearest" takes the middle of an output pixel, PyTorch's "nearest" its corner.
 MODES = {"bilinear": "bilinear", "nearest": "nearest-exact"}
@@ -67,14 +66,6 @@ class Resizing(nn.Module):
         return f"{self.size}, {self.interpolation}"
 
 
-class Augmentation(nn.Identity):
-    """Stands where a Keras model augments its images in training.
-
-    It passes images on in training too: PyTorch augments them in the data loader, where
-    `torchvision.transforms.v2` has the same transformations.
-    """
-
-
 TorchShapes = Mapping[str, tuple[int, ...]]
 
 
@@ -86,13 +77,7 @@ def _resizing(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence
     return Resizing(settings["size"], settings["interpolation"])
 
 
-def _augmentation(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
-    return Augmentation()
-
-
 PREPROCESSING_BUILDERS = {
     "Rescaling": _rescaling,
     "Resizing": _resizing,
-    "RandomCrop": _augmentation,
-    **dict.fromkeys(AUGMENTATIONS, _augmentation),
 }

@@ -8,6 +8,7 @@ module computes it.
 from collections.abc import Mapping
 
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
+from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.layer_types.convolutions import CONVOLUTION_TYPES
 from weight_transfer.layer_types.dense import DENSE_TYPES
 from weight_transfer.layer_types.layer_type import DataFormat, LayerType, Options, Settings, Shape, Weight
@@ -22,6 +23,7 @@ from weight_transfer.layer_types.shapes import SHAPE_TYPES
 
 LAYER_TYPES: Mapping[str, LayerType] = {
     **ACTIVATION_TYPES,
+    **AUGMENTATION_TYPES,
     **CONVOLUTION_TYPES,
     **DENSE_TYPES,
     **MERGE_TYPES,

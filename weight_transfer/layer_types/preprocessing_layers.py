@@ -1,4 +1,4 @@
-"""Preprocessing layers that models carry in front: rescaling, resizing, random augmentation."""
+"""Preprocessing layers that models carry in front: rescaling and resizing."""
 
 from __future__ import annotations
 
@@ -7,19 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from weight_transfer.layer_types.activations import is_keras_3
 from weight_transfer.layer_types.axes import data_format_of, same_shape
 from weight_transfer.layer_types.layer_type import LayerType, Options, Settings, Shape
 from weight_transfer.layer_types.poolings import require_rank, with_spatial
-
-# Every augmentation is identity at inference; these are its arguments in any Keras.
-AUGMENTATION_ARGUMENTS = (
-    "mode", "factor", "height_factor", "width_factor", "fill_mode", "fill_value", "interpolation", "value_range",
-    "rng_type", "data_format",
-)  # fmt: skip
-AUGMENTATIONS = (
-    "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness",
-)  # fmt: skip
 
 
 def constant_of(options: Options, value: Any) -> float | list[Any]:
@@ -95,34 +85,9 @@ def _resized(settings: Settings, in_shapes: Sequence[Shape]) -> Shape:
     return with_spatial(settings["data_format"], in_shapes[0], settings["size"])
 
 
-def _augmentation(options: Options) -> Settings:
-    _refuse_training(options)
-    for argument in AUGMENTATION_ARGUMENTS:
-        options.take(argument)
-    return {}
-
-
-def _refuse_training(options: Options) -> None:
-    """Refuses a call with ``training=True``, unless by Keras 3, which writes its default so."""
-    if options.take("arguments") is not None and not is_keras_3(options):
-        raise options.refusal("is called with training=True, so that it augments at inference too")
-
-
-def _random_crop(options: Options) -> Settings:
-    data_format = data_format_of(options)
-    _refuse_training(options)
-    options.take("rng_type")
-    size = (options.take("height"), options.take("width"))
-    if with_spatial(data_format, options.in_shapes[0], size) != options.in_shapes[0]:
-        raise options.refusal(f"crops {options.in_shapes[0]} to {size} at inference too, which is not supported")
-    return {}
-
-
 _ROWS: Mapping[str, tuple[Callable[[Options], Settings], Callable[[Settings, Sequence[Shape]], Shape]]] = {
     "Rescaling": (_rescaling, same_shape),
     "Resizing": (_resizing, _resized),
-    "RandomCrop": (_random_crop, same_shape),
-    **dict.fromkeys(AUGMENTATIONS, (_augmentation, same_shape)),
 }
 
 PREPROCESSING_TYPES: Mapping[str, LayerType] = {
