@@ -124,7 +124,10 @@ class Description:
     def moving_variance(self) -> MovingVariance:
         """The rule by which the network's batch norms move their variances."""
         known = None if self.training is None else self.training.moving_variance
-        return known or moving_variance_of(self.origin.keras_version, self.origin.backend)
+        rule = moving_variance_of(self.origin.keras_version, self.origin.backend)
+        if rule == "tf_keras" and self.precision.dtype == "float64":
+            rule = "keras3"  # there tf_keras has no fused kernel
+        return known or rule
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the description as JSON can hold it; what an imported graph says itself stands in the graph alone."""
