@@ -239,6 +239,18 @@ def _kind_of_name(name: str) -> str | None:
     return kind if kind in CLASSES else None
 
 
+def _is_multi_gpu(names: Sequence[str], nested: Sequence[str], with_arrays: Iterable[str]) -> bool:
+    """Whether a list is ``multi_gpu_model``'s: the one model on slices of the batch, put together again.
+
+    Source: keras 2.2.4, keras/utils/multi_gpu_utils.py, multi_gpu_model.
+    """
+    if len(nested) != 1 or not all(path.startswith(f"{nested[0]}/") for path in with_arrays):
+        return False
+    kinds = [_kind_of_name(name) for name in names if name not in nested]
+    slices = sum(kind == "lambda" for kind in kinds)
+    return slices > 1 and len([kind for kind in kinds if kind not in (INPUT, "lambda")]) == 1
+
+
 def layer_list_of(checkpoint: Checkpoint) -> LayerList | None:
     """Returns which layers a file lists; None where it lists only layers with arrays."""
     with_arrays = {name.rpartition("/")[0] for name in checkpoint.arrays}
@@ -247,6 +259,8 @@ def layer_list_of(checkpoint: Checkpoint) -> LayerList | None:
         nested = tuple(name for name in names if any(path.startswith(f"{name}/") for path in with_arrays - {name}))
         if len(names) <= len(with_arrays) and not nested:
             return None
+        if _is_multi_gpu(names, nested, with_arrays):
+            names = nested
         return LayerList(tuple(Entry(name, _kind_of_name(name)) for name in names), True, nested)
     entries = [Entry(name, re.sub(r"_\d+$", "", group).replace("_", "")) for group, name in checkpoint.groups]
     acting = sum(not _is_training_only(entry.kind) for entry in entries)  # a dropout's seed makes a group of its own

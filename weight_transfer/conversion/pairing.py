@@ -119,7 +119,7 @@ def _decided(checkpoint: Checkpoint, model: _Model, pair_by: PairBy | None) -> t
         said = "arrays paired by the order of the layers, as Keras's load_weights does: their names are others"
         return by_order, () if by_name is not None or checkpoint.names_are_counters else (said,)
     names = like(checkpoint, model.keras)  # or its words on what does not fit
-    return names, ("arrays paired by the names of the layers: in order they are of other shapes",)
+    return names, ("arrays paired by the names of the layers: in their order they do not fit",)
 
 
 def _two_ways(checkpoint: Checkpoint, by_order: Names, by_name: Names) -> ArchitectureError:
@@ -211,6 +211,10 @@ def _laid_on_list(
     Raises:
         ArchitectureError: They are others.
     """
+    if listed.ordered and _describes_inside(listed, model, names):
+        around = [entry.name for entry in listed.entries if entry.name not in listed.nested]
+        left_out = f"; {', '.join(around)} around it is no part of the port" if around else ""
+        return (f"the layers without arrays of {listed.nested[0]}: as described, the file lists none{left_out}",)
     if listed.ordered:
         expected = _outermost(checkpoint, model, names, listed)
         depths = _depths(model.keras) if in_order else None
@@ -232,6 +236,13 @@ def _laid_on_list(
         *((left_out_line(beyond),) if beyond else ()),
         *((f"of the description alone, the file lists fewer: {', '.join(lacking)}",) if lacking else ()),
     )
+
+
+def _describes_inside(listed: LayerList, model: _Model, names: Names) -> bool:
+    """Whether the description is that of the one model inside the file's, which holds all its arrays."""
+    if len(listed.nested) != 1 or any(nested for _, nested, _ in model.groups()):
+        return False
+    return all(array.startswith(f"{listed.nested[0]}/") for array in names.values())
 
 
 def _outermost(checkpoint: Checkpoint, model: _Model, names: Names, listed: LayerList) -> dict[str, Expected]:

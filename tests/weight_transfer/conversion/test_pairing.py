@@ -33,7 +33,7 @@ def weights(path, *names, listed=(), width=2):
     if listed:
         with h5py.File(path, "r+") as file:
             file.attrs["layer_names"] = [name.encode() for name in listed]
-            for name in set(listed) - set(names):
+            for name in set(listed) - {name.partition("/")[0] for name in names}:
                 file.create_group(name).attrs["weight_names"] = np.array([], "S1")
     return path
 
@@ -110,3 +110,18 @@ def test_what_acts_in_training_alone_is_said(tmp_path):
     listed = ["input_1", "conv2d", "activation", "dropout", "conv2d_1"]
     one = found(weights(tmp_path / "a.h5", "conv2d", "conv2d_1", listed=listed), config=config)
     assert "left out, as they act in training alone: dropout" in one.assumed
+
+
+@pytest.mark.parametrize(
+    ("listed", "around"),
+    [
+        (["input_1", "lambda_1", "lambda_2", "model_1", "predictions"], ""),  # Keras 2's multi_gpu_model
+        (["input_1", "lambda_1", "model_1"], "; input_1, lambda_1 around it is no part of the port"),
+    ],
+)
+def test_the_model_inside_may_be_described_alone(listed, around, tmp_path):
+    config = described(tmp_path / "m.json")
+    path = weights(tmp_path / "w.h5", "model_1/conv2d", "model_1/conv2d_1", listed=listed)
+    assert number_in(path, "conv2d_1/kernel", config=config) == 1
+    said = f"the layers without arrays of model_1: as described, the file lists none{around}"
+    assert said in found(path, config=config).assumed
