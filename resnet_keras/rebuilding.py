@@ -217,7 +217,8 @@ def _called(module: Any, layer: Any, call: Call, tensors: Mapping[str, Any], dty
         arguments["dtype"] = dtype
     named = {name: value for name, value in arguments.items() if not name.isdigit()}
     if function is None and "training" in inspect.signature(layer.call).parameters:
-        named["training"] = training and type(layer).__name__ == "BatchNormalization"
+        mode = training if call.training is None else call.training
+        named["training"] = mode and type(layer).__name__ == "BatchNormalization"
     for position in sorted(int(name) for name in arguments.keys() - named.keys()):
         value = arguments[str(position)]
         # Keras 2 makes a float32 tensor of a number in front, unless it has a dtype already.

@@ -6,15 +6,19 @@ replaced, frozen and trained as in any other, and the whole is copied, pickled a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, fx, nn
 
+from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.constraints import renew_constraints
 from resnet_torch.inference import inference
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
+from resnet_torch.layers.normalizations import BatchNorm
 from weight_transfer.conversion.mapping import Row
 from weight_transfer.converted import MovingVariance
 from weight_transfer.errors import ArchitectureError
@@ -46,6 +50,7 @@ class ImportedModel(nn.Module):
                 _put(self, place, module)
         self._moves, self._output_places = _moves(network)
         self._tails = tails(network)
+        self._without_chance = False
 
     def __setstate__(self, state: Any) -> None:
         super().__setstate__(state)
@@ -71,11 +76,21 @@ class ImportedModel(nn.Module):
                 module: Any = self
                 for name in path:
                     module = module._modules[name]  # looked up, so that a replaced layer is used
-                fed = [module(*fed)]
+                fed = [module(*fed) if move.training is None else self._in_mode(module, move.training, fed)]
             values.append(fed[0])
             for place in move.last_read:
                 values[place] = None
         return in_form([values[place] for place in self._output_places], self.network)
+
+    def _in_mode(self, module: Any, training: bool, fed: list[Any]) -> Any:
+        """Calls a layer in the mode that its call says, whatever the model's is; a frozen batch norm stays as it is."""
+        if training and (getattr(module, "frozen", False) or (self._without_chance and _is_chance(module))):
+            return module(*fed)
+        before, module.training = module.training, training
+        try:
+            return module(*fed)
+        finally:
+            module.training = before
 
     def predict(self, *inputs: Tensor) -> Outputs:
         """Returns what the Keras model returns, without gradients, in inference mode.
@@ -155,11 +170,13 @@ class _Move:
         modules: Their paths in parts.
         inputs: Places of what it reads.
         last_read: Places of values that nothing reads after it.
+        training: The mode that its call says.
     """
 
     modules: tuple[tuple[str, ...], ...]
     inputs: tuple[int, ...]
     last_read: tuple[int, ...]
+    training: bool | None
 
 
 def _moves(network: LayerGraph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
@@ -178,9 +195,28 @@ def _moves(network: LayerGraph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
             tuple(tuple(path.split(".")) for path in step.modules),
             tuple(places[value] for value in step.call.inputs),
             tuple(last_read.get(number, ())),
+            step.call.training,
         )
         for number, step in enumerate(steps(network))
     ), outputs
+
+
+@contextmanager
+def without_chance(model: nn.Module) -> Iterator[None]:
+    """Keeps dropout and noise that act in inference too from acting, so that two frameworks can be compared."""
+    imported = [module for module in model.modules() if isinstance(module, ImportedModel)]
+    for one in imported:
+        one._without_chance = True
+    try:
+        yield
+    finally:
+        for one in imported:
+            one._without_chance = False
+
+
+def _is_chance(module: nn.Module) -> bool:
+    """Whether a layer with two modes draws numbers: each does but batch norm."""
+    return not isinstance(module, BatchNorm2d)
 
 
 def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3") -> ImportedModel:
@@ -197,6 +233,13 @@ def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3"
     for module in model.modules():
         if hasattr(module, "moving_variance"):
             module.moving_variance = moving_variance
+    modes: dict[str, set[bool | None]] = {}
+    for call in network.calls:
+        modes.setdefault(call.layer, set()).add(call.training)
+    for path, said in modes.items():
+        norm = model.get_submodule(network.modules[path][0])
+        if isinstance(norm, BatchNorm):
+            norm.both_modes = len(said) > 1
     return model
 
 

@@ -69,17 +69,18 @@ def owner(folder: Path, family: str, name: str, dtype: str) -> Owner:
         _randomize(model)
         inputs = [_drawn(number, (BATCH, *tensor.shape[1:]), dtype) for number, tensor in enumerate(model.inputs)]
         fed = inputs[0] if len(inputs) == 1 else inputs
-        before = model.predict(fed, verbose=0)
-        targets = _targets(before, dtype)
         model.compile(keras.optimizers.SGD(RATE), loss, run_eagerly=True)
         files = {ending: _saved(model, folder / f"{family}_{name}_{dtype}.{ending}") for ending in ("keras", "h5")}
+        before = model.predict(fed, verbose=0)
+        targets = _targets(before, dtype)
         losses = []
         for _ in range(STEPS):
             model.reset_metrics()
             losses.append(float(np.ravel(model.train_on_batch(fed, targets))[0]))
+        weights = weights_of(model)
         after = model.predict(fed, verbose=0)
         listed = targets if isinstance(targets, (dict, list)) else [targets]
-        return Owner(files, inputs, listed, _listed(before), losses, weights_of(model), _listed(after))
+        return Owner(files, inputs, listed, _listed(before), losses, weights, _listed(after))
 
 
 def _saved(model: Any, path: Path) -> Path:
@@ -177,9 +178,64 @@ def _tutorial(keras: Any) -> Any:
     return keras.models.model_from_json(json.dumps(render(architecture, (), keras.backend.floatx())))
 
 
+def _transfer(keras: Any) -> Any:
+    """TensorFlow's guide: a base called with training=False, which what is inside it may contradict."""
+    layers = keras.layers
+    image = layers.Input((9, 9, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, padding="same", name="conv")(image))
+    y = layers.BatchNormalization(momentum=0.8, name="own")(layers.Conv2D(4, 1, name="point")(x), training=True)
+    base = keras.Model(image, layers.ReLU(name="relu")(layers.Add(name="add")([x, y])), name="base")
+    image = layers.Input((9, 9, 3))
+    x = layers.BatchNormalization(momentum=0.9, name="behind")(base(image, training=False))
+    dropped = _chance(keras, layers.Dropout, 0.5)(x, training=False)
+    chain = keras.Sequential([layers.Input((9, 9, 4)), layers.BatchNormalization(name="chained")], name="chain")
+    return keras.Model(image, _head(keras, chain(dropped, training=False))), "categorical_crossentropy"
+
+
+def _chance(keras: Any, make: Any, rate: float) -> Any:
+    """A layer of chance, where its call keeps it from acting: Keras 3 overrides what a call says."""
+    return make(rate if keras.__name__ == "tf_keras" else 0.0)
+
+
+def _modes(keras: Any) -> Any:
+    """One batch norm called in every mode; a base that learns its statistics in inference too."""
+    layers = keras.layers
+    x = layers.Input((4,))
+    norm = layers.BatchNormalization(momentum=0.7, name="norm")
+    y = norm(
+        layers.Dense(4, name="second")(norm(layers.Dense(4, name="first")(norm(x)), training=False)), training=True
+    )
+    y = _chance(keras, layers.GaussianNoise, 1.0)(y, training=False)
+    return keras.Model(x, layers.Dense(3, activation="softmax", name="out")(y)), "categorical_crossentropy"
+
+
+def _siamese(keras: Any) -> Any:
+    """A batch norm whose calls Keras makes in another order than they were written in."""
+    layers = keras.layers
+    a, b = layers.Input((4,)), layers.Input((4,))
+    norm, dense = layers.BatchNormalization(momentum=0.9, name="norm"), layers.Dense(3, name="dense")
+    return keras.Model([a, b], layers.Dense(1, name="out")(layers.Subtract()([norm(dense(b)), norm(dense(a))]))), "mse"
+
+
+def _shared_head(keras: Any) -> Any:
+    """A detector's head on two levels, one nearer to the outputs than the other."""
+    layers = keras.layers
+    image = layers.Input((12, 12, 3))
+    near = layers.Conv2D(4, 3, strides=2, padding="same", name="near")(image)
+    far = layers.Conv2D(4, 3, strides=2, padding="same", name="far")(near)
+    conv = layers.Conv2D(4, 3, padding="same", name="conv")
+    norm = layers.BatchNormalization(momentum=0.9, name="norm")
+    pooled = [layers.GlobalAveragePooling2D()(norm(conv(level))) for level in (near, far)]
+    return keras.Model(image, pooled), ["mse", "mse"]
+
+
 NETWORKS: dict[str, Callable[[Any], Any]] = {
     "constrained": _constrained,
     "constrained_resnet": _constrained_resnet,
+    "transfer": _transfer,
+    "modes": _modes,
+    "siamese": _siamese,
+    "shared_head": _shared_head,
 }
 
 

@@ -18,7 +18,10 @@ from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
+from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
+from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
 from weight_transfer.layer_types.ranges import LARGEST_SIZE, check_ranges
+from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 from weight_transfer.module_paths import module_paths
 from weight_transfer.value_dtypes import check_dtypes
 
@@ -181,7 +184,10 @@ class LayerGraph:
                 }
                 for layer in self.layers.values()
             ],
-            "calls": [[call.value, call.layer, list(call.inputs)] for call in self.calls],
+            "calls": [
+                [call.value, call.layer, list(call.inputs), *([] if call.training is None else [call.training])]
+                for call in self.calls
+            ],
             "inputs": [[value, list(shape)] for value, shape in self.inputs.items()],
             "outputs": list(self.outputs),
             "output_names": None if self.output_names is None else list(self.output_names),
@@ -212,7 +218,7 @@ class LayerGraph:
             graph = cls(
                 name=values["name"],
                 layers=layers,
-                calls=tuple(Call(value, layer, tuple(inputs)) for value, layer, inputs in values["calls"]),
+                calls=tuple(map(_call_of, values["calls"])),
                 inputs={value: tuple(shape) for value, shape in values["inputs"]},
                 outputs=tuple(values["outputs"]),
                 output_names=None if values["output_names"] is None else tuple(values["output_names"]),
@@ -226,6 +232,14 @@ class LayerGraph:
         except (TypeError, KeyError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
             raise ArchitectureError(f"not the description of an imported network ({error}).") from error
         return graph
+
+
+def _call_of(row: Sequence[Any]) -> Call:
+    """A call from the list that stands for it: value, layer, inputs, and the mode where it says one."""
+    value, layer, inputs, *mode = row
+    if mode not in ([], [True], [False]):
+        raise ValueError(f"{value} is called with {mode}")
+    return Call(value, layer, tuple(inputs), training=mode[0] if mode else None)
 
 
 def _check_references(graph: LayerGraph, num_layers: int) -> None:
@@ -280,13 +294,19 @@ def layer_graph(
     return LayerGraph(
         name=keras.name,
         layers=layers,
-        calls=tuple(dataclasses.replace(call, arguments={}) for call in keras.calls if call.value not in keras.inputs),
+        calls=tuple(_as_made(call, layers[call.layer]) for call in keras.calls if call.value not in keras.inputs),
         inputs={value: shapes[value] for value in keras.inputs},
         outputs=keras.outputs,
         output_names=keras.output_names,
         data_format=data_format,
         preprocessing=preprocessing,
     )
+
+
+def _as_made(call: Call, layer: GraphLayer) -> Call:
+    """A call whose arguments are in the layer's settings, with the mode it says where the layer has two modes."""
+    has_modes = layer.class_name in (*BATCH_NORMALIZATIONS, *REGULARIZING_TYPES, *AUGMENTATION_TYPES)
+    return dataclasses.replace(call, arguments={}, training=call.training if has_modes else None)
 
 
 def _unsupported(layer: KerasLayer) -> ArchitectureError:

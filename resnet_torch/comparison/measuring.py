@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.comparison.subject import BATCH_NORMS, Subject
+from resnet_torch.imported import without_chance
 from resnet_torch.inference import inference
 from weight_transfer.architecture import Preprocessing
 from weight_transfer.images import load_images
@@ -51,7 +52,7 @@ def compare_inference(subject: Subject, recording: Recording, case: Case, found:
     Returns:
         The outputs before their last activation.
     """
-    with restored(subject.model), inference(subject.model):
+    with restored(subject.model), inference(subject.model), without_chance(subject.model):
         return _compare_outputs(subject, recording, case, "inference", found)
 
 
@@ -118,14 +119,15 @@ def _compare_outputs(subject: Subject, recording: Recording, case: Case, check: 
 
 @contextmanager
 def training_mode(model: nn.Module) -> Iterator[None]:
-    """Puts all batch norms that are not frozen, and they alone, into training mode."""
+    """Puts all batch norms that are not frozen, and they alone, into training mode; without what is chance."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     for module in model.modules():
         if isinstance(module, BATCH_NORMS) and not getattr(module, "frozen", False):
             module.training = True
     try:
-        yield
+        with without_chance(model):
+            yield
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -30,6 +30,10 @@ class BatchNorm(BatchNorm2d):
         fused: Whether tf_keras has a fused kernel for such tensors. Without one its moving
             variance moves as Keras 3's.
         **arguments: `BatchNorm2d`'s: eps, momentum, moving_variance.
+
+    Attributes:
+        both_modes: Whether one forward pass calls it in both modes: the gradient of a call in inference mode then
+            needs the statistics as they were, which a call in training mode moves.
     """
 
     weight: nn.Parameter | None
@@ -47,6 +51,7 @@ class BatchNorm(BatchNorm2d):
         super().__init__(num_features, **arguments)
         self.axis = axis
         self.fused = fused
+        self.both_modes = False
         if not scale:
             self.register_parameter("weight", None)
         if not center:
@@ -59,7 +64,9 @@ class BatchNorm(BatchNorm2d):
         return y if self.axis == 1 else y.movedim(1, self.axis)
 
     def _inference(self, x: Tensor) -> Tensor:
-        moving = (self.running_mean, self.running_var)
+        moving = [self.running_mean, self.running_var]
+        if self.both_modes:
+            moving = [statistic.clone() for statistic in moving]
         return batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
 
     def _training(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from resnet_torch.blocks import ResidualBlock
 from resnet_torch.imported import ImportedModel, in_form
 from resnet_torch.imported import steps as graph_steps
 from resnet_torch.resnet import ResNet
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import LayerGraph
 
@@ -89,6 +89,12 @@ def steps_of(model: nn.Module) -> Steps:
 
 
 def _of_graph(network: LayerGraph) -> Steps:
+    said = [call.value for call in network.calls if call.training is not None]
+    if said:
+        raise TransferError(
+            f"layers are called in a mode of their own (training=True or False), which plain PyTorch has not:"
+            f"{listing(said)}\nUse the converted file by load_model."
+        )
     values = {value: f"input {number}" for number, value in enumerate(network.inputs)}
     inputs = tuple(values.values())
     made: list[Step] = []

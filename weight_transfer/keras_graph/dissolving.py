@@ -11,12 +11,11 @@ from weight_transfer.keras_graph.graph import Call, KerasGraph, KerasLayer
 from weight_transfer.keras_graph.limits import MAX_WORK
 from weight_transfer.keras_graph.models import CallKey, Model, Row
 from weight_transfer.keras_graph.references import leaves
-from weight_transfer.keras_graph.refusal import shown
+from weight_transfer.keras_graph.refusal import malformed, shown
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "mask": (None,),
     "name": (None,),
-    "training": (None, False),
 }  # arguments that change nothing
 
 
@@ -28,7 +27,7 @@ def dissolved(model: Model) -> KerasGraph:
             has, or the calls exceed the limit.
     """
     writer = _Writer()
-    outputs = writer.call(model, None, {})
+    outputs = writer.call(model, None, None)
     inputs = tuple(model.rows[name].path for name in model.inputs)
     return KerasGraph(model.name, _layers(model), tuple(writer.calls), inputs, outputs, model.output_names)
 
@@ -42,8 +41,8 @@ class _Writer:
         self._values: set[str] = set()
         self._work = 0
 
-    def call(self, model: Model, fed: Sequence[str] | None, inherited: Mapping[str, Any]) -> tuple[str, ...]:
-        """Calls a model on values, None for the outermost; returns the values of its outputs."""
+    def call(self, model: Model, fed: Sequence[str] | None, training: bool | None) -> tuple[str, ...]:
+        """Calls a model on values, None for the outermost, in a mode; returns the values of its outputs."""
         made: dict[CallKey, tuple[str, ...]] = {}
         if fed is not None:
             made = {(name, 0): (value,) for name, value in zip(model.inputs, fed, strict=True)}
@@ -53,15 +52,17 @@ class _Writer:
             row = model.rows[key[0]]
             inputs = tuple(made[name, number][tensor] for name, number, tensor in tensors)
             inbound = row.inbound[key[1]] if row.inbound else Inbound((), {})
-            arguments = {**inherited, **_said(inbound.arguments)}
+            said = _training(row, inbound)
+            mode = training if said is None else said  # the innermost call that says one decides
             self._spend(1 + len(inputs))
             if row.model is None:
-                made[key] = (self._layer(row, inputs, inbound, arguments),)
+                made[key] = (self._layer(row, inputs, inbound.arguments, mode),)
             else:
-                made[key] = self.call(row.model, _matched(row, inbound, inputs), _handed_on(row, arguments))
+                _check_arguments(row, inbound)
+                made[key] = self.call(row.model, _matched(row, inbound, inputs), mode)
         return tuple(made[name, number][tensor] for name, number, tensor in model.outputs)
 
-    def _layer(self, row: Row, inputs: tuple[str, ...], inbound: Inbound, arguments: Mapping[str, Any]) -> str:
+    def _layer(self, row: Row, inputs: tuple[str, ...], arguments: Mapping[str, Any], training: bool | None) -> str:
         if row.class_name != "InputLayer" and not inputs:
             raise ArchitectureError(f"layer {row.path!r} ({row.class_name}) is called without any input.")
         count = self._count[row.path] = self._count.get(row.path, 0) + 1
@@ -69,9 +70,10 @@ class _Writer:
         if value in self._values:
             raise ArchitectureError(f"two layers of the model are both named {value!r}, nested models included.")
         self._values.add(value)
-        kept = {} if row.class_name == "InputLayer" else arguments
-        kept = {key: item for key, item in kept.items() if not _is_neutral(key, item)}
-        self.calls.append(Call(value, row.path, inputs, kept))
+        if row.class_name == "InputLayer":
+            self.calls.append(Call(value, row.path, inputs))
+        else:
+            self.calls.append(Call(value, row.path, inputs, _acting(arguments), training))
         return value
 
     def _spend(self, amount: int) -> None:
@@ -86,19 +88,29 @@ def _is_neutral(key: str, value: Any) -> bool:
     return key in NEUTRAL and all(any(leaf is neutral for neutral in NEUTRAL[key]) for leaf in found)
 
 
-def _said(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Without a training that the call leaves to the model around it."""
-    return {key: value for key, value in arguments.items() if key != "training" or value is not None}
+def _acting(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call beside its mode that may change what it computes."""
+    return {key: value for key, value in arguments.items() if key != "training" and not _is_neutral(key, value)}
 
 
-def _handed_on(row: Row, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a nested model hands on to every call inside it."""
-    unknown = sorted(key for key, value in arguments.items() if key != "training" and not _is_neutral(key, value))
+def _training(row: Row, inbound: Inbound) -> bool | None:
+    """The mode that a call says, for the layer or for all inside the model; None of Keras 3, which overrides it.
+
+    Source: Functional.call and operation_fn in keras/src/models/functional.py, keras 3.15.1;
+        Layer._set_training_mode in tf_keras/src/engine/base_layer.py, tf_keras 2.21.0.
+    """
+    said = inbound.arguments.get("training")
+    if said not in (None, False, True):
+        raise malformed(f"layer {row.path!r}", f"it is called with training={shown(said)}, expected true or false")
+    return None if said is None or inbound.keras_3 else bool(said)
+
+
+def _check_arguments(row: Row, inbound: Inbound) -> None:
+    unknown = sorted(_acting(inbound.arguments))
     if unknown:
         raise ArchitectureError(
             f"model {row.path!r} is called with {shown(unknown)}. Expected nothing beside inputs and training."
         )
-    return {key: value for key, value in arguments.items() if key == "training"}
 
 
 def _matched(row: Row, inbound: Inbound, inputs: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,12 +36,15 @@ class Call:
         layer: Path of the layer called.
         inputs: Values it reads, in order.
         arguments: Constants of the call beside its inputs, by name (only TensorFlow operations have them).
+        training: The mode that the call itself says, whatever the model's is; None leaves it to the model. Keras 2
+            keeps to it; Keras 3 writes it too, but `fit`, `evaluate` and `predict` override it, so that it is None.
     """
 
     value: str
     layer: str
     inputs: tuple[str, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    training: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def keras_graph(config: Mapping[str, Any]) -> KerasGraph:
     """Reads the graph of a model config, in the schema of any Keras.
 
     A call's constants beside its inputs are its `Call.arguments`: by name, or by position (``"1"``) where
-    Keras 3 wrote them so. ``training`` of a nested model's call is handed on to the calls inside it.
+    Keras 3 wrote them so. ``training`` of a nested model's call is that of the calls inside it.
 
     Example:
         >>> graph = keras_graph(read_checkpoint("resnet50.keras").config)

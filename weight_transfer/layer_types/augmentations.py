@@ -22,8 +22,6 @@ FILL_MODES = ("reflect", "wrap", "constant", "nearest")
 def _as_image(options: Options) -> None:
     """Reads what all have, and refuses what is no image or would be augmented along other axes than an image's."""
     require_rank(options, 3)
-    if options.take("arguments") is not None and not is_keras_3(options):
-        raise options.refusal("is called with training=True, so that it augments at inference too")
     if options.data_format == "channels_first" and options.take("data_format") is None:
         raise options.refusal("takes its images channels_last in a model that has them channels_first")
     data_format_of(options)

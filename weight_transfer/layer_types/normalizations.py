@@ -142,12 +142,12 @@ def _scale_weights(settings: Settings, in_shapes: Sequence[Shape]) -> dict[str, 
 
 
 # TensorFlow 1.13 and 1.14 wrote the names with a version.
-_BATCH_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
+BATCH_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2")
 
 NORMALIZATION_TYPES: Mapping[str, LayerType] = {
     row.class_name: row
     for row in (
-        *(LayerType(name, _batch_settings, same_shape, _batch_weights) for name in _BATCH_NORMALIZATIONS),
+        *(LayerType(name, _batch_settings, same_shape, _batch_weights) for name in BATCH_NORMALIZATIONS),
         LayerType("LayerNormalization", _layer_settings, same_shape, _affine_weights),
         LayerType("GroupNormalization", _group_settings, same_shape, _affine_weights),
         LayerType("Normalization", _data_settings, same_shape, _data_weights),

@@ -71,7 +71,6 @@ def _rescaling(options: Options) -> Settings:
 def _resizing(options: Options) -> Settings:
     require_rank(options, 3)
     data_format = data_format_of(options)
-    options.take("arguments")  # Keras 3 writes training=True, its default, which changes nothing
     for flag in ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias"):
         options.must_be(flag, False)
     options.must_be("interpolation", "bilinear", "nearest")

@@ -125,7 +125,6 @@ REFUSED = [
     ("RandomRotation", {"factor": "much"}, "factor='much' is not supported. Expected numbers"),
     ("RandomZoom", {"height_factor": 0.2, "fill_mode": "mirror"}, "fill_mode='mirror' is not supported"),
     ("RandomTranslation", {"height_factor": [0.1, float("nan")], "width_factor": 0.1}, "height_factor=nan is not"),
-    ("RandomFlip", {"dtype": "float32", "arguments": {"training": True}}, "augments at inference too"),
     ("Rescaling", {"scale": "large"}, "'large' is no constant"),
     ("TFOpLambda", {"function": "image.resize"}, "function 'image.resize' is not supported"),
     ("TFOpLambda", {"function": "cast", "arguments": {"dtype": "int32"}}, "a cast to 'int32' is not supported"),
