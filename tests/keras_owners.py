@@ -217,3 +217,18 @@ KINDS: Mapping[str, Callable[[Any, Path], Iterator[tuple[str, Owned]]]] = {
     "normalization": normalization,
     "pixels": pixels,
 }
+
+
+def loaded(files: list[Path], x: np.ndarray) -> list[tuple[dict[str, str], np.ndarray]]:
+    """The dtype policy of each layer of a file that Keras loads, and what the model gives; tf_keras for an ``.h5``."""
+    import keras
+    import tf_keras
+
+    found = []
+    for file in files:
+        lib = tf_keras if file.suffix == ".h5" else keras
+        model = lib.models.load_model(file, compile=False)
+        # A layer's own attribute has these names in Keras 3; a policy object in tf_keras.
+        policies = {layer.name: getattr(layer.dtype_policy, "name", None) for layer in model.layers if layer.weights}
+        found.append((policies, predicted(model, x)))
+    return found

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 
+import checkpoints
 import keras_owners
 import numpy as np
 import pytest
 import torch
 
 from resnet_torch import load_model, save_converted
-from weight_transfer import TransferError, convert
+from weight_transfer import Architecture, TransferError, convert, export
+from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.cli.converting import as_dict
+from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import read_converted
 
 TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}  # of the peak
@@ -107,3 +110,28 @@ def test_whole_numbers_are_computed_as_keras_does_or_refused(written, tmp_path):
         _, said = check(floats, tmp_path, 1e-5)
         (remark,) = said["remarks"]
         assert "input 'pixels' takes whole numbers (uint8)" in remark, name
+
+
+def test_policies_of_a_resnet_come_back_to_keras(keras_side, tmp_path):
+    """As an ordinary mixed_float16 training of a ResNet writes them: a float32 head behind half of the rest."""
+    architecture = checkpoints.small()
+    weighted = {row.keras.rpartition("/")[0] for row in mapping(architecture)}
+    arrays = {  # which half can compute with
+        name: values - 0.5 if name.endswith("kernel") else values
+        for name, values in checkpoints.arrays_of(architecture).items()
+    }
+    given = {layer: {"dtype": "mixed_float16"} for layer in weighted if not layer.startswith("fc")}
+    x = np.random.default_rng(0).normal(size=(2, 33, 33, 3)).astype("float32")
+    for suffix in (".h5", ".keras"):
+        source, back = tmp_path / f"source{suffix}", tmp_path / f"back{suffix}"
+        write_checkpoint(source, architecture, arrays, arguments=given)
+        conversion = convert(source, tmp_path / "port.safetensors")
+        assert isinstance(conversion.network, Architecture)
+        assert set(conversion.description.precision.policies) == set(given)
+        export(conversion.output, back)
+        (policies, expected), (again, actual) = keras_side(keras_owners.loaded, [source, back], x)
+        assert policies == again
+        assert {name for name, policy in again.items() if policy == "mixed_float16"} == set(given)
+        np.testing.assert_array_equal(actual, expected)
+        y = prediction(load_model(conversion.output), x)
+        assert np.abs(y - expected).max() <= TOLERANCES["float16"] * np.abs(expected).max()

@@ -55,7 +55,9 @@ def describe(
 
 
 def training_arguments(description: Description) -> dict[str, dict[str, Any]]:
-    """Returns, by Keras layer, the arguments that act in training alone, as every Keras from 2.4 on reads them.
+    """Returns, by Keras layer, the arguments that no architecture has, as every Keras from 2.4 on reads them.
+
+    They act in training alone, but for the dtype policies.
 
     Raises:
         TransferError: A regularizer or a constraint is not known.
@@ -63,8 +65,9 @@ def training_arguments(description: Description) -> dict[str, dict[str, Any]]:
     regularizers = regularizers_for_keras(description.regularizers)
     constraints = constraints_for_keras(description.constraints)
     frozen: dict[str, dict[str, Any]] = {layer: {"trainable": False} for layer in description.frozen}
+    policies = {layer.rpartition("/")[2]: {"dtype": name} for layer, name in description.precision.policies.items()}
     found: dict[str, dict[str, Any]] = {}
-    for arguments in (regularizers, constraints, frozen):
+    for arguments in (regularizers, constraints, frozen, policies):
         for layer, held in arguments.items():
             found.setdefault(layer, {}).update(held)
     return found

@@ -11,7 +11,6 @@ import numpy as np
 
 from weight_transfer.architecture import Architecture, Conventions
 from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint, read_config
-from weight_transfer.checkpoint.kernel_layout import said_of_kernels
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.heads import with_own_head
@@ -20,6 +19,7 @@ from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.listed import Listed, laid_on_list
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.pairing import paired
+from weight_transfer.conversion.remarks import remarks_of
 from weight_transfer.conversion.structure import check_called_once, differences
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
@@ -29,7 +29,6 @@ from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_list import Expected, layer_list_of, left_out_line
 from weight_transfer.network import Network
 from weight_transfer.precision import DTYPES, Precision, precision_of
-from weight_transfer.value_dtypes import whole_inputs
 
 
 @dataclass(frozen=True)
@@ -101,18 +100,8 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     if config is not None and "module" not in config:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)
-    layouts = {name: array.layout for name, array in found.arrays.items() if array.layout is not None}
-    remarks = (*said_of_kernels(layouts), *precision.remarks, *_of_inputs(found), *found.remarks)
+    remarks = remarks_of(found.arrays, found.keras, precision, checkpoint.backend)
     return dataclasses.replace(found, precision=precision, remarks=remarks)
-
-
-def _of_inputs(found: Identified) -> tuple[str, ...]:
-    """A sentence for each input that Keras cuts to whole numbers."""
-    whole = {} if found.keras is None else whole_inputs(found.keras)
-    return tuple(
-        f"input {name!r} takes whole numbers ({dtype}): Keras cuts the fractions of others off, the port does not"
-        for name, dtype in whole.items()
-    )
 
 
 def _precision(found: Identified) -> Precision:

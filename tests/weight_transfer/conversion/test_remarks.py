@@ -1,0 +1,41 @@
+"""What is said of a file beside its network."""
+
+from __future__ import annotations
+
+import pytest
+
+from weight_transfer.conversion.remarks import remarks_of
+from weight_transfer.keras_graph import KerasGraph, KerasLayer
+from weight_transfer.precision import Precision
+
+
+def said(*layers: tuple[str, dict], backend: str | None = "theano") -> str:
+    """The remarks on a model of these layers, without arrays."""
+    listed = {f"l{n}": KerasLayer(f"l{n}", class_name, config) for n, (class_name, config) in enumerate(layers)}
+    x = KerasLayer("x", "InputLayer", {"dtype": "float32"})
+    return "; ".join(remarks_of({}, KerasGraph("m", {"x": x, **listed}, (), ("x",), ()), Precision(), backend))
+
+
+SAME = {"padding": "same"}
+
+
+@pytest.mark.parametrize(
+    ("class_name", "config"),
+    [
+        ("Conv2D", {**SAME, "strides": [2, 2]}),
+        ("Convolution2D", {"border_mode": "same", "subsample": [1, 2]}),
+        ("MaxPooling2D", {**SAME, "pool_size": [2, 2], "strides": None}),
+    ],
+)
+def test_theanos_padding_of_strided_windows_is_said(class_name, config):
+    assert said((class_name, config)).startswith("1 layers (l0) have strides and the padding 'same', which Theano put")
+    assert said((class_name, config), backend="tensorflow") == ""
+
+
+@pytest.mark.parametrize("config", [{**SAME, "strides": [1, 1]}, {"padding": "valid", "strides": 2}, {}])
+def test_windows_that_theano_padded_as_tensorflow_does_are_not(config):
+    assert said(("Conv2D", config)) == ""
+
+
+def test_theanos_batch_norms_are_said():
+    assert said(("BatchNormalization", {})).startswith("batch norms learn on as on TensorFlow; Theano added epsilon")
