@@ -18,7 +18,8 @@ class ConvNormSequential(nn.Sequential):
     A batch norm in training takes the mean of each channel away, and with it the bias of a
     convolution right before it. The bias's gradient, the sum over all places of what the batch norm
     passes back, is zero, which the sum finds but for rounding. Here it is set to zero, and the sum
-    left out. Where the batch norm is frozen or in inference mode, the bias learns as any other.
+    left out. Where the batch norm is frozen or in inference mode, the bias learns as any other; so it
+    does where a hook could read what the convolution gives, and another loss be made of that.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,12 +30,19 @@ class ConvNormSequential(nn.Sequential):
         for layer, following in zip_longest(layers, layers[1:]):
             normalized = isinstance(following, BATCH_NORMS) and following.training
             biased = isinstance(layer, nn.Conv2d) and layer.bias is not None
-            if normalized and biased:
+            if normalized and biased and not _hooked(layer, following):
                 y = functional_call(layer, {"bias": layer.bias.detach()}, (x,))
                 x = _ZeroGradient.apply(y, layer.bias)
             else:
                 x = layer(x)
         return x
+
+
+def _hooked(*modules: nn.Module) -> bool:
+    """Whether anything but their own forward passes sees what goes through the modules."""
+    everywhere = nn.modules.module
+    of_all = everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks
+    return bool(of_all) or any(module._forward_hooks or module._forward_pre_hooks for module in modules)
 
 
 class _ZeroGradient(torch.autograd.Function):

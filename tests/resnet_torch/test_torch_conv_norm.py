@@ -102,6 +102,32 @@ def test_hooks_see_the_convolution_with_its_bias():
     torch.testing.assert_close(outputs[0], model[0](images()), rtol=1e-13, atol=1e-13)
 
 
+@pytest.mark.parametrize("who", ["convolution", "batch norm", "batch norm before", "every module"])
+def test_a_loss_of_what_a_hook_sees_reaches_the_bias(who):
+    model, plain = network(), nn.Sequential(*layers()).double()
+    for one in (model, plain):
+        seen = []
+
+        def note(module, inputs, output, one=one, seen=seen):
+            if module is (one[0] if who == "convolution" else one[1]):
+                seen.append(output if who == "convolution" else inputs[0])
+
+        def note_before(module, inputs, seen=seen):
+            seen.append(inputs[0])
+
+        if who == "every module":
+            handle = nn.modules.module.register_module_forward_hook(note)
+        elif who == "batch norm before":
+            handle = one[1].register_forward_pre_hook(note_before)
+        else:
+            handle = one[0 if who == "convolution" else 1].register_forward_hook(note)
+        y = one(images())
+        handle.remove()
+        ((y * torch.arange(y.numel(), dtype=y.dtype).reshape(y.shape).sin()).sum() + seen[0].square().sum()).backward()
+    assert plain[0].bias.grad.abs().min() > 1
+    torch.testing.assert_close(model[0].bias.grad, plain[0].bias.grad, rtol=1e-12, atol=1e-12)
+
+
 def test_weight_decay_and_a_penalty_still_reach_the_bias():
     model = network()
     before = model[0].bias.detach().clone()
