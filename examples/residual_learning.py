@@ -192,7 +192,7 @@ def images_and_labels(arguments: argparse.Namespace) -> tuple[Tensor, Tensor]:
     if len(images.class_names) > NUM_CLASSES:
         raise TransferError(f"{arguments.data}: {len(images.class_names)} classes. Expected CIFAR-10's {NUM_CLASSES}.")
     count = min(arguments.images, len(images))
-    pixels = [images.image(index) for index in range(count)]
+    pixels = [images.image(index, "opencv") for index in range(count)]
     if len({image.shape for image in pixels}) > 1:
         raise TransferError(
             f"{arguments.data}: images of several sizes. Expected one size, such as CIFAR-10's 32 x 32."

@@ -14,7 +14,9 @@ import tensorflow as tf
 from weight_transfer.errors import ImageError
 from weight_transfer.images import ImageLoading, check_loading
 from weight_transfer.images.formats import check_format
+from weight_transfer.preprocessing import Preprocessing
 
+MODES = ("caffe", "tf", "torch")
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
 Size = tuple[int, int]
 
@@ -86,6 +88,26 @@ def _resizing(path: str, size: Size | None, channels: int) -> np.ndarray:
     image = tf.cast(image, "float32")
     array: np.ndarray = (image if size is None else tf.image.resize(image, size, method="bilinear")).numpy()
     return array
+
+
+def network_input(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Returns what an owner's own code feeds the network: keras.applications' function, where it has one.
+
+    Args:
+        images: RGB in 0..255, (N, H, W, C).
+        preprocessing: What the owner does.
+
+    Raises:
+        TransferError: It does not fit images of so many channels.
+    """
+    how = preprocessing.on_channels(images.shape[-1])
+    x = images.astype(np.float32)
+    if how.name in MODES:
+        made: np.ndarray = keras.applications.imagenet_utils.preprocess_input(x, mode=how.name)
+        return made
+    x = (x[..., ::-1] if how.channel_order == "BGR" else x) / np.float32(how.divisor)
+    x = x - np.float32(how.mean or 0)
+    return x / np.float32(how.std or 1)
 
 
 WAYS: Mapping[ImageLoading, Callable[[str, Size | None, int], np.ndarray]] = {

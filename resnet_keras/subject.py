@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from resnet_keras.images import load_images
+from resnet_keras.images import load_images, network_input
 from resnet_keras.rebuilding import Rebuilt, last_activations_of, rebuild
 from resnet_keras.reference import Reference, load_reference, reference_from_config
 from resnet_keras.resnet import resnet
@@ -25,10 +25,11 @@ from weight_transfer.graph import layers, weighted
 from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_types import ROLE_ALIASES
-from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict, preprocessing_of
+from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
 from weight_transfer.parity.recording import OUTPUT, output_names
+from weight_transfer.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Subject:
     feeds: dict[str, tuple[str, ...]]
     last_activations: tuple[str | None, ...]
     outputs: tuple[str, ...]
-    preprocessing: str
+    preprocessing: Preprocessing
 
     @property
     def graph(self) -> KerasGraph:
@@ -79,7 +80,7 @@ class Subject:
                 f"model: {', '.join(names)}"
             )
         pixels = loaded(case, self.channels, load_images)
-        return [_network_input(array, case.raw, self.preprocessing) for array in pixels]
+        return [network_input(x, self.preprocessing) if case.raw else x.astype(np.float32) for x in pixels]
 
     def run(
         self, dtype: str, inputs: list[Any], note: Callable[[str, Any], None], *, training: bool = False
@@ -156,6 +157,7 @@ def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
         dtypes: In which to rebuild it.
     """
     network = None if request["network"] is None else network_from_dict(request["network"])
+    preprocessing = Preprocessing.from_dict(request.get("preprocessing", {}))
     reference = _reference(request, network)
     graph = keras_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
     if network is None:
@@ -171,7 +173,7 @@ def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
     models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
     outputs = (OUTPUT,) if native else ()
     feeds = _feeds(graph, taps, outputs)
-    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, preprocessing_of(network))
+    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, preprocessing)
 
 
 def _any_subject(reference: Reference, graph: KerasGraph, dtypes: Sequence[str]) -> Subject:
@@ -266,10 +268,3 @@ def _feeds(graph: KerasGraph, taps: Mapping[str, str], outputs: tuple[str, ...])
         if call.value in taps:
             feeds[taps[call.value]] = fed
     return feeds | {name: nearest[value] for name, value in zip(outputs, graph.outputs, strict=False)}
-
-
-def _network_input(images: np.ndarray, raw: bool, preprocessing: str) -> np.ndarray:
-    """What Keras's own code feeds the network for these images."""
-    if not raw or preprocessing == "none" or images.shape[-1] != 3:
-        return images.astype(np.float32)
-    return keras.applications.imagenet_utils.preprocess_input(images.astype(np.float32), mode=preprocessing)

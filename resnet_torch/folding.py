@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from resnet_torch.padding import SamePad2d, same_padding
 from resnet_torch.resnet import ResNet
-from weight_transfer.architecture import Preprocessing
+from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.preprocessing import CAFFE_MEAN_BGR, TORCH_MEAN_RGB, TORCH_STD_RGB
+from weight_transfer.preprocessing import INSIDE, Preprocessing
 
 
 class ColorPad2d(nn.Module):
@@ -62,10 +62,10 @@ def fold_preprocessing(model: ResNet) -> ResNet:
     float64 to 1e-12 of the peak, at the borders too.
 
     Args:
-        model: Left as it is. Its architecture says which preprocessing to fold.
+        model: Left as it is. What its file says of its images is folded, or the guess that `predict` makes.
 
     Returns:
-        A copy, whose architecture says that nothing is to be done to its images. To keep it, export it
+        A copy, which knows that its preprocessing is inside. To keep it, export it
         or save its state dict: its stem is no longer that of a plain `ResNet`, which refuses the weights.
 
     Raises:
@@ -82,12 +82,12 @@ def fold_preprocessing(model: ResNet) -> ResNet:
         )
     folded = copy.deepcopy(model)
     a = folded.architecture
-    affine = _affine(a.conventions.preprocessing, a.in_shape[2])
-    conventions = dataclasses.replace(a.conventions, preprocessing="none")
-    folded.architecture = dataclasses.replace(a, conventions=conventions)
-    if affine is None:
+    known = description_of_module(model)
+    how = known.preprocessing.on_channels(a.in_shape[2])
+    with_description(folded, dataclasses.replace(known, said_preprocessing=INSIDE))
+    if how == INSIDE:
         return folded
-    order, scale, offset = affine
+    order, scale, offset = _affine(how, a.in_shape[2])
     conv, norm = folded.stem.get_submodule(a.names.stem_conv), folded.stem.get_submodule(a.names.stem_norm)
     weight = conv.weight.detach().cpu().double()
     shift = torch.einsum("oihw,i->o", weight, offset)
@@ -104,19 +104,11 @@ def fold_preprocessing(model: ResNet) -> ResNet:
     return folded
 
 
-def _affine(mode: Preprocessing, channels: int) -> tuple[list[int], Tensor, Tensor] | None:
-    """What a mode does, as order of the channels, scale and offset: ``x[order] * scale + offset``; None for nothing.
-
-    The colour modes leave images of other than three channels alone, as `preprocess` does.
-    """
-    if mode == "tf":
-        return list(range(channels)), _vector([1 / 127.5] * channels), _vector([-1.0] * channels)
-    if mode == "none" or channels != 3:
-        return None
-    if mode == "caffe":
-        return [2, 1, 0], _vector([1.0] * 3), -_vector(CAFFE_MEAN_BGR)
-    mean, std = _vector(TORCH_MEAN_RGB), _vector(TORCH_STD_RGB)
-    return [0, 1, 2], 1 / (255 * std), -mean / std
+def _affine(how: Preprocessing, channels: int) -> tuple[list[int], Tensor, Tensor]:
+    """What is done, as order of the channels, scale and offset: ``x[order] * scale + offset``."""
+    order = list(range(channels))
+    mean, std = (_vector(given or [default]).expand(channels) for given, default in ((how.mean, 0), (how.std, 1)))
+    return order[::-1] if how.channel_order == "BGR" else order, 1 / (how.divisor * std), -mean / std
 
 
 def _vector(numbers: Sequence[float]) -> Tensor:

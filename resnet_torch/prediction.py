@@ -17,13 +17,12 @@ import torch
 from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import load_model
 from resnet_torch.resnet import ResNet
-from weight_transfer.architecture import Preprocessing
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import TransferError
-from weight_transfer.images import ImageLoading, load_image
-from weight_transfer.network import preprocessing_of
+from weight_transfer.images import Crop, ImageLoading, crop_of, load_image
 from weight_transfer.parity.processes import serve, tell_progress
 from weight_transfer.picture_classifier import picture_classifier
-from weight_transfer.preprocessing import preprocess
+from weight_transfer.preprocessing import Preprocessing, preprocess
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,8 @@ class Guess:
 
     Attributes:
         number: Of the class, from 0.
-        output: What the Keras model gives for it: with softmax, the probability.
+        output: What the Keras model gives for it: with softmax, the probability. Of one sigmoid, which is the
+            probability of class 1, class 0 has the rest of 1.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Prediction:
     Attributes:
         path: The image file.
         size: (H, W) as the network saw it.
-        total: Sum of all outputs: 1 behind a softmax.
+        total: Sum over all classes: 1 behind a softmax or one sigmoid.
         top: The classes of the largest outputs, the largest first.
     """
 
@@ -60,7 +60,8 @@ def predict_images(
     model: ResNet | ImportedModel,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    loading: ImageLoading,
+    loading: ImageLoading | None = None,
+    crop: Crop = None,
     size: tuple[int, int] | None = None,
     preprocessing: Preprocessing | None = None,
     top: int = 5,
@@ -72,9 +73,10 @@ def predict_images(
     Args:
         model: From `load_model`, on any device.
         paths: The image files.
-        loading: How their pixels are made, as the Keras model's owner made them.
+        loading: How their pixels are made; by default as the network's file says, or guesses.
+        crop: What is cut out of them; by default likewise.
         size: (H, W) to resize to; by default the network's, or where that is free the image's own.
-        preprocessing: By default what the network is known by.
+        preprocessing: By default likewise.
         top: How many classes, at most.
 
     Raises:
@@ -83,17 +85,20 @@ def predict_images(
 
     Example:
         >>> model = load_model("resnet50.safetensors")
-        >>> next(predict_images(model, ["cat.jpg"], loading="keras")).top[0]
+        >>> next(predict_images(model, ["cat.jpg"])).top[0]
         Guess(number=281, output=0.93)
     """
     classifier = picture_classifier(model.network)
-    mode = preprocessing or preprocessing_of(model.network)
+    known = description_of_module(model)
+    how, loading, crop = preprocessing or known.preprocessing, loading or known.loading, crop or known.crop
     parameter = next(model.parameters())
     for path in paths:
-        pixels = load_image(path, size or classifier.size, loading, classifier.channels)
-        x = np.ascontiguousarray(np.moveaxis(preprocess(pixels[np.newaxis], mode), -1, 1))
+        pixels = load_image(path, size or classifier.size, loading, classifier.channels, crop)
+        x = np.ascontiguousarray(np.moveaxis(preprocess(pixels[np.newaxis], how), -1, 1))
         height, width = pixels.shape[:2]
         outputs = _outputs(model, torch.from_numpy(x).to(parameter.device, parameter.dtype), f"{path}")
+        if classifier.binary:
+            outputs = torch.cat([1 - outputs, outputs])
         order = outputs.argsort(descending=True, stable=True)[:top].tolist()
         guesses = tuple(Guess(number, float(outputs[number])) for number in order)
         yield Prediction(str(path), (height, width), float(outputs.sum()), guesses)
@@ -130,8 +135,9 @@ def predict(request: Mapping[str, Any]) -> dict[str, Any]:
     """Answers the command line.
 
     Args:
-        request: ``converted``, ``images``, ``image_loading``, ``size``, ``preprocessing``, ``top``, ``device``,
-            and ``imagenet``: whether ImageNet's names are wanted.
+        request: ``converted``, ``images``, ``image_loading``, ``crop``, ``size``, ``preprocessing`` as
+            `Preprocessing.to_dict` writes it, ``top``, ``device``, and ``imagenet``: whether ImageNet's names are
+            wanted.
 
     Returns:
         ``predictions``, and ``names`` or None.
@@ -143,8 +149,10 @@ def predict(request: Mapping[str, Any]) -> dict[str, Any]:
         raise TransferError(f"there is no device {request['device']} that this torch can use. Take --device cpu.")
     model = load_model(request["converted"]).to(request["device"])
     predictions = []
-    arguments = {key: request[key] for key in ("size", "preprocessing", "top")}
-    for prediction in predict_images(model, request["images"], loading=request["image_loading"], **arguments):
+    arguments = {key: request[key] for key in ("size", "top")}
+    arguments |= {"loading": request["image_loading"], "crop": crop_of(request["crop"])}
+    arguments["preprocessing"] = Preprocessing.from_dict(request["preprocessing"])
+    for prediction in predict_images(model, request["images"], **arguments):
         predictions.append(asdict(prediction))
         tell_progress(len(predictions) / len(request["images"]))
     return {"predictions": predictions, "names": imagenet_names() if request["imagenet"] else None}

@@ -23,7 +23,6 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import HEAD
 from weight_transfer.conversion.regularizers import Penalty, penalties
 from weight_transfer.converted import (
-    MADE_HERE,
     Description,
     Generation,
     generation_of,
@@ -134,8 +133,7 @@ def regularization(model: nn.Module, replaced: Sequence[str] = ()) -> Regulariza
         TransferError: A regularizer is none that is known, or one of a layer's output in a native ResNet.
     """
     bare = unwrapped(model)
-    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
-    return _built(bare, known, replaced)
+    return _built(bare, description_of_module(bare), replaced)
 
 
 def regularizers_from_keras(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -19,13 +21,15 @@ from resnet_torch.inference import inference
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.converted import MovingVariance
+from weight_transfer.converted import Description, MovingVariance
 from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet, Network
+from weight_transfer.network import KINDS, HeadedResNet, Network, network_to_dict
+
+DESCRIPTION = "_description"  # where a module keeps what its file said; private: a layer can be called "description"
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -183,7 +187,15 @@ class ResNet(
         for part in parts or known:
             set_trainable(known[part], trainable, self.training)
 
-    # The two below are the mixin's, made to read the architecture and to load strictly.
+    # The three below are the mixin's, made to keep what is known of the network and to load strictly.
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        known: Description | None = self.__dict__.get(DESCRIPTION)
+        if known is not None:
+            beside = {name: value for name, value in known.to_dict().items() if name not in KINDS}
+            config = {**(self._hub_mixin_config or {}), "description": beside}
+            (save_directory / "config.json").write_text(json.dumps(config, sort_keys=True, indent=2))
 
     @classmethod
     def _from_pretrained(
@@ -192,6 +204,7 @@ class ResNet(
         architecture: Architecture | Mapping[str, Any] | None = None,
         own_head: LayerGraph | Mapping[str, Any] | None = None,
         strict: bool = True,
+        config: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> ResNet:
         if not isinstance(architecture, Architecture):
@@ -201,6 +214,9 @@ class ResNet(
         model: ResNet = super()._from_pretrained(
             architecture=architecture, own_head=own_head, strict=strict, **arguments
         )
+        beside = (config or {}).get("description")
+        if beside is not None:
+            model.__dict__[DESCRIPTION] = Description.from_dict({**beside, **network_to_dict(model.network)})
         return model
 
     @classmethod

@@ -21,7 +21,7 @@ from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
-from weight_transfer.converted import MADE_HERE, Description, Origin, ToWrite, Training, fill_converted
+from weight_transfer.converted import Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
@@ -67,7 +67,7 @@ def save_converted(
     tensors = {row.torch: state[row.torch] for row in rows}
     _check_dtypes(tensors, (*DTYPES, "bfloat16"))
     _check_values(tensors)
-    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
+    known = description_of_module(bare)
     description = dataclasses.replace(
         known,
         network=bare.network,
@@ -126,7 +126,7 @@ def save_keras(
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
-    known = description_of_module(bare) or Description(bare.network, MADE_HERE)
+    known = description_of_module(bare)
     arguments = training_arguments(dataclasses.replace(known, frozen=frozen_layers_of(bare)))
     write_checkpoint(path, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=described)
 

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
-from resnet_torch.resnet import ResNet
-from weight_transfer.converted import Description
+from resnet_torch.resnet import DESCRIPTION, ResNet
+from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.errors import TransferError
 
 Model = TypeVar("Model", bound=nn.Module)
-
-DESCRIPTION = "_description"  # private: a layer can be called "description"
 
 
 def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
@@ -36,10 +34,11 @@ def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
     return inside
 
 
-def description_of_module(model: nn.Module) -> Description | None:
-    """Returns what the file said of a module that `load_model` read; None of one that was made here."""
-    found: Description | None = unwrapped(model).__dict__.get(DESCRIPTION)
-    return found
+def description_of_module(model: nn.Module) -> Description:
+    """Returns what is known of a module: what its file said, or for one that was made here what its network shows."""
+    bare = unwrapped(model)
+    found: Description | None = bare.__dict__.get(DESCRIPTION)
+    return found or Description(bare.network, MADE_HERE)
 
 
 def with_description(model: Model, description: Description) -> Model:

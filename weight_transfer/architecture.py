@@ -17,7 +17,6 @@ from weight_transfer.errors import ArchitectureError
 BlockKind = Literal["basic", "bottleneck"]
 StrideIn = Literal["1x1", "3x3"]
 Padding = Literal["zeros", "same", "none"]
-Preprocessing = Literal["caffe", "tf", "torch", "none"]
 Activation = Literal["softmax", "sigmoid", "linear"]
 Pooling = Literal["avg", "max"]
 
@@ -47,8 +46,6 @@ class Conventions:
             rule, the odd row and column at the bottom and the right.
         pool_padding: Around the stem's max pool, on 112 x 112: ``zeros`` pads 1 on each side
             (56 x 56), ``none`` pads nothing (55 x 55), ``same`` pads bottom and right (56 x 56).
-        preprocessing: What was done to an RGB image in 0..255 before the network, in the words
-            of ``keras.applications.imagenet_utils.preprocess_input``.
         kernel_initializer: How convolution kernels start.
     """
 
@@ -58,7 +55,6 @@ class Conventions:
     stride_in: StrideIn = "1x1"
     stem_padding: Literal["zeros", "same"] = "zeros"
     pool_padding: Padding = "zeros"
-    preprocessing: Preprocessing = "caffe"
     kernel_initializer: Literal["he_normal", "glorot_uniform"] = "he_normal"
 
 
@@ -188,7 +184,8 @@ class Architecture:
         try:
             parts = {key: _tuples(value) for key, value in values.items()}
             parts["head"] = Head(**parts["head"])
-            parts["conventions"] = Conventions(**parts["conventions"])
+            conventions = {k: v for k, v in parts["conventions"].items() if k != "preprocessing"}  # of version 0.1
+            parts["conventions"] = Conventions(**conventions)
             parts["names"] = Names(**{k: _tuples(v) for k, v in parts["names"].items()})
             return cls(**parts)
         except (TypeError, KeyError, AttributeError) as error:
@@ -226,7 +223,6 @@ _CHOICES: Mapping[str, tuple[object, ...]] = {
     "stride_in": ("1x1", "3x3"),
     "stem_padding": ("zeros", "same"),
     "pool_padding": ("zeros", "same", "none"),
-    "preprocessing": ("caffe", "tf", "torch", "none"),
     "kernel_initializer": ("he_normal", "glorot_uniform"),
     "pooling": ("avg", "max", None),
     "activation": ("softmax", "sigmoid", "linear"),

@@ -23,16 +23,18 @@ from safetensors import SafetensorError, safe_open
 from weight_transfer.atomic import atomic_write
 from weight_transfer.conversion.mapping import with_present_names
 from weight_transfer.errors import CheckpointError
-from weight_transfer.images import WAYS, ImageLoading
+from weight_transfer.images import WAYS, Crop, ImageLoading, crop_of
 from weight_transfer.network import (
     Network,
+    backbone_of,
     constraints_of_graph,
     network_from_dict,
     network_to_dict,
-    preprocessing_of,
     regularizers_of_graph,
 )
 from weight_transfer.precision import Precision
+from weight_transfer.preprocessing import Preprocessing, preset
+from weight_transfer.published import expected_loading, expected_preprocessing, is_imagenet
 from weight_transfer.safetensors_header import safetensors_header
 from weight_transfer.version import __version__
 
@@ -95,7 +97,9 @@ class Description:
     Attributes:
         network: What the tensors belong to.
         origin: Where it comes from.
+        said_preprocessing: What is done to the network's images, where its training or a person says it.
         image_loading: How the network's images were loaded; None is not known.
+        crop: What was cut out of their centre.
         training: Of tensors that were trained in PyTorch; None of those that are the Keras file's.
         regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
         constraints: The same of what a weight must be after each step of the optimizer.
@@ -107,7 +111,9 @@ class Description:
 
     network: Network
     origin: Origin
+    said_preprocessing: Preprocessing | None = None
     image_loading: ImageLoading | None = None
+    crop: Crop = None
     training: Training | None = None
     regularizers: LayerRegularizers = field(default_factory=dict)
     constraints: LayerConstraints = field(default_factory=dict)
@@ -119,6 +125,30 @@ class Description:
     def __post_init__(self) -> None:
         for name, of_graph in _OF_GRAPH.items():
             object.__setattr__(self, name, {**getattr(self, name), **of_graph(self.network)})
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to the network's images, and how certain that is."""
+        return self.said_preprocessing or expected_preprocessing(self.network, self.training is not None)
+
+    @property
+    def loading(self) -> ImageLoading:
+        """How the network's images are loaded: what is known, or a guess."""
+        return self.image_loading or expected_loading(self.network)
+
+    def input_as_dict(self) -> dict[str, Any]:
+        """How images become what the network takes, as JSON can hold it."""
+        how = self.preprocessing
+        return {
+            "preprocessing": {"name": how.name, **how.to_dict()},
+            "image_loading": self.image_loading,
+            "crop": self.crop,
+        }
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether its classes are known to be ImageNet's."""
+        return self.training is None and is_imagenet(self.network)
 
     @property
     def moving_variance(self) -> MovingVariance:
@@ -133,9 +163,10 @@ class Description:
         """Returns the description as JSON can hold it; what an imported graph says itself stands in the graph alone."""
         values = {
             **network_to_dict(self.network),
-            "preprocessing": preprocessing_of(self.network),
             **self.origin.__dict__,
+            "preprocessing": None if self.said_preprocessing is None else self.said_preprocessing.to_dict(),
             "image_loading": self.image_loading,
+            "crop": self.crop,
             "training": None if self.training is None else self.training.__dict__,
             "precision": None if self.precision == Precision() else self.precision.__dict__,
             "compiled": self.compiled or None,
@@ -156,6 +187,7 @@ class Description:
         Raises:
             ValueError: A field has an impossible value; a KeyError or TypeError says the same of its form.
         """
+        network = network_from_dict(values)
         image_loading = values.get("image_loading")
         if image_loading not in (None, *WAYS):
             raise ValueError(f"image_loading {image_loading!r}")
@@ -163,9 +195,11 @@ class Description:
         if not isinstance(frozen, list) or not all(isinstance(layer, str) for layer in frozen):
             raise ValueError(f"frozen {frozen!r}")
         return cls(
-            network=network_from_dict(values),
+            network=network,
             origin=Origin(**{name: values[name] for name in _ORIGIN}, backend=values.get("backend")),
+            said_preprocessing=_said_preprocessing(values.get("preprocessing"), network),
             image_loading=image_loading,
+            crop=crop_of(values.get("crop")),
             training=Training(**values["training"]) if "training" in values else None,
             precision=Precision(**values.get("precision", {})),
             compiled=dict(values.get("compiled", {})),
@@ -173,6 +207,14 @@ class Description:
             **{name: _by_layer(values, name) for name in _OF_GRAPH},
             frozen=tuple(frozen),
         )
+
+
+def _said_preprocessing(value: Any, network: Network) -> Preprocessing | None:
+    """What a file says of it; files of version 0.1 hold a preset's name, a person's or a default that nobody said."""
+    if value is None or isinstance(value, Mapping):
+        return None if value is None else Preprocessing.from_dict(value)
+    found, default = preset(value), "none" if backbone_of(network) is None else expected_preprocessing(network).name
+    return None if found.name == default else found
 
 
 _ORIGIN = tuple(name for name in Origin.__dataclass_fields__ if name != "backend")  # what every file says

@@ -42,6 +42,7 @@ class Dialect:
         head: The head its networks usually carry.
         numbered: By depth, the stages whose blocks are named a, b1, b2.
         spellings: Names that files of this dialect also come with.
+        preprocessing: The preset that its networks' images usually go through.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Dialect:
     head: Head = field(default_factory=Head)
     numbered: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     spellings: tuple[Mapping[str, str], ...] = ({},)
+    preprocessing: str = "caffe"
 
 
 TUTORIAL = Dialect(
@@ -88,9 +90,9 @@ MASK_RCNN = Dialect(
     title="Mask R-CNN's backbone: stem pool 'same', blocks a..w by letter, no head",
     source="matterport/Mask_RCNN mrcnn/model.py resnet_graph",
     names=Names(),
-    # The detector subtracts its own mean pixel from RGB before the network.
-    conventions=Conventions(pool_padding="same", preprocessing="none", kernel_initializer="glorot_uniform"),
+    conventions=Conventions(pool_padding="same", kernel_initializer="glorot_uniform"),
     head=Head(pooling=None, classes=None),
+    preprocessing="none",  # the detector subtracts its own mean pixel from RGB before the network
 )
 
 KERAS_RESNET = Dialect(

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from weight_transfer.architecture import Preprocessing
 from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Settings, Shape, Weight
@@ -114,7 +113,6 @@ class LayerGraph:
         outputs: Values of the outputs, in the model's order.
         output_names: Keys of the outputs where the model returns a dict.
         data_format: Of every layer that has one.
-        preprocessing: What was done to an RGB image in 0..255 before the network.
     """
 
     name: str
@@ -124,7 +122,6 @@ class LayerGraph:
     outputs: tuple[str, ...]
     output_names: tuple[str, ...] | None = None
     data_format: DataFormat = "channels_last"
-    preprocessing: Preprocessing = "none"
 
     @cached_property
     def modules(self) -> Mapping[str, tuple[str, ...]]:
@@ -192,7 +189,6 @@ class LayerGraph:
             "outputs": list(self.outputs),
             "output_names": None if self.output_names is None else list(self.output_names),
             "data_format": self.data_format,
-            "preprocessing": self.preprocessing,
         }
 
     @classmethod
@@ -223,7 +219,6 @@ class LayerGraph:
                 outputs=tuple(values["outputs"]),
                 output_names=None if values["output_names"] is None else tuple(values["output_names"]),
                 data_format=values["data_format"],
-                preprocessing=values["preprocessing"],
             )
             _check_references(graph, len(values["layers"]))
             for layer in layers.values():
@@ -254,14 +249,11 @@ def _check_references(graph: LayerGraph, num_layers: int) -> None:
         raise KeyError(str(unknown or graph.outputs))
 
 
-def layer_graph(
-    keras: KerasGraph, preprocessing: Preprocessing = "none", keras_version: str | None = None
-) -> LayerGraph:
+def layer_graph(keras: KerasGraph, keras_version: str | None = None) -> LayerGraph:
     """Reads every layer of a Keras graph by the table of layer types.
 
     Args:
         keras: The graph.
-        preprocessing: Of an RGB image before the network.
         keras_version: What wrote it: some layers compute otherwise in another Keras.
 
     Raises:
@@ -299,7 +291,6 @@ def layer_graph(
         outputs=keras.outputs,
         output_names=keras.output_names,
         data_format=data_format,
-        preprocessing=preprocessing,
     )
 
 

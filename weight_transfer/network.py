@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from weight_transfer.architecture import Architecture, Preprocessing
+from weight_transfer.architecture import Architecture
 from weight_transfer.layer_graph import LayerGraph
 
 
@@ -37,6 +37,8 @@ class HeadedResNet:
 
 
 Network: TypeAlias = Architecture | HeadedResNet | LayerGraph
+
+IMAGE_CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 
 KINDS: Mapping[str, type[Architecture] | type[HeadedResNet] | type[LayerGraph]] = {
     "architecture": Architecture,
@@ -101,18 +103,18 @@ def input_shapes(network: Network) -> dict[str, tuple[int | None, ...]]:
     return {} if graph is None else dict(graph.inputs)
 
 
+def takes_images(network: Network) -> bool:
+    """Whether a network has one input, of height, width and so many channels as images have."""
+    shapes = list(input_shapes(network).values())
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        return False
+    return shapes[0][-1 if channels_last(network) else 0] in IMAGE_CHANNELS
+
+
 def channels_last(network: Network) -> bool:
     """Whether the Keras model's channels come last."""
     graph = graph_of(network)
     return graph is None or graph.data_format == "channels_last"
-
-
-def preprocessing_of(network: Network) -> Preprocessing:
-    """What was done to an RGB image in 0..255 before the network."""
-    backbone, graph = backbone_of(network), graph_of(network)
-    if backbone is not None:
-        return backbone.conventions.preprocessing
-    return "none" if graph is None else graph.preprocessing
 
 
 def title_of(network: Network) -> str:

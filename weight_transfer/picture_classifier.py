@@ -5,24 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weight_transfer.errors import TransferError
-from weight_transfer.network import Network, backbone_of, channels_last, graph_of, input_shapes, title_of
-
-CHANNELS = (1, 3, 4)
+from weight_transfer.network import Network, backbone_of, channels_last, graph_of, input_shapes, takes_images, title_of
+from weight_transfer.parity.losses import final_activations
 
 
 @dataclass(frozen=True)
 class PictureClassifier:
-    """A network that takes one picture and gives a number for each class.
+    """A network that takes one picture and tells classes apart.
 
     Attributes:
         size: (H, W) of the picture, or None where it is free.
         channels: 1 for grey, 3 for RGB, 4 for RGBA.
-        num_classes: Numbers that it gives.
+        num_outputs: Numbers that it gives.
+        binary: Whether it gives one number, the probability of class 1 of two.
     """
 
     size: tuple[int, int] | None
     channels: int
-    num_classes: int
+    num_outputs: int
+    binary: bool
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes it tells apart."""
+        return 2 if self.binary else self.num_outputs
 
 
 def picture_classifier(network: Network) -> PictureClassifier:
@@ -37,20 +43,21 @@ def picture_classifier(network: Network) -> PictureClassifier:
     title = title_of(network) or "the network"
     inputs = input_shapes(network)
     shapes = [(*shape[1:], shape[0]) if not channels_last(network) else shape for shape in inputs.values()]
-    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][2] not in CHANNELS:
+    if not takes_images(network):
         received = ", ".join(f"{name} {_text(shape)}" for name, shape in inputs.items())
         raise TransferError(
             f"{title} takes no picture. Expected one input of height, width and 1, 3 or 4 channels. "
             f"Received: {received or 'no inputs'}"
         )
     outputs = _output_shapes(network)
-    num_classes = outputs[0][0] if len(outputs) == 1 and len(outputs[0]) == 1 else None
-    if num_classes is None:
+    num_outputs = outputs[0][0] if len(outputs) == 1 and len(outputs[0]) == 1 else None
+    if num_outputs is None:
         received = ", ".join(map(_text, outputs)) or "a feature map"
         raise TransferError(f"{title} names no classes. Expected one output, a number for each. Received: {received}")
     height, width, channels = shapes[0]
     size = None if height is None or width is None else (height, width)
-    return PictureClassifier(size, channels or 3, num_classes)
+    binary = num_outputs == 1 and final_activations(network) == ["sigmoid"]
+    return PictureClassifier(size, channels or 3, num_outputs, binary)
 
 
 def _output_shapes(network: Network) -> list[tuple[int | None, ...]]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from resnet_keras.training.checkpoints import save_checkpoint
 from resnet_keras.training.feeding import Feed
+from weight_transfer.converted import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.training.history import History, row_of, write_history
 from weight_transfer.training.printing import EpochTable
@@ -36,7 +37,7 @@ class Callbacks:
     Args:
         recipe: Says which.
         folder: Where the files go.
-        start: What a resumed run needs to know of what is trained, as JSON can hold it.
+        known: The network, and all that is known of it.
         history: Of the epochs before.
         feed: Whose epoch moves on.
         table: Prints an epoch.
@@ -50,13 +51,13 @@ class Callbacks:
         self,
         recipe: Recipe,
         folder: RunFolder,
-        start: Mapping[str, Any],
+        known: Description,
         history: History,
         feed: Feed,
         table: EpochTable,
         on_step: Callable[[int, float | None], None],
     ) -> None:
-        self.recipe, self.folder, self.start, self.history = recipe, folder, start, history
+        self.recipe, self.folder, self.known, self.history = recipe, folder, known, history
         self._feed = feed
         self._writing = folder.path / ".best.keras"
         self.named: dict[str, Any] = {}
@@ -90,7 +91,7 @@ class Callbacks:
             "epoch": epoch,
             "stopped": early is not None and early.stopped_epoch > 0,
             "callbacks": values,
-            **self.start,
+            "description": self.known.to_dict(),
         }
 
     @property

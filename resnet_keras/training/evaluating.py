@@ -14,21 +14,21 @@ from resnet_keras.training.compiling import loss_of
 from resnet_keras.training.downloading import download_cifar10
 from resnet_keras.training.feeding import Feed
 from weight_transfer.data import Part
-from weight_transfer.training.datasets import evaluation_batches
+from weight_transfer.training.datasets import evaluation_images
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.recipe import Recipe
-from weight_transfer.training.starting_point import read_network, resized
+from weight_transfer.training.starting_point import to_evaluate
 
 
 def evaluate(
-    recipe: Recipe, checkpoint: Path, *, part: Part = "test", quiet: bool = False, workers: int = 1
+    recipe: Recipe, checkpoint: Path, *, part: Part | None = None, quiet: bool = False, workers: int = 1
 ) -> Evaluation:
     """Evaluates a checkpoint.
 
     Args:
         recipe: Says which data, and how images become inputs.
         checkpoint: A Keras checkpoint or a converted file.
-        part: Of the data.
+        part: Of the data, or None for the images that training did not see, as far as that is known.
         quiet: Print nothing to standard output.
         workers: Threads that read and prepare images.
 
@@ -39,9 +39,10 @@ def evaluate(
         TransferError: The checkpoint or the data is not as it should be, or one has other classes than the other.
     """
     with floats(recipe.dtype):
-        start = resized(read_network(checkpoint), recipe.size)
+        start = to_evaluate(recipe, checkpoint)
         model = build(start, dataclasses.replace(recipe, size=None, dropout=None))
-        batches = evaluation_batches(recipe, part, start.size, download_cifar10)
+        images = evaluation_images(recipe, part, start.size, start.description, download_cifar10)
+        batches = images.batches
         classes = len(batches.class_names)
         check_outputs(model, classes, str(checkpoint))
         feed = Feed(batches, classes, recipe.dtype, workers)
@@ -52,7 +53,8 @@ def evaluate(
         except Exception as error:
             raise feed.error or error from error
         counts = np.asarray(keras.ops.convert_to_numpy(confusion.counts))
-        return Evaluation(float(found["loss"]), counts.round().astype(np.int64), batches.class_names)
+        confused = counts.round().astype(np.int64)
+        return Evaluation(float(found["loss"]), confused, batches.class_names, images.words, start.description)
 
 
 class Confusion(keras.metrics.Metric):

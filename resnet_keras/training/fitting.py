@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from resnet_keras.training.downloading import download_cifar10
 from resnet_keras.training.feeding import Feed
 from weight_transfer.atomic import write_text
 from weight_transfer.cli.terminal import progress
+from weight_transfer.conversion.description import with_input
+from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.errors import TransferError
-from weight_transfer.network import network_from_dict, network_to_dict
+from weight_transfer.network import network_from_dict
 from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.history import History, write_history
@@ -54,6 +56,15 @@ def train(
         return _Run(recipe, RunFolder(Path(recipe.output)), resume, quiet, workers).run()
 
 
+def _known(state: Mapping[str, Any], recipe: Recipe) -> Description:
+    """What a run knows of its network; one of version 0.1 kept the network alone."""
+    if "description" in state:
+        return Description.from_dict(state["description"])
+    frozen = tuple(state.get("frozen", ()))
+    known = Description(network_from_dict(state["network"]), MADE_HERE, frozen=frozen)
+    return with_input(known, recipe.output, recipe.preprocessing, recipe.image_loading, recipe.crop)
+
+
 class _Run:
     """One training."""
 
@@ -66,17 +77,15 @@ class _Run:
         self.file: Path | None = None  # whose optimizer goes on
         if resume and folder.last(PACKAGE).exists():
             self.model, self.state, self.best_weights = load_checkpoint(folder.last(PACKAGE))
-            self.network = network_from_dict(self.state["network"])
-            self.frozen = tuple(self.state.get("frozen", ()))
+            self.known = _known(self.state, recipe)
         else:
             start = starting_point(recipe, classes)
             own = own_model(start, recipe)
-            self.model, self.network = (built(start) if own is None else own), start.network
-            self.frozen = start.description.frozen
+            self.model, self.known = (built(start) if own is None else own), start.description
             self.file = None if recipe.checkpoint is None or own is None else start.source
             check_outputs(self.model, classes, str(start.source))
             write_text(folder.summary, summary_of(self.model))
-        train, validation = images.batches(self.model.input_shape[1:3])
+        train, validation = images.batches(self.model.input_shape[1:3], self.known)
         self.feed = Feed(train, classes, recipe.dtype, workers)
         self.validation = Feed(validation, classes, recipe.dtype, workers)
         self.history = folder.read_history().upto(self.done)
@@ -105,15 +114,14 @@ class _Run:
         """Trains one phase, or the rest of it."""
         goes_on = self.done >= phase.first
         if not goes_on:
-            set_trainable(self.model, self.network, phase.frozen, self.frozen)
+            set_trainable(self.model, self.known.network, phase.frozen, self.known.frozen)
             compile_model(self.model, self.recipe, phase.learning_rate)
             self._take_optimizer_state()
 
         def on_step(epoch: int, share: float | None) -> None:
             bar(f"epoch {epoch + 1}", share or 0.0)
 
-        kept = {"network": network_to_dict(self.network), "frozen": list(self.frozen)}
-        callbacks = Callbacks(self.recipe, self.folder, kept, self.history, self.feed, self.table, on_step)
+        callbacks = Callbacks(self.recipe, self.folder, self.known, self.history, self.feed, self.table, on_step)
         every = callbacks.all()
         if self.state:
             every.append(callbacks.restore(self.state, self.best_weights, goes_on))

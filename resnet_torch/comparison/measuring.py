@@ -13,14 +13,13 @@ from torch.nn import functional as F
 from resnet_torch.comparison.subject import BATCH_NORMS, Subject
 from resnet_torch.imported import without_chance
 from resnet_torch.inference import inference
-from weight_transfer.architecture import Preprocessing
 from weight_transfer.images import load_images
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, target
 from weight_transfer.parity.recording import Recording
 from weight_transfer.parity.report import Check
-from weight_transfer.preprocessing import preprocess
+from weight_transfer.preprocessing import Preprocessing, preprocess
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -35,9 +34,9 @@ def network_inputs(subject: Subject, case: Case, preprocessing: Preprocessing | 
         case: The inputs.
         preprocessing: Of raw images, in place of the subject's.
     """
-    mode: Preprocessing = preprocessing or subject.preprocessing  # type: ignore[assignment]
+    how = preprocessing or subject.preprocessing
     pixels = loaded(case, subject.channels, load_images)
-    return [subject.from_keras(preprocess(array, mode) if case.raw else array) for array in pixels]
+    return [subject.from_keras(preprocess(array, how) if case.raw else array) for array in pixels]
 
 
 def compare_inference(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:

@@ -17,13 +17,15 @@ from resnet_torch.imported import ImportedModel, steps, tails
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.convolutions import CONVS
 from resnet_torch.resnet import ACTIVATIONS, ResNet
+from resnet_torch.unwrapping import description_of_module
 from weight_transfer.conversion.mapping import HEAD, TORCH_NAMES, Row, mapping
 from weight_transfer.errors import VerificationError, nearest
 from weight_transfer.graph import ROLES, layers
 from weight_transfer.layer_types import Weight
-from weight_transfer.network import channels_last, input_shapes, preprocessing_of
+from weight_transfer.network import channels_last, input_shapes
 from weight_transfer.parity.losses import Loss, final_activations, loss_of
 from weight_transfer.parity.recording import OUTPUT, Origin
+from weight_transfer.preprocessing import PRESETS, Preprocessing
 
 Note = Callable[[str, Tensor], None]
 
@@ -69,7 +71,7 @@ class Subject:
     rows: Mapping[str, Row]
     endings: Mapping[str, tuple[int, Callable[[Tensor], Tensor]]] = field(default_factory=dict)
     channels_last: bool = True
-    preprocessing: str = "none"
+    preprocessing: Preprocessing = PRESETS["none"]
     channels: int = 0
     losses: tuple[Loss, ...] = ("mean square",)
 
@@ -144,8 +146,9 @@ def subject_of(model: ResNet | ImportedModel) -> Subject:
     taps, endings = _of_graph(model, "") if isinstance(model, ImportedModel) else _of_resnet(model)
     losses = tuple(map(loss_of, final_activations(network)))
     shapes = list(input_shapes(network).values())
+    how = description_of_module(model).preprocessing
     channels = shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 else 0
-    return Subject(model, taps, rows, endings, channels_last(network), preprocessing_of(network), channels or 0, losses)
+    return Subject(model, taps, rows, endings, channels_last(network), how, channels or 0, losses)
 
 
 Found = tuple[dict[str, Tap], dict[str, tuple[int, Callable[[Tensor], Tensor]]]]

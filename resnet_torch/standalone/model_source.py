@@ -14,46 +14,47 @@ from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
-from weight_transfer.architecture import Preprocessing
-from weight_transfer.preprocessing import CAFFE_MEAN_BGR, TORCH_MEAN_RGB, TORCH_STD_RGB
+from weight_transfer.converted import Description
+from weight_transfer.network import channels_last, input_shapes, takes_images
+from weight_transfer.preprocessing import PRESETS, Preprocessing
 
 TENSOR, TUPLE, DICT = "Tensor", "tuple[Tensor, ...]", "dict[str, Tensor]"
 COUNT = "num_batches_tracked"
 
-# What each mode does to float32 RGB images, (N, H, W, 3), by the operations of `weight_transfer.preprocessing`.
-# The constants are tensors: CUDA multiplies by a number's reciprocal, and divides by a tensor.
-_MODES: Mapping[str, str] = {
-    "caffe": f"    x = x.flip(-1) - torch.tensor({CAFFE_MEAN_BGR}, device=x.device)  # BGR, minus ImageNet's mean\n",
-    "tf": "    x = x / torch.tensor(127.5, device=x.device) - 1.0\n",
-    "torch": f"    mean = torch.tensor({TORCH_MEAN_RGB}, device=x.device)\n"
-    f"    std = torch.tensor({TORCH_STD_RGB}, device=x.device)\n"
-    "    x = (x / torch.tensor(255.0, device=x.device) - mean) / std\n",
-}
-MODES_IN_WORDS: Mapping[str, str] = {
-    "caffe": "RGB to BGR, minus ImageNet's mean, not scaled",
-    "tf": "0..255 to -1..1",
-    "torch": "0..255 to 0..1, minus ImageNet's mean, divided by its standard deviation",
-}
+
+def preprocessing_used(known: Description) -> Preprocessing | None:
+    """Returns what a network's images go through, or None where they are fed as they are."""
+    if not takes_images(known.network):
+        return None
+    shape = next(iter(input_shapes(known.network).values()))
+    how = known.preprocessing.on_channels(shape[-1 if channels_last(known.network) else 0] or 3)
+    return None if how == PRESETS["none"] else how
 
 
-def preprocessing_used(mode: Preprocessing, in_shapes: Sequence[tuple[int | None, ...]]) -> str | None:
-    """Returns the mode that images of the first input go through, or None where they are fed as they are.
+def preprocessing_lines(how: Preprocessing) -> list[str]:
+    """The operations of `weight_transfer.preprocess`, on ``x``: float32 RGB images, (N, H, W, C).
 
-    Args:
-        mode: Of the network.
-        in_shapes: Of the inputs, channels first; the colour modes apply to three channels.
+    The constants are tensors: CUDA multiplies by a number's reciprocal, and divides by a tensor.
     """
-    image = in_shapes[0] if in_shapes else ()
-    return mode if mode in _MODES and len(image) == 3 and (image[0] == 3 or mode == "tf") else None
+
+    def tensor(numbers: Sequence[float] | float) -> str:
+        return f"torch.tensor({numbers}, device=x.device)"
+
+    return [
+        *(["x = x.flip(-1)  # RGB to BGR"] if how.channel_order == "BGR" else []),
+        *([f"x = x / {tensor(how.divisor)}"] if how.divisor != 1 else []),
+        *([f"x = x - {tensor(how.mean)}"] if how.mean else []),
+        *([f"x = x / {tensor(how.std)}"] if how.std else []),
+    ]
 
 
-def model_source(model: nn.Module, title: str, mode: str | None, dtype: torch.dtype, made_by: str) -> str:
+def model_source(model: nn.Module, title: str, how: Preprocessing | None, dtype: torch.dtype, made_by: str) -> str:
     """Writes the file.
 
     Args:
         model: What it is to build.
         title: What a person calls it, in plain words.
-        mode: Of `preprocess`, or None for no such function.
+        how: What `preprocess` does, or None for no such function.
         dtype: Of the weights.
         made_by: Name and version of what writes this, in plain words.
     """
@@ -61,7 +62,7 @@ def model_source(model: nn.Module, title: str, mode: str | None, dtype: torch.dt
     tails = tails_of(model)
     leaves = {path: model.get_submodule(path) for path in (*network.modules, *filter(None, tails))}
     own = collect([*_own_classes(leaves.values()), inference])
-    body = [_class(model, network, leaves, tails), *([] if mode is None else [_preprocess(mode, dtype)]), _load(dtype)]
+    body = [_class(model, network, leaves, tails), *([] if how is None else [_preprocess(how, dtype)]), _load(dtype)]
     imports = {Import("__future__", "annotations"), Import("pathlib", "Path"), Import("safetensors.torch", "load_file")}
     imports |= {Import("torch", "Tensor"), Import("torch", "nn")} | own.imports
     text = "\n\n\n".join([*own.definitions.values(), *body])
@@ -250,14 +251,15 @@ def _bracketed(opening: str, items: Sequence[str], closing: str) -> list[str]:
     return [f"        return {opening}", *(f"            {item}," for item in items), f"        {closing}"]
 
 
-def _preprocess(mode: str, dtype: torch.dtype) -> str:
+def _preprocess(how: Preprocessing, dtype: torch.dtype) -> str:
     cast = "" if dtype is torch.float32 else f".to({dtype})"
+    lines = "".join(f"    {line}\n" for line in preprocessing_lines(how))
     return (
         "def preprocess(images: Any) -> Tensor:\n"
-        f'    """Returns what the network takes of RGB images: {MODES_IN_WORDS[mode]}.\n\n'
+        f'    """Returns what the network takes of RGB images, by {how.words}.\n\n'
         "    Args:\n        images: RGB in 0..255, (N, H, W, C), a NumPy array or a tensor.\n\n"
         '    Returns:\n        (N, C, H, W).\n    """\n'
-        f"    x = torch.as_tensor(images).to(torch.float32)\n{_MODES[mode]}"
+        f"    x = torch.as_tensor(images).to(torch.float32)\n{lines}"
         f"    return x.movedim(-1, 1).contiguous(){cast}"
     )
 

@@ -19,7 +19,7 @@ from resnet_torch.standalone.readme import made_by, plain_text, readme
 from weight_transfer.atomic_folder import atomic_folder, check_folder
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
-from weight_transfer.network import Network, channels_last, input_shapes, preprocessing_of, title_of
+from weight_transfer.network import Network, channels_last, input_shapes, title_of
 
 WEIGHTS = "weights.safetensors"
 FREE_SIZE = 64  # what the check feeds where an input's size is free
@@ -55,14 +55,14 @@ def write_standalone(converted: Path, folder: Path) -> None:
     model = aligned(load_model(converted))
     dtype = _dtype(converted)
     shapes = in_shapes(known.network, model)
-    mode = preprocessing_used(preprocessing_of(known.network), list(shapes.values()))
+    how = preprocessing_used(known.description)
     title = plain_text(title_of(known.network))
-    source = model_source(model, title, mode, dtype, made_by(known.origin))
-    exported = ["Model", "load", *(["preprocess"] if mode else [])]
+    source = model_source(model, title, how, dtype, made_by(known.origin))
+    exported = ["Model", "load", *(["preprocess"] if how else [])]
     with atomic_folder(folder, size_bytes=converted.stat().st_size) as temporary:
         (temporary / "model.py").write_text(source, encoding="utf-8")
         (temporary / "__init__.py").write_text(_init_source(title, exported), encoding="utf-8")
-        (temporary / "README.md").write_text(readme(known, model, folder.name, mode, dtype, shapes), encoding="utf-8")
+        (temporary / "README.md").write_text(readme(known, model, folder.name, how, dtype, shapes), encoding="utf-8")
         shutil.copyfile(converted, temporary / WEIGHTS)
         check_package(temporary, model, shapes, dtype)
 

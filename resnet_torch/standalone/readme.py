@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from resnet_torch.standalone.constructors import literal
-from resnet_torch.standalone.model_source import MODES_IN_WORDS, tails_of
+from resnet_torch.standalone.model_source import preprocessing_lines, tails_of
 from weight_transfer.architecture import Architecture
-from weight_transfer.converted import Converted, Origin
+from weight_transfer.converted import Converted, Description, Origin
 from weight_transfer.graph import layers
-from weight_transfer.images import WAYS, ImageLoading
-from weight_transfer.network import Network, channels_last, graph_of, preprocessing_of, title_of
+from weight_transfer.images import WAYS, crop_text
+from weight_transfer.network import Network, channels_last, graph_of, takes_images, title_of
+from weight_transfer.preprocessing import Preprocessing
 
 TOOL = "keras-resnet-to-torch"
 LONGEST = 200
@@ -35,7 +36,7 @@ def readme(
     converted: Converted,
     model: nn.Module,
     package: str,
-    mode: str | None,
+    how: Preprocessing | None,
     dtype: torch.dtype,
     in_shapes: Mapping[str, Shape],
 ) -> str:
@@ -45,7 +46,7 @@ def readme(
         converted: Where the port comes from.
         model: The port.
         package: Name of the folder.
-        mode: Of ``preprocess``, or None where there is none.
+        how: What ``preprocess`` does, or None where there is none.
         dtype: Of the weights.
         in_shapes: Of each input, channels first.
     """
@@ -57,16 +58,16 @@ def readme(
             f"{title} in PyTorch, ported from a Keras checkpoint: `model.py` is the network, `weights.safetensors` "
             "its weights. It needs torch and safetensors, nothing else.",
             "",
-            *_loading(package, mode, dtype, in_shapes),
-            *_inputs(converted, mode, dtype, in_shapes),
+            *_loading(package, how is not None, dtype, in_shapes),
+            *_inputs(converted, how, dtype, in_shapes),
             *_outputs(converted.network, model),
             *_origin(converted),
         ]
     )
 
 
-def _loading(package: str, mode: str | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape]) -> list[str]:
-    names = "load, preprocess" if mode else "load"
+def _loading(package: str, prepared: bool, dtype: torch.dtype, in_shapes: Mapping[str, Shape]) -> list[str]:
+    names = "load, preprocess" if prepared else "load"
     importing = [f"from {package} import {names}"]
     if not package.isidentifier():  # `import` takes no such name, import_module does
         importing = ["from importlib import import_module", "", f"port = import_module({literal(package)})"]
@@ -80,7 +81,7 @@ def _loading(package: str, mode: str | None, dtype: torch.dtype, in_shapes: Mapp
         *importing,
         "",
         f"model = {prefix}load()  # evaluation mode, on the CPU",
-        *_example(mode, dtype, in_shapes, prefix),
+        *_example(prepared, dtype, in_shapes, prefix),
         "```",
         "",
         "`predict` runs in inference mode without gradients. `forward` (`model(x)`) is for training and gives what "
@@ -89,8 +90,8 @@ def _loading(package: str, mode: str | None, dtype: torch.dtype, in_shapes: Mapp
     ]
 
 
-def _example(mode: str | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape], prefix: str) -> list[str]:
-    if mode:
+def _example(prepared: bool, dtype: torch.dtype, in_shapes: Mapping[str, Shape], prefix: str) -> list[str]:
+    if prepared:
         return [
             "# images: RGB, uint8 in 0..255, (N, H, W, C), a NumPy array or a tensor",
             f"outputs = model.predict({prefix}preprocess(images))",
@@ -105,7 +106,9 @@ def shape_text(shape: Shape) -> str:
     return f"({', '.join(['N', *('any' if n is None else str(n) for n in shape)])})"
 
 
-def _inputs(converted: Converted, mode: str | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape]) -> list[str]:
+def _inputs(
+    converted: Converted, how: Preprocessing | None, dtype: torch.dtype, in_shapes: Mapping[str, Shape]
+) -> list[str]:
     network = converted.network
     rows = [f"| `{name}` | {shape_text(shape)} | {dtype} |" for name, shape in in_shapes.items()]
     return [
@@ -117,22 +120,23 @@ def _inputs(converted: Converted, mode: str | None, dtype: torch.dtype, in_shape
         "",
         _order(network),
         "",
-        _preprocessing(network, mode),
+        _preprocessing(converted.description, how),
         "",
-        *_image_loading(converted.description.image_loading, in_shapes),
+        *_image_loading(converted.description),
     ]
 
 
-def _image_loading(image_loading: ImageLoading | None, in_shapes: Mapping[str, Shape]) -> list[str]:
+def _image_loading(described: Description) -> list[str]:
     """How files become the images, for a network that takes one."""
-    shapes = list(in_shapes.values())
-    if len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][0] not in (1, 3, 4):
+    image_loading = described.image_loading
+    cut = "" if described.crop is None else f" Crop: {crop_text(described.crop)}."
+    if not takes_images(described.network):
         return []
     if image_loading is None:
         known = "; ".join(f"`{way.title}` ({way.words})" for way in WAYS.values())
-        return [f"Image loading: not known. Ways that Keras code has, with different pixels: {known}.", ""]
+        return [f"Image loading: not known. Ways that Keras code has, with different pixels: {known}.{cut}", ""]
     way = WAYS[image_loading]
-    return [f"Image loading (`{image_loading}`): {way.title}; {way.words}.", ""]
+    return [f"Image loading (`{image_loading}`): {way.title}; {way.words}.{cut}", ""]
 
 
 def _order(network: Network) -> str:
@@ -141,19 +145,21 @@ def _order(network: Network) -> str:
     return "Channels come first, as in the Keras model."
 
 
-def _preprocessing(network: Network, mode: str | None) -> str:
-    if mode is None:
-        known = preprocessing_of(network)
-        said = f" (Keras calls it `{known}`, which leaves such inputs as they are)" if known != "none" else ""
-        return f"Preprocessing: none is known{said}. Feed what the training code fed, scaled as it scaled it."
-    shown = {
-        "caffe": "x[..., ::-1] - [103.939, 116.779, 123.68]",
-        "tf": "x / 127.5 - 1.0",
-        "torch": "(x / 255.0 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]",
-    }
+def _preprocessing(described: Description, how: Preprocessing | None) -> str:
+    certainty = described.preprocessing.certainty
+    if certainty == "inside the network":
+        return "Preprocessing: inside the network. Feed RGB in 0..255, as float32."
+    if how is None and certainty == "guessed":
+        return "Preprocessing: none is known. Feed what the training code fed, scaled as it scaled it."
+    if how is None:
+        return "Preprocessing: none (known). Feed RGB in 0..255, as float32."
+    guess = " It is a guess, by the layers' names: ask whoever trained it." if certainty == "guessed" else ""
+    steps = "; ".join(
+        f"`{line.partition('  #')[0].replace(', device=x.device', '')}`" for line in preprocessing_lines(how)
+    )
     return (
-        f"Preprocessing (`{mode}` in keras.applications): {MODES_IN_WORDS[mode]}. `preprocess` takes RGB images in "
-        f"0..255, (N, H, W, C), and returns the input: `{shown[mode]}`, then `movedim(-1, 1)`. It does not resize."
+        f"Preprocessing ({certainty}): {how.words}. `preprocess` takes RGB images in 0..255, (N, H, W, C), and returns "
+        f"the input: {steps}; then `movedim(-1, 1)`. It does not resize.{guess}"
     )
 
 

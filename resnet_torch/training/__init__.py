@@ -39,13 +39,13 @@ def train(recipe: Recipe, *, resume: bool, quiet: bool, **options: Any) -> Histo
     return run(recipe, Settings(**options), resume=resume, quiet=quiet)
 
 
-def evaluate(recipe: Recipe, checkpoint: Path, *, part: Part, quiet: bool, **options: Any) -> Evaluation:
+def evaluate(recipe: Recipe, checkpoint: Path, *, part: Part | None, quiet: bool, **options: Any) -> Evaluation:
     """Evaluates a Keras checkpoint or a converted file.
 
     Args:
         recipe: Says which data, and how it is prepared.
         checkpoint: The file.
-        part: Which images.
+        part: Which images, or None for those that training did not see, as far as that is known.
         quiet: Draw no progress bar.
         **options: ``workers`` and ``accelerator`` of `resnet_torch.training.settings.Settings`.
 

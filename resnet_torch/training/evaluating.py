@@ -18,17 +18,18 @@ from weight_transfer.cli.terminal import progress
 from weight_transfer.data import Batches, Part
 from weight_transfer.errors import TransferError
 from weight_transfer.training import Evaluation, Recipe, confusion_matrix
-from weight_transfer.training.datasets import evaluation_batches
-from weight_transfer.training.starting_point import check_activation, read_network, resized
+from weight_transfer.training.datasets import evaluation_images
+from weight_transfer.training.starting_point import check_activation, to_evaluate
 
 
-def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part, settings: Settings, quiet: bool) -> Evaluation:
+def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part | None, settings: Settings, quiet: bool) -> Evaluation:
     """Evaluates a file; see `resnet_torch.training.evaluate`."""
     dtype = DTYPES[recipe.dtype]
-    start = resized(read_network(checkpoint), recipe.size)
+    start = to_evaluate(recipe, checkpoint)
     check_activation(start.network, str(checkpoint))
     model = built(start, dtype)
-    batches = evaluation_batches(recipe, part, start.size, download_cifar10)
+    images = evaluation_images(recipe, part, start.size, start.description, download_cifar10)
+    batches = images.batches
     classes, losses = len(batches.class_names), 0.0
     check_outputs(output_shapes(model, start.size), classes, str(checkpoint))
     model = model.to(settings.device)
@@ -43,4 +44,5 @@ def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part, settings: Settin
             losses += loss(logits, y).item() + penalty().item() * len(y)
             confusion += confusion_matrix(y.numpy(), logits.argmax(1).numpy(), classes)
             show("evaluating", number / (steps or 1))
-    return Evaluation(losses / max(1, int(confusion.sum())), confusion, batches.class_names)
+    loss_of_all = losses / max(1, int(confusion.sum()))
+    return Evaluation(loss_of_all, confusion, batches.class_names, images.words, start.description)

@@ -80,7 +80,7 @@ def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
     classes = len(images.class_names)
     start = starting_point(recipe, classes)
     size = recipe.size or start.size
-    train, validation = images.batches(size)
+    train, validation = images.batches(size, start.description)
     start = start.with_loss(recipe)
     model = network_of(start, recipe, settings)
     penalty = regularization(model, () if start.own_head else ("head",))

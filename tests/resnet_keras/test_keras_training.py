@@ -59,7 +59,7 @@ def trained(shared, tmp_path_factory, keras_side) -> tuple[dict, list]:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_fit_sees_the_shared_batches_bit_for_bit(keras_side, workers):
     images = ArrayImages(image_data.pixels(23), np.arange(23) % 3, ("a", "b", "c"))
-    batches = Batches(images, Shuffled(np.arange(23), 5), 5, Preparation((40, 48), "caffe", augment_seed=1))
+    batches = Batches(images, Shuffled(np.arange(23), 5), 5, Preparation((40, 48), augment_seed=1))
     validation = Batches(images, Fixed(np.arange(4)), 2, Preparation((40, 48)))
     seen = keras_side(keras_training.seen, batches, validation, 2, workers)
     expected = [batches.batch(epoch, i) for epoch in range(2) for i in range(5)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import checkpoints
 import numpy as np
 import pytest
@@ -10,15 +12,16 @@ import torch
 from resnet_torch import load_model
 from resnet_torch.folding import ColorPad2d, fold_preprocessing
 from resnet_torch.inference import inference
+from resnet_torch.resnet import ResNet
+from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer import ArchitectureError, Hints
-from weight_transfer.network import preprocessing_of
-from weight_transfer.preprocessing import CAFFE_MEAN_BGR, TORCH_MEAN_RGB, TORCH_STD_RGB, preprocess
+from weight_transfer.preprocessing import PRESETS, Preprocessing, preprocess, preset
 
 # In float64, where `preprocess` rounds to float32 as Keras does.
 EXACT = {
-    "caffe": lambda x: x[..., ::-1] - np.array(CAFFE_MEAN_BGR),
+    "caffe": lambda x: x[..., ::-1] - np.array(PRESETS["caffe"].mean),
     "tf": lambda x: x / 127.5 - 1,
-    "torch": lambda x: (x / 255 - np.array(TORCH_MEAN_RGB)) / np.array(TORCH_STD_RGB),
+    "torch": lambda x: (x / 255 - np.array(PRESETS["torch"].mean)) / np.array(PRESETS["torch"].std),
     "none": lambda x: x,
 }
 DESIGNS = [
@@ -28,6 +31,12 @@ DESIGNS = [
     {"dialect": "keras-resnet"},  # both, and another epsilon
     {"dialect": "keras-2.1"},
 ]
+
+
+def fed(model: ResNet, how: str | Preprocessing) -> ResNet:
+    """The model, of which a person says how its images are preprocessed."""
+    said = preset(how) if isinstance(how, str) else how
+    return with_description(model, replace(description_of_module(model), said_preprocessing=said))
 
 
 def images(height=61, width=67, channels=3) -> np.ndarray:
@@ -49,10 +58,11 @@ def assert_equal(actual: torch.Tensor, expected: torch.Tensor, tolerance: float)
 @pytest.mark.parametrize("design", DESIGNS, ids=str)
 @pytest.mark.parametrize("size", [(61, 67), (64, 66)])  # padding 'same' depends on it
 def test_folded_is_equal_in_float64_to_1e_12(size, design, mode, small):
-    model = small(preprocessing=mode, **design).double().eval()
+    model = fed(small(**design), mode).double().eval()
     folded = fold_preprocessing(model)
-    assert preprocessing_of(folded.network) == "none"
-    assert preprocessing_of(model.network) == mode
+    assert description_of_module(folded).preprocessing.certainty == "inside the network"
+    assert description_of_module(folded).preprocessing == preset("none")
+    assert description_of_module(model).preprocessing == preset(mode)
     raw = images(*size)
     x, rgb = channels_first(EXACT[mode](raw.astype(np.float64)), torch.float64), channels_first(raw, torch.float64)
     with inference(model), inference(folded):
@@ -74,7 +84,7 @@ def before(model: torch.nn.Module, after: str, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
 def test_folded_is_equal_in_float32_to_rounding(mode, small):
-    model = small(preprocessing=mode).eval()
+    model = fed(small(), mode).eval()
     raw = images()
     expected = model.predict(channels_first(preprocess(raw, mode), torch.float32))
     actual = fold_preprocessing(model).predict(channels_first(raw, torch.float32))
@@ -83,7 +93,7 @@ def test_folded_is_equal_in_float32_to_rounding(mode, small):
 
 def test_zero_padding_would_be_wrong_at_the_border(small):
     """The mistake that folding weights alone makes, and that a test of the middle does not see."""
-    model = small(preprocessing="caffe").double().eval()
+    model = fed(small(), "caffe").double().eval()
     folded = fold_preprocessing(model)
     folded.stem.conv1_pad = torch.nn.ZeroPad2d(3)
     raw = images()
@@ -96,13 +106,13 @@ def test_zero_padding_would_be_wrong_at_the_border(small):
 def test_colour_modes_leave_grey_images_alone_and_tf_scales_them(small):
     grey = images(channels=1)
     for mode in ("caffe", "torch", "tf"):
-        model = small((64, 64, 1), preprocessing=mode).double().eval()
+        model = fed(small((64, 64, 1)), mode).double().eval()
         x = channels_first(EXACT["tf"](grey.astype(np.float64)) if mode == "tf" else grey, torch.float64)
         assert_equal(fold_preprocessing(model)(channels_first(grey, torch.float64)), model(x), 1e-12)
 
 
 def test_the_model_stays_as_it_is_and_a_plain_resnet_refuses_folded_weights(small):
-    model = small(preprocessing="caffe").eval()
+    model = fed(small(), "caffe").eval()
     before_folding = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folded = fold_preprocessing(model)
     assert all(torch.equal(tensor, before_folding[name]) for name, tensor in model.state_dict().items())
@@ -112,7 +122,7 @@ def test_the_model_stays_as_it_is_and_a_plain_resnet_refuses_folded_weights(smal
 
 
 def test_folded_networks_train_and_export(small):
-    folded = fold_preprocessing(small(preprocessing="caffe", conv_bias=False))
+    folded = fold_preprocessing(fed(small(conv_bias=False), "caffe"))
     rgb = channels_first(images(64, 64), torch.float32)
     folded.train()(rgb).sum().backward()
     assert folded.stem.conv.weight.grad.abs().max() > 0
@@ -135,3 +145,18 @@ def test_only_a_resnet_is_folded(tmp_path):
     with pytest.raises(ArchitectureError, match=r"only a ResNet's preprocessing .* Received: ImportedModel"):
         fold_preprocessing(graph)
     assert isinstance(fold_preprocessing(load_model(path)).stem.conv1_pad, ColorPad2d)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Preprocessing(divisor=255.0),
+        Preprocessing("BGR", 255.0, (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)),
+        Preprocessing(mean=(120.0,), std=(60.0,)),
+    ],
+)
+def test_any_scale_mean_deviation_and_order_is_folded(own, small):
+    model = fed(small().double().eval(), own)
+    raw = images().astype(np.float64)
+    expected = model(channels_first(preprocess(raw, own), torch.float64))
+    assert_equal(fold_preprocessing(model)(channels_first(raw, torch.float64)), expected, 1e-12)

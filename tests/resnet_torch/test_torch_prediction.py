@@ -15,6 +15,7 @@ import torch
 from resnet_torch import load_model
 from resnet_torch.prediction import imagenet_names, predict, predict_images
 from weight_transfer import TransferError, convert
+from weight_transfer.preprocessing import preset
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_what_is_said_overrides_what_is_known(files, small):
 
     assert outputs()[0] == (64, 64)
     assert outputs(size=(96, 80))[0] == (96, 80)
-    assert outputs() == outputs(preprocessing="caffe") != outputs(preprocessing="tf")
+    assert outputs() == outputs(preprocessing=preset("caffe")) != outputs(preprocessing=preset("tf"))
 
 
 def test_a_free_size_takes_images_at_their_own(files, small):
@@ -89,7 +90,8 @@ def test_a_request_is_answered_in_json(files, tmp_path, monkeypatch, capsys):
         "images": [str(file) for file in files[:2]],
         "image_loading": "keras",
         "size": None,
-        "preprocessing": None,
+        "preprocessing": preset("caffe").to_dict(),
+        "crop": None,
         "top": 1,
         "device": "cpu",
         "imagenet": True,

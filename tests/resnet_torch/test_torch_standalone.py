@@ -40,7 +40,7 @@ from resnet_torch.standalone.readme import plain_text
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.architecture import Head
 from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.preprocessing import preprocess
+from weight_transfer.preprocessing import Preprocessing, preprocess, preset
 
 
 def is_the_port(source: Path, folder: Path, hints: Hints | None = None) -> Path:
@@ -58,19 +58,17 @@ def well_formed(port: Path) -> None:
 
 NATIVE = {
     "tutorial": checkpoints.small(),
-    "same stem": checkpoints.small("keras-2.2", stem_padding="same", pool_padding="same", preprocessing="tf"),
+    "same stem": checkpoints.small("keras-2.2", stem_padding="same", pool_padding="same"),
     "old pool": checkpoints.small("keras-2.1"),
     "sigmoid, hidden, dropout": checkpoints.small(
-        head=Head(pooling="max", hidden_units=7, classes=3, dropout=0.25, activation="sigmoid"), preprocessing="torch"
+        head=Head(pooling="max", hidden_units=7, classes=3, dropout=0.25, activation="sigmoid")
     ),
     "numbered blocks": checkpoints.small("keras-applications"),
     "keras-resnet": checkpoints.small("keras-resnet"),
     "mask-rcnn": checkpoints.small("mask-rcnn"),
     "caffe": checkpoints.small("caffe"),
     "no head": checkpoints.small(head=Head(pooling=None, classes=None)),
-    "basic blocks, no bias": checkpoints.small(
-        block="basic", filters=((4, 4), (6, 6)), conv_bias=False, preprocessing="none"
-    ),
+    "basic blocks, no bias": checkpoints.small(block="basic", filters=((4, 4), (6, 6)), conv_bias=False),
 }
 WILD = (
     "mlcommons__tiny__pretrainedResnet.h5",
@@ -202,10 +200,13 @@ def test_the_readme_tells_how_images_were_loaded_where_that_was_said(tmp_path):
     assert "Image loading (`opencv`): cv2.imread, cv2.cvtColor to RGB" in (tmp_path / "port" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("mode", ["caffe", "tf", "torch"])
+OWN = Preprocessing("BGR", 255.0, (0.5, 0.4, 0.3), (0.25,))
+
+
+@pytest.mark.parametrize("mode", [preset("caffe"), preset("tf"), preset("torch"), OWN], ids=lambda how: how.name)
 def test_preprocessing_gives_the_same_numbers(mode, tmp_path):
-    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small(preprocessing=mode))
-    hints = Hints(conventions={"preprocessing": mode})
+    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small())
+    hints = Hints(preprocessing=mode)
     write_standalone(convert(source, tmp_path / "m.safetensors", hints).output, tmp_path / "port")
     images = np.random.default_rng(0).integers(0, 256, (2, 9, 7, 3), dtype=np.uint8)
     expected = np.moveaxis(preprocess(images, mode), -1, 1)

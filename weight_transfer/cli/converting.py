@@ -12,7 +12,7 @@ from rich.markup import escape
 from weight_transfer.cli import options
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
-from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json, progress
+from weight_transfer.cli.terminal import bytes_text, facts, input_facts, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
@@ -41,7 +41,6 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
 @options.optimizer
 @click.option("--unfreeze", is_flag=True, help="Let layers learn that do not in Keras: trainable=False.")
 @options.as_json
-@options.image_loading
 @options.about_the_file
 def convert_command(
     file: Path,
@@ -117,7 +116,7 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
         "remarks": list(conversion.description.remarks),
         "precision": conversion.description.precision.__dict__,
         "frozen": list(conversion.description.frozen),
-        "image_loading": conversion.description.image_loading,
+        **conversion.description.input_as_dict(),
         "optimizer_output": conversion.optimizer_output and str(conversion.optimizer_output),
         "optimizer": None if conversion.optimizer is None else optimizer_as_dict(conversion.optimizer),
     }
@@ -131,6 +130,7 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
         written += [f"{escape(str(file))}, {bytes_text(file.stat().st_size)}" for file in files]
     if package is not None:
         written.append(f"{escape(str(package))}, a package that needs torch and safetensors alone")
+    assumed = (*conversion.assumed, *_assumed_of(conversion))
     skipped = f"; {len(conversion.skipped)} that are no weights left out" if conversion.skipped else ""
     out.print(
         facts(
@@ -143,12 +143,8 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 **({} if conversion.optimizer is None else {"optimizer": optimizer_text(conversion.optimizer)}),
                 **({"note": "; ".join(map(escape, remarks))} if (remarks := conversion.description.remarks) else {}),
                 **frozen_fact(conversion.description.frozen),
-                "not in the file": ", ".join((*conversion.assumed, *_assumed_of(conversion))),
-                **(
-                    {}
-                    if conversion.description.image_loading is None
-                    else {"image loading": loading_text(conversion.description.image_loading)}
-                ),
+                **({"not in the file": ", ".join(assumed)} if assumed else {}),
+                **input_facts(conversion.description),
             }
         )
     )

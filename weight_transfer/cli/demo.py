@@ -19,6 +19,7 @@ from weight_transfer.cli.inspecting import describe, print_description
 from weight_transfer.cli.terminal import out, print_json, progress
 from weight_transfer.cli.verifying import DIFFERS, print_verification, write_outputs
 from weight_transfer.conversion.convert import convert
+from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.inputs import DEFAULT_SIZE, photographs
@@ -55,9 +56,10 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     _step(json, 2, f"weight-transfer inspect {checkpoint}")
     with read_checkpoint(checkpoint) as opened:
         identified = identify(opened)
-        inspected = describe(opened, identified)
+        known = description_of(opened, identified)
+        inspected = describe(opened, identified, known)
     if not json:
-        print_description(inspected, identified)
+        print_description(inspected, identified, known)
     _step(json, 3, f"weight-transfer convert {checkpoint} -o {port}")
     with progress(quiet=json) as bar:
         conversion = convert(checkpoint, port, on_progress=lambda done, total: bar("converting", done / total))

@@ -14,10 +14,11 @@ from rich.table import Table
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
-from weight_transfer.cli.terminal import bytes_text, facts, loading_text, out, print_json
+from weight_transfer.cli.terminal import bytes_text, facts, input_facts, out, print_json
+from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
-from weight_transfer.converted import Converted, is_converted, read_converted
+from weight_transfer.converted import Converted, Description, is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import TransferError
 from weight_transfer.keras_graph import keras_graph
@@ -29,7 +30,6 @@ from weight_transfer.network import (
     graph_of,
     input_shapes,
     network_to_dict,
-    preprocessing_of,
     title_of,
 )
 from weight_transfer.optimizer_state.reading import read_optimizer_state
@@ -52,7 +52,8 @@ def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said:
     with read_checkpoint(file) as checkpoint:
         hints = options.hints_of(**said)
         identified = _identify(checkpoint, hints)
-        found = describe(checkpoint, identified)
+        known = None if isinstance(identified, TransferError) else description_of(checkpoint, identified, hints)
+        found = describe(checkpoint, identified, known)
         state = _optimizer(checkpoint, identified, optimizer, hints)
         if json:
             found["optimizer"] = {"why_not": str(state)} if isinstance(state, TransferError) else state
@@ -60,7 +61,7 @@ def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said:
                 found["optimizer"] = optimizer_as_dict(state)
             print_json(found)
             return
-        print_description(found, identified, state)
+        print_description(found, identified, known, state)
         if arrays:
             _print_arrays(checkpoint)
 
@@ -87,7 +88,9 @@ def _optimizer(
         return error
 
 
-def describe(checkpoint: Checkpoint, identified: Identified | TransferError) -> dict[str, Any]:
+def describe(
+    checkpoint: Checkpoint, identified: Identified | TransferError, known: Description | None
+) -> dict[str, Any]:
     """Returns everything about a checkpoint as JSON can hold it."""
     found: dict[str, Any] = {
         "file": checkpoint.path.name,
@@ -103,9 +106,10 @@ def describe(checkpoint: Checkpoint, identified: Identified | TransferError) -> 
             name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in checkpoint.arrays.items()
         },
     }
-    if isinstance(identified, TransferError):
+    if isinstance(identified, TransferError) or known is None:
         return {**found, "network": None, "why_not": str(identified)}
-    return {**found, **describe_network(identified.network), "assumed": list(identified.assumed)}
+    network = {**describe_network(identified.network), **known.input_as_dict()}
+    return {**found, **network, "assumed": list(identified.assumed)}
 
 
 def foreign_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -128,7 +132,6 @@ def describe_network(network: Network) -> dict[str, Any]:
         "kind": "graph" if backbone_of(network) is None else "native",
         "name": title_of(network),
         "inputs": {name: list(shape) for name, shape in input_shapes(network).items()},
-        "preprocessing": preprocessing_of(network),
         "num_parameters": sum(part.num_parameters for part in parts),
         "multiply_adds": None if None in costs else sum(cost or 0 for cost in costs),
         "parts": [dataclasses.asdict(part) for part in parts],
@@ -138,6 +141,7 @@ def describe_network(network: Network) -> dict[str, Any]:
 def print_description(
     found: Mapping[str, Any],
     identified: Identified | TransferError,
+    known: Description | None,
     optimizer: OptimizerState | TransferError | None = None,
 ) -> None:
     """Prints a checkpoint's facts, its optimizer's, and its parts."""
@@ -155,12 +159,13 @@ def print_description(
         lines["optimizer"] = f"[yellow]cannot be carried over:[/] {escape(str(optimizer))}"
     support = found["keras_support"]
     lines["today's Kerases"] = "; ".join(f"{name} {verdict}" for name, verdict in support.items())
-    if isinstance(identified, TransferError):
+    if isinstance(identified, TransferError) or known is None:
         out.print(facts(lines))
         out.print(f"\n[yellow]not convertible:[/] {escape(str(identified))}")
         return
     assumed = [*identified.assumed, *(optimizer.assumed if isinstance(optimizer, OptimizerState) else ())]
-    out.print(facts({**lines, **network_facts(identified.network), "not in the file": ", ".join(assumed)}))
+    lines |= network_facts(identified.network)
+    out.print(facts({**lines, **({"not in the file": ", ".join(assumed)} if assumed else {}), **input_facts(known)}))
     out.print(parts_table(parts_of(identified.network)))
 
 
@@ -236,7 +241,7 @@ def _show_converted(file: Path, json: bool) -> None:
     state = None if saved is None else saved.state
     if json:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
-        found["image_loading"] = converted.description.image_loading
+        found |= converted.description.input_as_dict()
         found["optimizer"] = None if state is None else optimizer_as_dict(state)
         found["trained_in_pytorch"] = converted.description.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
@@ -247,8 +252,7 @@ def _show_converted(file: Path, json: bool) -> None:
         "from": _source_text(converted),
         **({} if state is None else {"optimizer": optimizer_text(state)}),
         **network_facts(converted.network),
-        "preprocessing": preprocessing_of(converted.network),
-        "image loading": loading_text(converted.description.image_loading),
+        **input_facts(converted.description),
     }
     out.print(facts(lines))
     out.print(parts_table(parts_of(converted.network)))

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import rich_click as click
 
+from weight_transfer.cli.input_options import input_options, take_input
 from weight_transfer.conversion.hints import Hints, ImportAs, PairBy
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
-from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.parity.inputs import MOST_PHOTOGRAPHS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -27,14 +27,6 @@ photographs = click.option(
     help="Show both so many further photographs, in one batch.",
 )
 as_json = click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
-image_loading = click.option(
-    "--image-loading",
-    type=click.Choice(list(WAYS)),
-    help="How pixels are made of image files: "
-    + "; ".join(f"{name} as {way.title}" for name, way in WAYS.items())
-    + ".",
-)
-
 optimizer = click.option(
     "--optimizer",
     metavar="TEXT",
@@ -76,17 +68,12 @@ _CONVENTIONS = (
     click.option("--stride-in", type=click.Choice(["1x1", "3x3"]), help="Which convolution of a bottleneck strides."),
     click.option("--stem-padding", type=click.Choice(["zeros", "same"]), help="Around the 7x7."),
     click.option("--pool-padding", type=click.Choice(["zeros", "same", "none"]), help="Around the stem's max pool."),
-    click.option(
-        "--preprocessing",
-        type=click.Choice(["caffe", "tf", "torch", "none"]),
-        help="Of an RGB image in 0..255 before the network.",
-    ),
 )
 
 
 def about_the_file(command: Command) -> Command:
     """Adds the options that say what a checkpoint's file may not show; the command receives ``**said``."""
-    for option in reversed((*_ABOUT_THE_FILE, *_CONVENTIONS)):
+    for option in reversed((*_ABOUT_THE_FILE, *_CONVENTIONS, *input_options())):
         command = option(command)
     return command
 
@@ -102,14 +89,14 @@ def hints_of(
     config: Path | None,
     like: Path | None,
     pair_by: PairBy | None,
-    image_loading: ImageLoading | None = None,
-    **conventions: object,
+    **others: object,
 ) -> Hints:
     """Gathers the options that were given.
 
     Raises:
-        ArchitectureError: A value is impossible.
+        ArchitectureError: A value is impossible, or a TransferError says so of what is done to images.
     """
+    said = take_input(others)
     return Hints(
         dialect=dialect,
         depth=depth,
@@ -120,8 +107,10 @@ def hints_of(
         config=config,
         like=like,
         pair_by=pair_by,
-        image_loading=image_loading,
-        conventions={name: value for name, value in conventions.items() if value is not None},
+        preprocessing=said.pop("preprocessing"),
+        image_loading=said.pop("image_loading"),
+        crop=said.pop("crop"),
+        conventions={name: value for name, value in said.items() if value is not None},
     )
 
 

@@ -14,19 +14,20 @@ from rich.table import Table
 
 from weight_transfer.class_names import read_class_names
 from weight_transfer.cli import options
-from weight_transfer.cli.terminal import facts, loading_text, out, print_json, progress
+from weight_transfer.cli.terminal import facts, input_facts, out, print_json, progress
 from weight_transfer.conversion.convert import convert
+from weight_transfer.conversion.description import with_input
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.converted import Converted, is_converted, read_converted
+from weight_transfer.converted import Converted, Description, is_converted, read_converted
+from weight_transfer.dialects import IMAGENET_CLASSES
 from weight_transfer.errors import TransferError
-from weight_transfer.images import ImageLoading, check_loading, image_files
-from weight_transfer.network import preprocessing_of, title_of
+from weight_transfer.images import check_loading, image_files
+from weight_transfer.network import title_of
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
 
 DEVICES = ("cpu", "cuda", "mps")
-DEFAULT_LOADING: ImageLoading = "keras"
-IMAGENET_CLASSES = 1000
+IMAGENET = "imagenet"  # in place of a file of names
 PROBABILITIES_SUM = 1e-3  # how far from 1 the outputs of a softmax may add up, in float16 too
 
 
@@ -38,12 +39,11 @@ PROBABILITIES_SUM = 1e-3  # how far from 1 the outputs of a softmax may add up, 
 @click.argument("model", type=options.PathOf)
 @click.argument("images", type=options.PathOf, nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=5, show_default=True, help="How many classes to show.")
-@click.option("--classes", type=options.PathOf, help="Names of the classes: one a line, or JSON.")
+@click.option("--classes", type=options.PathOf, help="Names of the classes: one a line, or JSON; or: imagenet.")
 @click.option(
     "--device", type=click.Choice(list(DEVICES)), default=DEVICES[0], show_default=True, help="Where the port runs."
 )
 @options.as_json
-@options.image_loading
 @options.about_the_file
 def predict_command(
     model: Path,
@@ -52,44 +52,50 @@ def predict_command(
     classes: Path | None,
     device: str,
     json: bool,
-    preprocessing: Any,
     **said: Any,
 ) -> None:
     """Classify images by the PyTorch port of MODEL, a converted file or a Keras checkpoint.
 
-    IMAGES are files, or folders of them. What MODEL does not say of its input is said by --image-loading,
-    --preprocessing and --input-size.
+    IMAGES are files, or folders of them. What MODEL does not say of its images is guessed, unless options say it:
+    --preprocessing, --scale, --mean, --std, --channel-order, --image-loading, --crop, --input-size.
     """
     check_installed("resnet_torch")
-    hints = options.hints_of(preprocessing=preprocessing, **said)
+    hints = options.hints_of(**said)
     files = image_files(images)
-    names = None if classes is None else read_class_names(classes)
+    wants_imagenet = classes is not None and str(classes) == IMAGENET and not classes.exists()
+    names = None if classes is None or wants_imagenet else read_class_names(classes)
     with _opened(model, hints) as converted:
         classifier = picture_classifier(converted.network)
         if names is not None and len(names) != classifier.num_classes:
             raise TransferError(
-                f"{classes}: {len(names)} class names. Expected {classifier.num_classes}, one for each output "
+                f"{classes}: {len(names)} class names. Expected {classifier.num_classes}, one for each class "
                 f"of {model}."
             )
-        known = hints.image_loading or converted.description.image_loading
-        loading = known or DEFAULT_LOADING
-        check_loading(loading, classifier.channels)
+        if wants_imagenet and classifier.num_classes != IMAGENET_CLASSES:
+            raise TransferError(
+                f"--classes imagenet: 1000 names. {model} tells {classifier.num_classes} classes apart."
+            )
+        known = converted.description
+        if is_converted(model):
+            known = with_input(known, str(model), hints.preprocessing, hints.image_loading, hints.crop)
+        check_loading(known.loading, classifier.channels)
         request = {
             "converted": str(converted.path),
             "images": [str(file) for file in files],
-            "image_loading": loading,
+            "image_loading": known.loading,
+            "crop": known.crop,
             "size": hints.in_shape,
-            "preprocessing": preprocessing or preprocessing_of(converted.network),
+            "preprocessing": known.preprocessing.to_dict(),
             "top": top,
             "device": device,
-            "imagenet": names is None and classifier.num_classes == IMAGENET_CLASSES,
+            "imagenet": names is None and (wants_imagenet or known.is_imagenet),
         }
         with progress(quiet=json) as bar:
             result = run_side("resnet_torch.prediction", request, lambda share: bar("predicting", share))
     if "error" in result:
         raise TransferError(result["error"])
-    found = _described(model, converted, request, result, names)
-    print_json(found) if json else _print(found, classifier, loading_is_known=known is not None)
+    found = _described(model, known, request, result, names)
+    print_json(found) if json else _print(found, classifier, known)
 
 
 @contextmanager
@@ -106,18 +112,19 @@ def _opened(model: Path, hints: Hints) -> Iterator[Converted]:
 
 def _described(
     model: Path,
-    converted: Converted,
+    known: Description,
     request: Mapping[str, Any],
     result: Mapping[str, Any],
-    names: Sequence[str] | None,
+    said: Sequence[str] | None,
 ) -> dict[str, Any]:
     """The answer as JSON can hold it."""
-    names = result["names"] if names is None else names
+    names = result["names"] if said is None else said
     return {
         "model": str(model),
-        "name": title_of(converted.network),
-        "image_loading": request["image_loading"],
-        "preprocessing": request["preprocessing"],
+        "name": title_of(known.network),
+        **known.input_as_dict(),
+        "image_loading": known.loading,
+        "class_names": "said" if said is not None else "imagenet" if names is not None else None,
         "device": request["device"],
         "images": [
             {
@@ -138,18 +145,12 @@ def _described(
     }
 
 
-def _print(found: Mapping[str, Any], classifier: PictureClassifier, loading_is_known: bool) -> None:
+def _print(found: Mapping[str, Any], classifier: PictureClassifier, known: Description) -> None:
     """Prints how images were made inputs, then a table for each."""
-    note = "" if loading_is_known else " (not known of this model: say --image-loading)"
-    out.print(
-        facts(
-            {
-                "model": f"{escape(found['name'])}, {classifier.num_classes:,} classes",
-                "image loading": loading_text(found["image_loading"]) + note,
-                "preprocessing": found["preprocessing"],
-            }
-        )
-    )
+    classes = f"{classifier.num_classes:,} classes"
+    classes += {"imagenet": ", ImageNet's"}.get(found["class_names"], "")
+    classes += ", by one sigmoid: the probability of class 1" if classifier.binary else ""
+    out.print(facts({"model": f"{escape(found['name'])}, {classes}", **input_facts(known)}))
     for one in found["images"]:
         height, width = one["size"]
         out.print(f"\n[bold]{escape(one['file'])}[/] at {height} x {width}", soft_wrap=True)

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from weight_transfer.images import WAYS, ImageLoading
+from weight_transfer.converted import Description
+from weight_transfer.images import WAYS, Crop, ImageLoading, crop_text
+from weight_transfer.network import takes_images
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -42,12 +44,20 @@ def facts(rows: Mapping[str, object]) -> Table:
     return table
 
 
-def loading_text(image_loading: ImageLoading | None) -> str:
-    """``keras: keras.utils.load_img, read by Pillow, ...``."""
-    if image_loading is None:
-        return "not known"
-    way = WAYS[image_loading]
-    return f"{image_loading}: {way.title}; {way.words}"
+def input_facts(known: Description) -> dict[str, object]:
+    """How images become what a network takes, by heading, each with how certain it is."""
+    if not takes_images(known.network):
+        return {}
+    loading = loading_text(known.loading, known.crop, known.image_loading is not None)
+    return {"preprocessing": known.preprocessing.text, "image loading": loading}
+
+
+def loading_text(loading: ImageLoading, crop: Crop, is_known: bool) -> str:
+    """``keras: keras.utils.load_img; read by Pillow, ... (known)``."""
+    way = WAYS[loading]
+    cut = "" if crop is None else f"; {crop_text(crop)}"
+    certainty = "known" if is_known else "guessed; --image-loading says otherwise"
+    return f"{loading}: {way.title}; {way.words}{cut} ({certainty})"
 
 
 def bytes_text(size_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -13,8 +14,10 @@ from weight_transfer.conversion.identify import Identified
 from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
 from weight_transfer.converted import Description, Origin
-from weight_transfer.errors import ArchitectureError
+from weight_transfer.errors import ArchitectureError, TransferError
+from weight_transfer.images import Crop, ImageLoading, crop_text
 from weight_transfer.keras_graph import KerasLayer
+from weight_transfer.preprocessing import Preprocessing, agreed
 from weight_transfer.version import __version__
 
 
@@ -44,7 +47,9 @@ def describe(
             tool_version=__version__,
             backend=checkpoint.backend,
         ),
+        said_preprocessing=None if hints is None else hints.preprocessing,
         image_loading=None if hints is None else hints.image_loading,
+        crop=None if hints is None else hints.crop,
         regularizers=regularizers_of_backbone(identified),
         precision=identified.precision,
         remarks=(*identified.remarks, *_remarks_on_norms(checkpoint, identified, frozen)),
@@ -131,3 +136,41 @@ def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Co
 
 def _learns(layer: KerasLayer) -> bool:
     return layer.config.get("trainable") is not False
+
+
+def with_input(
+    known: Description,
+    place: str,
+    preprocessing: Preprocessing | None,
+    image_loading: ImageLoading | None,
+    crop: Crop,
+) -> Description:
+    """Returns a description with what a person says of images, where the network leaves that open.
+
+    Args:
+        known: What the network brings.
+        place: Its file, for messages.
+        preprocessing: What a person says of it, if anything; likewise the others.
+        image_loading: How image files are loaded.
+        crop: What is cut out of them.
+
+    Raises:
+        TransferError: The person contradicts what is no guess.
+    """
+    how = agreed(known.preprocessing, preprocessing, place)
+    if known.image_loading is not None:
+        for what, ours, theirs in (
+            ("image loading", known.image_loading, image_loading),
+            ("crop", crop_text(known.crop), None if crop is None else crop_text(crop)),
+        ):
+            if theirs not in (None, ours):
+                raise TransferError(
+                    f"{place}: its {what} is known: {ours}. Received: {theirs}. Leave the option out; or, if the file "
+                    "is wrong, convert the Keras checkpoint again with it: weight-transfer convert"
+                )
+    return dataclasses.replace(
+        known,
+        said_preprocessing=known.said_preprocessing if how.certainty == "guessed" else how,
+        image_loading=known.image_loading or image_loading,
+        crop=known.crop or crop,
+    )

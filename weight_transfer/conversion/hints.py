@@ -11,7 +11,8 @@ from weight_transfer.architecture import DEPTHS
 from weight_transfer.dialects import dialect_named
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
-from weight_transfer.images import WAYS, ImageLoading
+from weight_transfer.images import WAYS, Crop, ImageLoading
+from weight_transfer.preprocessing import Preprocessing
 
 ImportAs = Literal["native", "graph"]
 PairBy = Literal["order", "name"]
@@ -34,7 +35,9 @@ class Hints:
         like: Another checkpoint of the same model, one that carries its description.
         pair_by: Whether the arrays of a file whose model ``config`` or ``like`` describes are paired with its layers
             by order, as Keras's ``load_weights`` does, or by name; None takes what fits, if that is one pairing.
+        preprocessing: What its owner did to images before the network.
         image_loading: How its owner made pixels of image files, a key of `weight_transfer.images.WAYS`.
+        crop: What its owner cut out of their centre.
     """
 
     dialect: str | None = None
@@ -47,7 +50,9 @@ class Hints:
     config: Path | None = None
     like: Path | None = None
     pair_by: PairBy | None = None
+    preprocessing: Preprocessing | None = None
     image_loading: ImageLoading | None = None
+    crop: Crop = None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -145,12 +145,10 @@ def _of_graph(
             reason: TransferError = error
     else:
         reason = ArchitectureError(f"{checkpoint.path.name}: a weights-only file of no known family carries no graph")
-    preprocessing = hints.conventions.get("preprocessing", "none")
     if keras is not None:
-        network, arrays = imported(checkpoint, keras, preprocessing)
-        assumed = (_said(hints, "preprocessing", preprocessing, "not known"),)
+        network, arrays = imported(checkpoint, keras)
         remarks = (reason.remark,) if isinstance(reason, _AnotherStructure) else ()
-        return Identified(network, arrays, assumed, config, keras, own_config=config, remarks=remarks)
+        return Identified(network, arrays, (), config, keras, own_config=config, remarks=remarks)
     return _of_a_family(checkpoint, hints, reason)
 
 
@@ -188,10 +186,8 @@ def _of_a_family(checkpoint: Checkpoint, hints: Hints, reason: TransferError) ->
         )
     one, family = found[0], FAMILIES[found[0].family]
     keras = keras_graph(one.config)
-    preprocessing = hints.conventions.get("preprocessing", family.preprocessing)
-    network, arrays = imported(checkpoint.with_names(one.names), keras, preprocessing)
-    otherwise = "not known" if family.preprocessing == "none" else family.key
-    assumed = (f"{one.title}: {family.assumptions}", _said(hints, "preprocessing", preprocessing, otherwise))
+    network, arrays = imported(checkpoint.with_names(one.names), keras)
+    assumed = (f"{one.title}: {family.assumptions}",)
     return Identified(network, arrays, (*assumed, *_said_of_list(checkpoint, keras)), one.config, keras)
 
 
@@ -327,14 +323,13 @@ def _computation(architecture: Architecture) -> object:
 
 def _assumed(architecture: Architecture, graph: LayerGraph | None, hints: Hints) -> tuple[str, ...]:
     """What neither names nor a graph show, with its value and who says so."""
-    shown = ["preprocessing"] if graph is not None else list(_DECIDING)
-    lines = [_said(hints, name, getattr(architecture.conventions, name), architecture.dialect) for name in shown]
-    if graph is None:
-        if architecture.head.classes is not None:
-            lines.append(f"last activation {architecture.head.activation} ({architecture.dialect})")
-        size = "x".join(str(n) for n in architecture.in_shape)
-        lines.append(f"in_shape {size} ({'you said so' if hints.in_shape else architecture.dialect})")
-    return tuple(lines)
+    if graph is not None:
+        return ()
+    lines = [_said(hints, name, getattr(architecture.conventions, name), architecture.dialect) for name in _DECIDING]
+    if architecture.head.classes is not None:
+        lines.append(f"last activation {architecture.head.activation} ({architecture.dialect})")
+    size = "x".join(str(n) for n in architecture.in_shape)
+    return (*lines, f"in_shape {size} ({'you said so' if hints.in_shape else architecture.dialect})")
 
 
 _DECIDING: Mapping[str, str] = {
@@ -342,7 +337,6 @@ _DECIDING: Mapping[str, str] = {
     "stride_in": "--stride-in",
     "stem_padding": "--stem-padding",
     "pool_padding": "--pool-padding",
-    "preprocessing": "--preprocessing",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from weight_transfer.architecture import Preprocessing
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.keras_graph import KerasGraph
@@ -15,20 +14,18 @@ from weight_transfer.layer_types import ROLE_ALIASES
 def imported(
     checkpoint: Checkpoint,
     keras: KerasGraph,
-    preprocessing: Preprocessing = "none",
 ) -> tuple[LayerGraph, Mapping[str, Array]]:
     """Imports a model's graph and finds every array of it in the checkpoint.
 
     Args:
         checkpoint: The arrays, by the names of the graph's layers.
         keras: The model's graph, from the checkpoint's own config or another's.
-        preprocessing: Of an RGB image before the network.
 
     Raises:
         ArchitectureError: The graph has layers that cannot be imported.
         MappingError: Arrays are missing, left over or of a wrong shape.
     """
-    network = layer_graph(keras, preprocessing, checkpoint.keras_version)
+    network = layer_graph(keras, checkpoint.keras_version)
     arrays = by_role(network, checkpoint.arrays)
     accounting = Accounting.of(arrays, network)
     if not accounting.complete:

@@ -4,7 +4,7 @@ from weight_transfer.data.batches import Batch, Batches
 from weight_transfer.data.image_set import PARTS, ArrayImages, ImageSet, ImageStream, Part, Sample
 from weight_transfer.data.order import Fixed, Order, Shuffled, Written, read_order, write_order
 from weight_transfer.data.preparation import Preparation
-from weight_transfer.data.sources import has_validation, open_images
+from weight_transfer.data.sources import has_validation, open_images, own_parts
 from weight_transfer.data.splitting import split
 from weight_transfer.data.streaming import KeySplit, StreamBatches
 
@@ -26,6 +26,7 @@ __all__ = [
     "Written",
     "has_validation",
     "open_images",
+    "own_parts",
     "read_order",
     "split",
     "write_order",

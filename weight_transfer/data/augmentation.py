@@ -59,7 +59,7 @@ def warp(image: Pixels, how: Warp) -> Pixels:
     """Returns the warped image, of the same size, mirrored at its edges.
 
     Args:
-        image: (H, W, 3), uint8.
+        image: (H, W, 3), uint8 or float32.
         how: What to do.
     """
     import cv2
@@ -67,4 +67,4 @@ def warp(image: Pixels, how: Warp) -> Pixels:
     height, width = image.shape[:2]
     matrix = how.matrix(height, width)
     warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    return warped.astype(np.uint8, copy=False)
+    return warped.astype(image.dtype, copy=False)

@@ -86,5 +86,6 @@ class Batches:
             ImageError: An image cannot be read; the message names its file.
         """
         mine = self.indices(epoch, i)[rank::world]
-        pixels = (self.preparation.pixels(self.images.image(int(n)), epoch, int(n)) for n in mine)
+        loading = self.preparation.loading
+        pixels = (self.preparation.pixels(self.images.image(int(n), loading), epoch, int(n)) for n in mine)
         return Batch(self.preparation.batch(pixels), self.images.labels[mine], mine)

@@ -11,7 +11,7 @@ import numpy as np
 
 from weight_transfer.data.image_set import Labels, Part, Pixels
 from weight_transfer.errors import TransferError
-from weight_transfer.images import load_image
+from weight_transfer.images import ImageLoading, load_image
 from weight_transfer.images.files import SUFFIXES
 
 # What the folder of a part is called, in the order in which they are looked for.
@@ -39,13 +39,13 @@ class FolderImages:
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> Pixels:
+    def image(self, index: int, loading: ImageLoading) -> Pixels:
         """Returns (H, W, 3).
 
         Raises:
             ImageError: The file is no readable image.
         """
-        pixels: Pixels = load_image(self.files[index], None, "opencv")
+        pixels: Pixels = load_image(self.files[index], None, loading)
         return pixels
 
 

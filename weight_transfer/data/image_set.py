@@ -9,10 +9,12 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from weight_transfer.images import ImageLoading
+
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]  # uint8, or float32 where an image was resized to numbers between whole ones
 Labels = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 
@@ -31,8 +33,12 @@ class ImageSet(Protocol):
     def __len__(self) -> int:
         """How many images."""
 
-    def image(self, index: int) -> Pixels:
+    def image(self, index: int, loading: ImageLoading) -> Pixels:
         """Returns an image as it is stored: (H, W, 3), RGB in 0..255.
+
+        Args:
+            index: Of the image.
+            loading: How pixels are made of an image file; matters to no others.
 
         Raises:
             ImageError: It is not a readable image; the message names its file.
@@ -89,7 +95,7 @@ class ArrayImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def image(self, index: int) -> Pixels:
+    def image(self, index: int, loading: ImageLoading) -> Pixels:
         """Returns (H, W, 3)."""
         pixels: Pixels = self.pixels[index]
         return pixels
@@ -115,6 +121,12 @@ class Subset:
     def __len__(self) -> int:
         return min(self.length, len(self.images))
 
-    def image(self, index: int) -> Pixels:
+    @property
+    def files(self) -> tuple[str, ...] | None:
+        """Of the images, where they are files."""
+        files: tuple[str, ...] | None = getattr(self.images, "files", None)
+        return None if files is None else files[: self.length]
+
+    def image(self, index: int, loading: ImageLoading) -> Pixels:
         """Returns (H, W, 3)."""
-        return self.images.image(index)
+        return self.images.image(index, loading)

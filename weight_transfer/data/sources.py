@@ -7,7 +7,7 @@ from pathlib import Path
 from weight_transfer.data import npz
 from weight_transfer.data.cifar10 import find_folder, is_archive, open_cifar10
 from weight_transfer.data.folders import has_parts, open_folder, part_folder
-from weight_transfer.data.image_set import ImageSet, ImageStream, Part
+from weight_transfer.data.image_set import PARTS, ImageSet, ImageStream, Part
 from weight_transfer.data.shards import open_shards
 from weight_transfer.errors import TransferError
 
@@ -30,7 +30,7 @@ def open_images(source: str, part: Part, classes: int | None = None) -> ImageSet
 
     Example:
         >>> images = open_images("cifar-10-python.tar.gz", "train")
-        >>> images.image(0).shape, images.class_names[images.labels[0]]
+        >>> images.image(0, "opencv").shape, images.class_names[images.labels[0]]
         ((32, 32, 3), 'frog')
     """
     path = Path(source)
@@ -48,14 +48,21 @@ def open_images(source: str, part: Part, classes: int | None = None) -> ImageSet
     raise TransferError(f"{source}: not data of a known kind. Expected {EXPECTED}.")
 
 
-def has_validation(source: str) -> bool:
-    """Whether a data set has a validation part of its own."""
+def own_parts(source: str) -> tuple[Part, ...]:
+    """Returns the parts that a data set keeps apart; none of shards or a folder of classes, all of a piece."""
     path = Path(source)
     if is_shards(source) or not path.exists():
-        return False
-    if path.is_dir():
-        return has_parts(path) and part_folder(path, "validation") is not None
-    return path.suffix == ".npz" and npz.has_part(path, "validation")
+        return ()
+    if path.suffix == ".npz":
+        return tuple(part for part in PARTS if npz.has_part(path, part))
+    if path.is_dir() and find_folder(path) is None and not any(map(is_archive, path.iterdir())):
+        return tuple(part for part in PARTS if part_folder(path, part) is not None) if has_parts(path) else ()
+    return ("train", "test")
+
+
+def has_validation(source: str) -> bool:
+    """Whether a data set has a validation part of its own."""
+    return "validation" in own_parts(source)
 
 
 def is_shards(source: str) -> bool:

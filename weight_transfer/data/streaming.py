@@ -98,13 +98,12 @@ class StreamBatches:
     def _made(self, samples: list[Sample], epoch: int) -> Batch:
         indices = np.array([index_of(sample.key) for sample in samples], np.int64)
         pixels = [
-            self.preparation.pixels(_decoded(sample), epoch, int(index))
+            self.preparation.pixels(self._decoded(sample), epoch, int(index))
             for sample, index in zip(samples, indices, strict=True)
         ]
         labels = np.array([sample.label for sample in samples], np.int64)
         return Batch(self.preparation.batch(pixels), labels, indices)
 
-
-def _decoded(sample: Sample) -> Pixels:
-    pixels: Pixels = decode_image(sample.content, sample.place, None, "opencv")
-    return pixels
+    def _decoded(self, sample: Sample) -> Pixels:
+        pixels: Pixels = decode_image(sample.content, sample.place, None, self.preparation.loading)
+        return pixels

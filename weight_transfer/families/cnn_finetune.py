@@ -95,5 +95,4 @@ CNN_FINETUNE = Family(
         "(55 x 55); an average pool of 7 x 7, and softmax at the end"
     ),
     candidates=_candidates,
-    preprocessing="caffe",
 )

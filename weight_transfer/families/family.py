@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from weight_transfer.architecture import Preprocessing
 from weight_transfer.families.builder import Config
 from weight_transfer.families.matching import Arrays
 
@@ -24,8 +23,6 @@ class Family:
         assumptions: What that code decides and no weights-only file shows, in words.
         candidates: Reads depth and widths off a file's names and shapes, and yields the networks
             that could hold them; whether the arrays fit is checked afterwards.
-        preprocessing: What was done to an RGB image in 0..255 before the network; ``none`` where
-            that code leaves it to its users.
     """
 
     key: str
@@ -33,4 +30,3 @@ class Family:
     source: str
     assumptions: str
     candidates: Callable[[Arrays], Iterator[Candidate]]
-    preprocessing: Preprocessing = "none"

@@ -43,3 +43,19 @@ def load(data: bytes, size: tuple[int, int] | None, channels: int) -> npt.NDArra
         image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
     array = np.asarray(image, dtype=np.float32)
     return array if array.ndim == 3 else array[..., np.newaxis]
+
+
+def resize(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Resizes to the nearest pixel, as Pillow does, an image that is loaded already.
+
+    Args:
+        image: (H, W, C), of any dtype.
+        size: (H, W) of the result.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    places = Image.fromarray(np.arange(height * width, dtype=np.int32).reshape(height, width))
+    chosen = np.asarray(places.resize((size[1], size[0]), Image.Resampling.NEAREST))
+    resized: npt.NDArray[Any] = image.reshape(height * width, -1)[chosen]
+    return resized

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from weight_transfer.errors import ImageError
 from weight_transfer.images import keras_load_img, opencv, resizing
+from weight_transfer.images.cropping import Crop, Size, fitted
 from weight_transfer.images.formats import check_format
 
 ImageLoading = Literal["keras", "opencv", "resizing"]
 Image = npt.NDArray[Any]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Way:
         channels: How many channels it can give.
         needs: What it imports, and the package that has it.
         load: From a file's bytes, a size or None, and a number of channels, to (H, W, C).
+        resize: An image that is loaded already, to a size.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Way:
     channels: tuple[int, ...]
     needs: Mapping[str, str]
     load: Callable[[bytes, Size | None, int], Image]
+    resize: Callable[[Image, Size], Image]
 
 
 PILLOW = {"PIL": "pillow"}
@@ -52,6 +54,7 @@ WAYS: Mapping[ImageLoading, Way] = {
         channels=(1, 3, 4),
         needs=PILLOW,
         load=keras_load_img.load,
+        resize=keras_load_img.resize,
     ),
     "opencv": Way(
         title="cv2.imread, cv2.cvtColor to RGB, cv2.resize",
@@ -59,6 +62,7 @@ WAYS: Mapping[ImageLoading, Way] = {
         channels=(1, 3),
         needs={"cv2": "opencv-python-headless", **PILLOW},
         load=opencv.load,
+        resize=opencv.resize,
     ),
     "resizing": Way(
         title="keras.utils.image_dataset_from_directory, tf.image.resize",
@@ -67,12 +71,17 @@ WAYS: Mapping[ImageLoading, Way] = {
         channels=(1, 3),
         needs={"simplejpeg": "simplejpeg", **PILLOW},
         load=resizing.load,
+        resize=resizing.resize,
     ),
 }
 
 
 def load_images(
-    paths: Sequence[str | os.PathLike[str]], size: Size | None, loading: ImageLoading, channels: int = 3
+    paths: Sequence[str | os.PathLike[str]],
+    size: Size | None,
+    loading: ImageLoading,
+    channels: int = 3,
+    crop: Crop = None,
 ) -> Image:
     """Loads image files as one batch.
 
@@ -81,6 +90,7 @@ def load_images(
         size: (H, W) to resize to; None keeps the files' own, which must then be equal.
         loading: Whose code to follow.
         channels: 3 for RGB, 1 for grey, 4 for RGBA.
+        crop: What to cut out of the centre.
 
     Returns:
         (N, H, W, channels), float32 or, for ``opencv``, uint8; in 0..255, but for Keras's 16-bit grey.
@@ -93,7 +103,7 @@ def load_images(
     """
     if not paths:
         raise ImageError("there are no image files to load.")
-    images = [load_image(path, size, loading, channels) for path in paths]
+    images = [load_image(path, size, loading, channels, crop) for path in paths]
     for path, image in zip(paths, images, strict=True):
         if image.shape != images[0].shape:
             height, width = images[0].shape[:2]
@@ -104,7 +114,9 @@ def load_images(
     return np.stack(images)
 
 
-def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLoading, channels: int = 3) -> Image:
+def load_image(
+    path: str | os.PathLike[str], size: Size | None, loading: ImageLoading, channels: int = 3, crop: Crop = None
+) -> Image:
     """Loads one image file; what is loaded goes to `preprocess`.
 
     Args:
@@ -112,6 +124,7 @@ def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLo
         size: (H, W) to resize to, or None.
         loading: Whose code to follow.
         channels: 3 for RGB, 1 for grey, 4 for RGBA.
+        crop: What to cut out of the centre.
 
     Returns:
         (H, W, channels), float32 or, for ``opencv``, uint8.
@@ -126,10 +139,12 @@ def load_image(path: str | os.PathLike[str], size: Size | None, loading: ImageLo
         data = Path(path).read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot be read ({error.strerror}). Expected an image file.") from error
-    return decode_image(data, str(path), size, loading, channels)
+    return decode_image(data, str(path), size, loading, channels, crop)
 
 
-def decode_image(data: bytes, place: str, size: Size | None, loading: ImageLoading, channels: int = 3) -> Image:
+def decode_image(
+    data: bytes, place: str, size: Size | None, loading: ImageLoading, channels: int = 3, crop: Crop = None
+) -> Image:
     """Loads an image from its file's bytes, as `load_image` does from the file.
 
     Args:
@@ -138,6 +153,7 @@ def decode_image(data: bytes, place: str, size: Size | None, loading: ImageLoadi
         size: (H, W) to resize to, or None.
         loading: Whose code to follow.
         channels: 3 for RGB, 1 for grey, 4 for RGBA.
+        crop: What to cut out of the centre.
 
     Returns:
         (H, W, channels), float32 or, for ``opencv``, uint8.
@@ -147,7 +163,10 @@ def decode_image(data: bytes, place: str, size: Size | None, loading: ImageLoadi
     """
     try:
         check_format(data)
-        return WAYS[loading].load(data, size, channels)
+        way = WAYS[loading]
+        if crop is None:
+            return way.load(data, size, channels)
+        return fitted(way.load(data, None, channels), size, crop, way.resize)
     except ImageError as error:
         raise ImageError(f"{place}: {error}") from error
     except Exception as error:  # of a decoder, whose errors are of many classes

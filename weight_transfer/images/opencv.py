@@ -46,4 +46,4 @@ def resize(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     import cv2
 
     resized: npt.NDArray[Any] = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return resized
+    return resized if resized.ndim == image.ndim else resized[..., np.newaxis]  # which OpenCV leaves out

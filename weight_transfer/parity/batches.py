@@ -93,7 +93,7 @@ def _drawn(
             yield resized(_crop(photograph(PHOTOGRAPHS[label]), random), *size), label
         else:
             index = int(random.integers(len(images)))
-            yield resized(images.image(index), *size), int(images.labels[index])
+            yield resized(images.image(index, "opencv"), *size), int(images.labels[index])
 
 
 def _crop(photo: Pixels, random: np.random.Generator) -> Pixels:

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from weight_transfer.architecture import Preprocessing
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.report import Check
 from weight_transfer.parity.sketch import DETAILS, Detail, Expected, sketch
+from weight_transfer.preprocessing import PRESETS, Preprocessing, preset
 from weight_transfer.safetensors_header import LENGTH_SIZE, safetensors_header
 
 METADATA_KEY = "weight_transfer_recording"
@@ -101,7 +101,7 @@ class Origin:
     recorded: str
     environment: Mapping[str, str]
     module: str = "keras"
-    preprocessing: Preprocessing = "none"
+    preprocessing: Preprocessing = PRESETS["none"]
     channels: int = 0
     last_activations: tuple[str | None, ...] = (None,)
     outputs: tuple[str, ...] = (OUTPUT,)
@@ -192,7 +192,7 @@ class RecordingWriter:
         information = {
             "format": FORMAT,
             "detail": self.detail.name,
-            "origin": asdict(self.origin),
+            "origin": {**asdict(self.origin), "preprocessing": self.origin.preprocessing.to_dict()},
             "feeds": self.feeds,
             "tops": self.tops,
             "cases": [describe_case(case) for case in self._cases],
@@ -282,6 +282,8 @@ def read_recording(path: Path) -> Recording:
             detail = DETAILS[information["detail"]]
             origin = dict(information["origin"])
             origin |= {name: tuple(origin[name]) for name in ("last_activations", "outputs")}
+            stored = origin["preprocessing"]  # of version 0.1: a preset's name
+            origin["preprocessing"] = preset(stored) if isinstance(stored, str) else Preprocessing.from_dict(stored)
             starts, total = _starts(entries, detail)
             if file.get_slice(VALUES).get_shape() != [total]:
                 raise KeyError(VALUES)

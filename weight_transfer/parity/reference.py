@@ -11,6 +11,7 @@ from typing import Any
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
+from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.conversion.structure import can_resize
@@ -99,7 +100,7 @@ def record_checkpoint(
         inputs = Path(folder) / "inputs.safetensors"
         save_cases(shown, inputs)
         request = {
-            **reference_request(checkpoint, identified),
+            **reference_request(checkpoint, identified, hints),
             "inputs": str(inputs),
             "detail": detail.name,
             "output": str(output),
@@ -107,7 +108,7 @@ def record_checkpoint(
         run_side("resnet_keras.recording", request, on_progress)
 
 
-def reference_request(checkpoint: Checkpoint, identified: Identified) -> dict[str, Any]:
+def reference_request(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> dict[str, Any]:
     """Returns what Keras's side needs to know of a checkpoint to load it: `resnet_keras.subject.subject_of`."""
     return {
         "checkpoint": str(checkpoint.path),
@@ -115,6 +116,7 @@ def reference_request(checkpoint: Checkpoint, identified: Identified) -> dict[st
         "reference": "twin" if checkpoint.config is None else "file",
         "arrays": {name: array.name for name, array in identified.arrays.items()},
         "network": network_to_dict(identified.network),
+        "preprocessing": describe(checkpoint, identified, hints).preprocessing.to_dict(),
         "config": None if checkpoint.config is not None else identified.config,
     }
 

@@ -105,6 +105,7 @@ def verify_training(
             _record(
                 checkpoint,
                 identified,
+                hints,
                 training,
                 references,
                 detail,
@@ -120,9 +121,8 @@ def verify_training(
             if recorded and explanation is not None and not explanation.found:
                 one = dataclasses.replace(training, optimizers=[training.optimizers[number]])
                 nudged = folder / "nudged.safetensors"
-                _record(
-                    checkpoint, identified, one, [nudged], detail, lambda s: on_progress("rounding", s), nudged=True
-                )
+                on_share: Callable[[float], None] = lambda s: on_progress("rounding", s)  # noqa: E731
+                _record(checkpoint, identified, hints, one, [nudged], detail, on_share, nudged=True)
                 apart = _apart(recordings[number], read_recording(nudged))
                 explanations[number] = dataclasses.replace(explanation, rounding=apart)
         differing = differing_arrays(identified, port)
@@ -197,12 +197,13 @@ def record_training(
     """
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
-        _record(checkpoint, identified, training, outputs, detail, lambda share: on_progress("Keras", share))
+        _record(checkpoint, identified, hints, training, outputs, detail, lambda share: on_progress("Keras", share))
 
 
 def _record(
     checkpoint: Checkpoint,
     identified: Identified,
+    hints: Hints | None,
     training: Training,
     outputs: Sequence[str | os.PathLike[str]],
     detail: Detail,
@@ -226,7 +227,7 @@ def _record(
         save_cases(batches, inputs)
         pairs = zip(training.optimizers, outputs, strict=True)
         request = {
-            **reference_request(checkpoint, identified),
+            **reference_request(checkpoint, identified, hints),
             "inputs": str(inputs),
             "detail": detail.name,
             "runs": [{"optimizer": optimizer, "output": str(path), "nudged": nudged} for optimizer, path in pairs],

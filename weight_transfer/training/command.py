@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import rich_click as click
 from click.core import ParameterSource
 from rich.markup import escape
 
+from weight_transfer.cli.input_options import NAMES
 from weight_transfer.cli.terminal import out, print_json
 from weight_transfer.data import PARTS, Part
 from weight_transfer.data.shards import expanded
@@ -24,7 +26,7 @@ from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import History
 from weight_transfer.training.printing import print_evaluation, print_notes, print_trained
 from weight_transfer.training.recipe import Recipe
-from weight_transfer.training.run_folder import RunFolder, is_first_process
+from weight_transfer.training.run_folder import CHECKPOINTS, RunFolder, is_first_process
 
 
 class Side(Protocol):
@@ -40,7 +42,9 @@ class Side(Protocol):
             **side_options: What this side alone has.
         """
 
-    def evaluate(self, recipe: Recipe, checkpoint: Path, *, part: Part, quiet: bool, **side_options: Any) -> Evaluation:
+    def evaluate(
+        self, recipe: Recipe, checkpoint: Path, *, part: Part | None, quiet: bool, **side_options: Any
+    ) -> Evaluation:
         """Evaluates a checkpoint on a part of a recipe's data."""
 
 
@@ -167,12 +171,17 @@ def _evaluate(package: str, side_module: str, side_options: Sequence[Callable[[A
     @click.command("evaluate", epilog=f"Examples: {example}\n\n{other}")
     @click.argument("model", type=click.Path(path_type=Path))
     @options.added(options.EVALUATE)
-    @click.option("--part", type=click.Choice(PARTS), default="test", show_default=True, help="Which images.")
+    @click.option(
+        "--part", type=click.Choice(PARTS), help="Which images; by default test, or validation where there is no test."
+    )
     @options.added(tuple(side_options))
     @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
     @click.pass_context
-    def evaluate(ctx: click.RichContext, /, model: Path, part: Part, json: bool, **said: Any) -> None:
-        """Evaluate MODEL on the test images: a run folder's best checkpoint, a Keras checkpoint or a converted file."""
+    def evaluate(ctx: click.RichContext, /, model: Path, part: Part | None, json: bool, **said: Any) -> None:
+        """Evaluate MODEL: a run folder's best checkpoint, a Keras checkpoint or a converted file.
+
+        Images are preprocessed and loaded as MODEL says; where it does not, as options say or as is guessed.
+        """
         shared = {name: value for name, value in said.items() if name in _SHARED}
         own = {name: value for name, value in said.items() if name not in _SHARED}
         recipe, checkpoint = _to_evaluate(ctx, model, shared)
@@ -185,14 +194,16 @@ def _evaluate(package: str, side_module: str, side_options: Sequence[Callable[[A
 
 
 def _to_evaluate(ctx: click.Context, model: Path, shared: dict[str, Any]) -> tuple[Recipe, Path]:
-    if not model.is_dir():
+    folder = RunFolder(model if model.is_dir() else model.parent)
+    is_of_a_run = model.name in {name for names in CHECKPOINTS.values() for name in names} and folder.recipe.exists()
+    if not model.is_dir() and not is_of_a_run:
         return options.recipe_of({**shared, "output": str(model.parent)}), model
-    folder = RunFolder(model)
     recipe, _, _ = folder.read()
     given = {
         name: value for name, value in shared.items() if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    return options.recipe_of(given, onto=recipe), folder.found_best()
+    recipe = dataclasses.replace(options.recipe_of(given, onto=recipe), output=str(folder.path))
+    return recipe, folder.found_best() if model.is_dir() else model
 
 
 @click.command("curves", epilog="Example: curves runs/keras runs/torch -o curves.png")
@@ -209,5 +220,6 @@ def curves_command(runs: tuple[str, ...], output: Path) -> None:
     out.print(f"wrote {escape(str(output))}", soft_wrap=True)
 
 
-# Names that the shared options give to click: the recipe's fields, and two ways to leave a callback out.
-_SHARED = frozenset({*Recipe.__dataclass_fields__, "no_reduce_lr", "no_early_stopping"})
+# Names that the shared options give to click: the recipe's fields, the parts of some, and two ways to leave a callback
+# out.
+_SHARED = frozenset({*Recipe.__dataclass_fields__, *NAMES, "no_reduce_lr", "no_early_stopping"})

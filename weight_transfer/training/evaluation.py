@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from weight_transfer.converted import Description
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -17,11 +19,15 @@ class Evaluation:
         loss: Mean over the images.
         confusion: (K, K), how many images of class (row) were taken for class (column).
         class_names: By label.
+        measured_on: Which images, in words.
+        known: The network, and what was done to its images.
     """
 
     loss: float
     confusion: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
+    measured_on: str
+    known: Description
 
     @property
     def num_images(self) -> int:
@@ -55,6 +61,9 @@ class Evaluation:
         """Returns the result as JSON can hold it."""
         return {
             "images": self.num_images,
+            "measured_on": self.measured_on,
+            **self.known.input_as_dict(),
+            "image_loading": self.known.loading,
             "loss": self.loss,
             "accuracy": self.accuracy,
             "classes": [dict(row.__dict__) for row in self.rows()],

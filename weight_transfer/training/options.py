@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_args
 
 import rich_click as click
 
-from weight_transfer.architecture import DEPTHS, Preprocessing
+from weight_transfer.architecture import DEPTHS
+from weight_transfer.cli.input_options import input_options, take_input
 from weight_transfer.errors import TransferError
 from weight_transfer.training.recipe import Dtype, Monitor, Recipe
 
@@ -71,8 +72,8 @@ _DATA = (
         "('shards-{000..009}.tar', any fsspec URL); cifar10 downloads it.",
         str,
     ),
-    _option(_WHAT, "--size", "Resize images to this, bilinearly; else to 128, or what the checkpoint takes.", Size()),
-    _option(_WHAT, "--preprocessing", "Of RGB in 0..255 before the network.", click.Choice(get_args(Preprocessing))),
+    _option(_WHAT, "--size", "Resize images to this; else to 128, or what the checkpoint takes.", Size()),
+    *input_options(panel=_WHAT),
     _option(_WHAT, "--images", "Use only the first so many images.", int),
     _option(_WHAT, "--classes", "How many, where the data does not say: shards.", int),
 )
@@ -157,7 +158,7 @@ def recipe_of(said: dict[str, Any], onto: Recipe | None = None) -> Recipe:
     Raises:
         TransferError: A value is impossible, or ``data`` or ``output`` is missing.
     """
-    values = dict(said)
+    values = {name: value for name, value in take_input(said).items() if value is not None or name in said}
     if values.pop("no_reduce_lr", False):
         values["reduce_lr_patience"] = None
     if values.pop("no_early_stopping", False):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
-from weight_transfer.cli.terminal import facts, out
+from weight_transfer.cli.terminal import facts, input_facts, out
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import EpochRow, History
 
@@ -74,6 +74,8 @@ def print_evaluation(found: Evaluation) -> None:
             _share(row.precision),
             escape(row.mistaken_for or ""),
         )
+    out.print(facts({"measured on": escape(found.measured_on), **input_facts(found.known)}))
+    out.print()
     out.print(table)
     out.print(f"[bold]loss {found.loss:.4f}, accuracy {found.accuracy:.4f}[/] on {found.num_images:,} images")
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from weight_transfer.architecture import DEPTHS, Preprocessing
+from weight_transfer.architecture import DEPTHS
 from weight_transfer.errors import TransferError, listing, nearest
+from weight_transfer.images import WAYS, Crop, ImageLoading, crop_of
+from weight_transfer.preprocessing import Preprocessing, preset
 from weight_transfer.training.calls import optimizer_config, schedule_config
 
 Dtype = Literal["float32", "float64"]
@@ -67,7 +69,9 @@ class Recipe:
         schedule: As Keras writes it: ``CosineDecay(decay_steps=1000)``; or None. Steps are counted over the run.
         label_smoothing: Share of the target that is spread over all classes.
         augment: Whether training images are flipped, shifted, turned and zoomed.
-        preprocessing: ``caffe``, ``tf``, ``torch`` or ``none``.
+        preprocessing: Of images before the network; None for that of the file to go on from, or the tutorial's.
+        image_loading: How image files become pixels, and are resized; None likewise.
+        crop: What is cut out of their centre.
         seed: Of the initial weights, the order, the augmentation and the dropout.
         split_seed: Of the split into training and validation data, where the data has no validation part.
         validation_share: Of the training images, likewise.
@@ -110,7 +114,9 @@ class Recipe:
     schedule: str | None = None
     label_smoothing: float = 0.0
     augment: bool = False
-    preprocessing: Preprocessing = "caffe"
+    preprocessing: Preprocessing | None = None
+    image_loading: ImageLoading | None = None
+    crop: Crop = None
     seed: int = 2021
     split_seed: int = 2021
     validation_share: float = 0.2
@@ -131,6 +137,8 @@ class Recipe:
         for name in ("freeze", "size"):  # JSON has lists
             value = getattr(self, name)
             object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
+        object.__setattr__(self, "preprocessing", _preprocessing(self.preprocessing))
+        object.__setattr__(self, "crop", crop_of(self.crop))
         problems = [*_out_of_range(self), *_impossible(self)]
         if problems:
             raise TransferError(f"the training cannot be as asked for:{listing(problems)}")
@@ -233,11 +241,18 @@ _LEAST: Mapping[str, tuple[float, bool]] = {
 _BELOW_ONE = ("label_smoothing", "validation_share", "dropout", "reduce_lr_factor")
 _CHOICES: Mapping[str, tuple[Any, ...]] = {
     "depth": tuple(DEPTHS),
-    "preprocessing": get_args(Preprocessing),
+    "image_loading": (None, *WAYS),
     "monitor": get_args(Monitor),
     "dtype": get_args(Dtype),
 }
 _WHOLE = ("unfreeze_at", "classes", "batch_size", "epochs", "steps", "images", "seed", "split_seed")
+
+
+def _preprocessing(value: Any) -> Preprocessing | None:
+    """JSON has a dict; recipes of version 0.1 have a preset's name."""
+    if isinstance(value, str):
+        return preset(value)
+    return Preprocessing.from_dict(value) if isinstance(value, dict) else value
 
 
 def _out_of_range(recipe: Recipe) -> list[str]:

@@ -40,6 +40,11 @@ class RunFolder:
         return self.path / "recipe.json"
 
     @property
+    def split(self) -> Path:
+        """``split.json``: which files of a folder were learned from, and which were kept apart."""
+        return self.path / "split.json"
+
+    @property
     def history(self) -> Path:
         """``history.csv``."""
         return self.path / "history.csv"
@@ -107,6 +112,7 @@ class RunFolder:
                 f"{self.path} already holds a run. Go on with it by --resume {self.path}, or name another folder."
             )
         self.write(recipe, package, side_options)
+        self.split.unlink(missing_ok=True)  # of a run that got nowhere
 
     def write(self, recipe: Recipe, package: str, side_options: Mapping[str, Any]) -> None:
         """Writes ``recipe.json``.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from weight_transfer.architecture import Architecture, Head
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
-from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.description import describe, with_input
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import MADE_HERE, Description, is_converted, read_converted
 from weight_transfer.dialects import TUTORIAL, design, head_for
@@ -67,6 +67,17 @@ class StartingPoint:
         loss = {"class_name": "CategoricalCrossentropy", "config": {"label_smoothing": recipe.label_smoothing}}
         return dataclasses.replace(self, description=dataclasses.replace(self.description, compiled={"loss": loss}))
 
+    def with_known_input(self) -> StartingPoint:
+        """Returns the same, where what is done to images is no guess any more, since the network learns with it."""
+        known = self.description
+        how = known.preprocessing
+        described = dataclasses.replace(
+            known,
+            said_preprocessing=how.with_certainty("known") if how.certainty == "guessed" else how,
+            image_loading=known.loading,
+        )
+        return dataclasses.replace(self, description=described)
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of its input."""
@@ -88,9 +99,29 @@ def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
     if recipe.start is None:
         size = recipe.size or DEFAULT_SIZE
         head = _head(recipe, classes)
-        return StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
-    found = read_network(recipe.start, unfreeze=recipe.unfreeze)
-    return _fitted(found, recipe, classes)
+        found = StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
+    else:
+        found = _fitted(read_network(recipe.start, unfreeze=recipe.unfreeze), recipe, classes)
+    return _fed(found, recipe).with_known_input()
+
+
+def to_evaluate(recipe: Recipe, checkpoint: Path) -> StartingPoint:
+    """Reads a file whose network is evaluated.
+
+    Args:
+        recipe: The size of the images, and what a person says of them.
+        checkpoint: The file.
+
+    Raises:
+        TransferError: It is no checkpoint, takes no images of this size, or the recipe contradicts what it brings.
+    """
+    return _fed(resized(read_network(checkpoint), recipe.size), recipe)
+
+
+def _fed(found: StartingPoint, recipe: Recipe) -> StartingPoint:
+    place = "the network" if found.source is None else str(found.source)
+    known = with_input(found.description, place, recipe.preprocessing, recipe.image_loading, recipe.crop)
+    return dataclasses.replace(found, description=known)
 
 
 def read_network(path: Path, *, unfreeze: bool = False) -> StartingPoint:

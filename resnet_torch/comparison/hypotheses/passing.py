@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
 from resnet_torch.comparison.measuring import network_inputs
 from resnet_torch.layers.poolings import MODULES, GlobalPool, SamePool, padded_pool
 from resnet_torch.padding import pad_axes
-from weight_transfer.architecture import Preprocessing
+from weight_transfer.preprocessing import PRESETS, Preprocessing
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "no activation": lambda x: x,
@@ -152,9 +152,9 @@ def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
     if x.ndim > 2 and x.shape[1] > 1:
         changed.append(("input channels", "the input's channels in reverse", lambda: x.flip(1)))
     if divergence.case.raw and len(divergence.network_inputs) == 1:
-        for mode in get_args(Preprocessing):
-            if mode != divergence.subject.preprocessing:
-                changed.append(("preprocessing", f"{mode} preprocessing", partial(_preprocessed, divergence, mode)))
+        for name, preset in PRESETS.items():
+            if preset != divergence.subject.preprocessing:
+                changed.append(("preprocessing", f"{name} preprocessing", partial(_preprocessed, divergence, preset)))
     changed += [
         ("input scale", "the input divided by 255", lambda: x / 255),
         ("input scale", "the input times 255", lambda: x * 255),
@@ -165,5 +165,5 @@ def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         yield Hypothesis(cause, text, lambda make=make: run(divergence.chain, (make(),)))
 
 
-def _preprocessed(divergence: Divergence, mode: Preprocessing) -> Tensor:
-    return run(divergence.before or (), network_inputs(divergence.subject, divergence.case, mode))
+def _preprocessed(divergence: Divergence, how: Preprocessing) -> Tensor:
+    return run(divergence.before or (), network_inputs(divergence.subject, divergence.case, how))

@@ -15,6 +15,7 @@ from resnet_torch.comparison.subject import Subject
 from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import GlobalPool, SamePool
 from resnet_torch.padding import pad_axes
+from weight_transfer.preprocessing import PRESETS
 
 OTHER_POOLS: dict[type[nn.Module], Any] = {
     **dict(zip(MAX_POOLS, AVERAGE_POOLS, strict=True)),
@@ -95,7 +96,8 @@ def stride_moved(subject: Subject, site: Site) -> Subject:
 
 def preprocessed_otherwise(subject: Subject, site: Site) -> Subject:
     """Prepares images by another rule."""
-    return replace(subject, preprocessing="torch" if subject.preprocessing == "caffe" else "caffe")
+    other = "torch" if subject.preprocessing == PRESETS["caffe"] else "caffe"
+    return replace(subject, preprocessing=PRESETS[other])
 
 
 def finished_twice(subject: Subject, site: Site) -> Subject:

@@ -35,6 +35,7 @@ from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Recording
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.preprocessing import PRESETS
 
 LIMIT = TOLERANCES["inference"]["float64"].error
 CASES = [Case("one", (images(2, 6, 5, 3),), raw=False), Case("two", (images(1, 6, 5, 3, seed=1),), raw=False)]
@@ -175,7 +176,7 @@ def files(tmp_path_factory) -> tuple[Path, Path]:
         Case("pictures", (pictures,), raw=True),
         Case("noise, training", (images(4, 33, 33, 3),), raw=False, check="training"),
     ]
-    origin = replace(ORIGIN, preprocessing="caffe", channels=3, last_activations=("softmax",))
+    origin = replace(ORIGIN, preprocessing=PRESETS["caffe"], channels=3, last_activations=("softmax",))
     record_subject(folder / "reference.safetensors", subject, shown, {}, origin=origin)
     return port, folder / "reference.safetensors"
 

@@ -30,6 +30,7 @@ from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.losses import target
 from weight_transfer.parity.recording import Recording
 from weight_transfer.parity.sketch import LIVE
+from weight_transfer.preprocessing import PRESETS
 
 
 def small() -> Any:
@@ -257,7 +258,7 @@ def test_raw_images_are_prepared_and_image_files_are_loaded(tmp_path):
     Image.fromarray(pixels[0]).save(file)
     subject = replace(
         subject_for(nn.Sequential(OrderedDict(conv=nn.Conv2d(3, 4, 3))).double(), {"conv": ()}),
-        preprocessing="caffe",
+        preprocessing=PRESETS["caffe"],
         channels=3,
     )
     (given,) = network_inputs(subject, Case("images", (pixels,), raw=True))

@@ -20,6 +20,7 @@ from weight_transfer import convert
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.report import Planted
+from weight_transfer.preprocessing import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def files(tmp_path_factory) -> tuple[Path, Path]:
         Case("noise, training", (images(4, 33, 33, 3),), raw=False, check="training"),
     ]
     subject = subject_of(load_model(port).double())
-    origin = replace(ORIGIN, preprocessing="caffe", channels=3, last_activations=("softmax",))
+    origin = replace(ORIGIN, preprocessing=PRESETS["caffe"], channels=3, last_activations=("softmax",))
     record_subject(reference, subject, shown, {"output": ("fc_final",)}, origin=origin)
     return port, reference
 

@@ -19,6 +19,7 @@ from resnet_torch.inference import inference
 from weight_transfer import VerificationError
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.graph import layers
+from weight_transfer.preprocessing import PRESETS
 
 
 def outputs_of(subject: Subject, x: Tensor) -> dict[str, Tensor]:
@@ -44,7 +45,7 @@ def test_every_layer_of_a_resnet_that_has_a_module_is_found_and_the_output_after
     assert torch.equal(found[named[-1]], model.eval()(x))
     assert subject.rows.keys() == {row.keras for row in mapping(model.network)}
     assert subject.losses == ("cross entropy",)
-    assert (subject.preprocessing, subject.channels) == ("caffe", 3)
+    assert (subject.preprocessing, subject.channels) == (PRESETS["caffe"], 3)
 
 
 def test_the_paddings_of_a_stem_are_part_of_what_they_pad(small):

@@ -100,7 +100,7 @@ def test_a_bad_image_is_said_in_the_part(images, workers):
         def __len__(self):
             return 4
 
-        def image(self, index):
+        def image(self, index, loading):
             raise ImageError(f"{index}.png: torn")
 
     batches = Batches(Torn(), Fixed(np.arange(4)), 2, Preparation((8, 8)))

@@ -69,7 +69,14 @@ def test_version():
 def test_inspect_shows_the_architecture(model):
     done = run("inspect", model)
     assert done.returncode == 0
-    for text in ("ResNet-11", "tutorial", "written by Keras", "sha256", "stage3", "preprocessing caffe"):
+    for text in (
+        "ResNet-11",
+        "tutorial",
+        "written by Keras",
+        "sha256",
+        "stage3",
+        "caffe: RGB to BGR, minus (103.939, ",
+    ):
         assert text in done.stdout
 
 
@@ -116,7 +123,8 @@ def test_flags_reach_the_conversion(tmp_path):
     assert found["conventions"]["epsilon"] == 0.002
     assert found["conventions"]["stride_in"] == "3x3"
     assert found["conventions"]["stem_padding"] == found["conventions"]["pool_padding"] == "same"
-    assert found["conventions"]["preprocessing"] == "tf"
+    said = json.loads(done.stdout)["preprocessing"]
+    assert (said["name"], said["divisor"], said["certainty"]) == ("tf", 127.5, "known")
     assert found["dialect"] == "keras-2.1"
 
 

@@ -41,8 +41,9 @@ def test_a_table_for_each_image(model, photo, tmp_path):
     assert done.stdout.count("probability") == 2
     assert done.stdout.count("thing [") == 6
     assert "image loading  keras: keras.utils.load_img; read by Pillow" in done.stdout
-    assert "(not known of this model: say --image-loading)" in done.stdout
-    assert "preprocessing  caffe" in done.stdout
+    assert "(guessed; --image-loading says otherwise)" in done.stdout
+    assert "preprocessing  caffe: RGB to BGR" in done.stdout
+    assert "(guessed; --preprocessing, --scale, --mean, --std, --channel-order say otherwise)" in done.stdout
 
 
 def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path):
@@ -56,22 +57,28 @@ def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path
     photo.rename(folder / "chelsea.jpg")
     found = json.loads(run(converted, folder, "--json").stdout)
     assert (found["model"], found["name"], found["device"]) == (str(converted), "ResNet-11", "cpu")
-    assert (found["image_loading"], found["preprocessing"]) == ("opencv", "caffe")
+    assert (found["image_loading"], found["preprocessing"]["name"]) == ("opencv", "caffe")
+    assert found["preprocessing"]["certainty"] == "guessed"
     (image,) = found["images"]
     assert (image["file"], image["size"], image["probabilities"]) == (str(folder / "chelsea.jpg"), [33, 33], True)
     assert len(image["top"]) == 5
     assert set(image["top"][0]) == {"class", "name", "output"}
     assert image["top"][0]["name"] is None
     said = ("--image-loading", "resizing", "--preprocessing", "torch", "--input-size", "40x50")
-    found = json.loads(run(converted, folder, "--json", *said).stdout)
-    assert (found["image_loading"], found["preprocessing"]) == ("resizing", "torch")
+    found = json.loads(run(model, folder, "--json", *said).stdout)
+    assert (found["image_loading"], found["preprocessing"]["name"]) == ("resizing", "torch")
+    assert found["preprocessing"]["certainty"] == "known"
     assert found["images"][0]["size"] == [40, 50]
 
 
 def test_1000_outputs_are_imagenets(photo, tmp_path):
+    """Where a person says so: a head of 1000 classes alone is no reason to name them."""
     architecture = checkpoints.small(head=Head(classes=1000, activation="linear"))
     model = checkpoints.checkpoint(tmp_path / "model.h5", architecture)
-    found = json.loads(run(model, photo, "--json", "--top", "1000").stdout)
+    found = json.loads(run(model, photo, "--json").stdout)
+    assert (found["class_names"], found["images"][0]["top"][0]["name"]) == (None, None)
+    found = json.loads(run(model, photo, "--json", "--top", "1000", "--classes", "imagenet").stdout)
+    assert found["class_names"] == "imagenet"
     names = {guess["class"]: guess["name"] for guess in found["images"][0]["top"]}
     assert names[281] == "tabby"
     assert len(names) == 1000

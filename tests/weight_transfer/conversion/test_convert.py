@@ -29,6 +29,7 @@ from weight_transfer import (
 from weight_transfer.conversion.export import to_keras
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.preprocessing import preset
 
 
 def payload(path: Path) -> tuple[dict, bytes]:
@@ -85,10 +86,11 @@ def test_the_stream_is_what_the_safetensors_serialiser_writes(tmp_path):
 def test_metadata_says_where_the_file_comes_from(tmp_path):
     architecture = checkpoints.small()
     source = checkpoints.checkpoint(tmp_path / "m.h5", architecture)
-    conversion = convert(source, tmp_path / "m.safetensors", Hints(conventions={"preprocessing": "tf"}))
+    conversion = convert(source, tmp_path / "m.safetensors", Hints(preprocessing=preset("tf")))
     converted = read_converted(conversion.output)
     assert converted.network == conversion.network
-    assert converted.network.conventions.preprocessing == "tf"
+    assert converted.description.preprocessing == preset("tf")
+    assert converted.description.preprocessing.certainty == "known"
     assert converted.origin.sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
     assert converted.origin.source == "m.h5"
     assert converted.origin.tool_version

@@ -144,6 +144,6 @@ def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
 def test_what_the_file_does_not_show_is_told(tmp_path):
     path = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-applications"), weights_only=True)
     with read_checkpoint(path) as checkpoint:
-        assumed = identify(checkpoint, Hints(conventions={"preprocessing": "tf"})).assumed
-    assert "preprocessing tf (you said so)" in assumed
-    assert "epsilon 1.001e-05 (keras-applications)" in assumed
+        assumed = identify(checkpoint, Hints(conventions={"epsilon": 0.5})).assumed
+    assert "epsilon 0.5 (you said so)" in assumed
+    assert "stem_padding zeros (keras-applications)" in assumed

@@ -18,7 +18,7 @@ IMAGES = ArrayImages(image_data.pixels(23), np.arange(23) % 3, ("a", "b", "c"))
 
 def batches(augment_seed: int | None = None, steps: int | None = None) -> Batches:
     order = Shuffled(split(23)[0], seed=5)
-    return Batches(IMAGES, order, 5, Preparation((40, 48), "caffe", augment_seed), steps)
+    return Batches(IMAGES, order, 5, Preparation((40, 48), augment_seed=augment_seed), steps)
 
 
 def test_pixels_are_those_of_the_tutorial():

@@ -18,7 +18,7 @@ def test_reads_both_spellings_and_the_labels_of_keras(tmp_path):
     assert first.class_names == second.class_names == ("0", "1", "2")
     np.testing.assert_array_equal(first.labels, second.labels)
     assert first.labels.dtype == second.labels.dtype == np.int64
-    np.testing.assert_array_equal(second.image(3), images[3])
+    np.testing.assert_array_equal(second.image(3, "opencv"), images[3])
 
 
 def test_a_part_has_the_classes_of_the_training_part(tmp_path):

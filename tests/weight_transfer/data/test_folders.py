@@ -18,7 +18,7 @@ def test_files_classes_and_pixels_are_those_of_torchvision(tmp_path):
         assert list(zip(ours.files, ours.labels.tolist(), strict=True)) == theirs.samples
         assert list(ours.class_names) == theirs.classes
         for index, (image, _) in enumerate(theirs):
-            np.testing.assert_array_equal(ours.image(index), np.asarray(image))
+            np.testing.assert_array_equal(ours.image(index, "opencv"), np.asarray(image))
     assert has_validation(str(root))
 
 
@@ -49,7 +49,7 @@ def test_a_corrupt_image_is_named(tmp_path):
     broken = root / "train" / "dog" / "y.png"
     broken.write_bytes(broken.read_bytes()[:200])
     with pytest.raises(ImageError, match=r"train/dog/y.png: not a readable image"):
-        images.image(images.files.index(str(broken)))
+        images.image(images.files.index(str(broken)), "opencv")
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,14 @@ from weight_transfer import (
     read_checkpoint,
     verify,
 )
+from weight_transfer.conversion.description import describe
 from weight_transfer.families import recognise
 from weight_transfer.families.cnn_finetune import resnet
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.families.staged import Staged
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.preprocessing import preset
 
 SMALL = Staged("bottleneck", (2, 2, 1, 1), (4, 6, 8, 10), stem_filters=4, in_channels=3, classes=5)
 LABELS = ("ab", ("a", "b1"), "a", "a")
@@ -76,9 +78,8 @@ def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side,
     conversion = convert(original.files[layout], tmp_path / "port.safetensors")
     network = conversion.network
     assert isinstance(network, LayerGraph)
-    assert network.preprocessing == "caffe"
+    assert conversion.description.preprocessing == preset("caffe")
     assert conversion.assumed[0].startswith("cnn_finetune ResNet: bottleneck blocks")
-    assert conversion.assumed[1] == "preprocessing caffe (cnn-finetune)"
     found = verify(original.files[layout], conversion.output, devices=("cpu",))
     assert_equal(found, "twin", network)
 
@@ -209,7 +210,7 @@ def test_what_does_not_fit_is_not_recognised(change, tmp_path):
 def test_the_person_decides_on_the_preprocessing(tmp_path):
     path = checkpoints.legacy_weights(tmp_path / "w.h5", arrays_of())
     with read_checkpoint(path) as checkpoint:
-        found = identify(checkpoint, Hints(conventions={"preprocessing": "none"}))
+        hints = Hints(preprocessing=preset("none"))
+        found = describe(checkpoint, identify(checkpoint, hints), hints)
     assert isinstance(found.network, LayerGraph)
-    assert found.network.preprocessing == "none"
-    assert found.assumed[1] == "preprocessing none (you said so)"
+    assert (found.preprocessing.name, found.preprocessing.certainty) == ("none", "known")

@@ -19,11 +19,12 @@ from resnet_torch.comparison.comparing import subject_for_comparison
 from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.sensitivity import sensitivity
 from weight_transfer import Architecture, Hints, convert, verify
-from weight_transfer.converted import Description, Tensor, read_converted, write_converted
+from weight_transfer.converted import MADE_HERE, Description, Tensor, read_converted, write_converted
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.sketch import COMPACT
+from weight_transfer.preprocessing import preset
 
 pytestmark = pytest.mark.keras
 
@@ -118,7 +119,7 @@ def test_every_cause_that_is_looked_for_is_planted_and_each_network_has_places_f
 
 
 State = dict[str, np.ndarray]
-Break = Callable[[State, Architecture], Architecture]
+Break = Callable[[State, Architecture], Architecture | Description]
 
 
 def conventions(**values: Any) -> Break:
@@ -142,7 +143,7 @@ STRUCTURAL: Mapping[str, tuple[Break, str, str, str]] = {
     "stem pool 'same'": (conventions(pool_padding="same"), "pool1_pool", "padding", "padding (1, 1) x (1, 1)"),
     "stem convolution 'same'": (conventions(stem_padding="same"), "conv1_conv", "padding", "padding (3, 3) x (3, 3)"),
     "preprocessing torch for caffe": (
-        conventions(preprocessing="torch"),
+        lambda _, a: Description(a, MADE_HERE, said_preprocessing=preset("torch")),
         "conv1_conv",
         "preprocessing",
         "caffe preprocessing",
@@ -174,7 +175,8 @@ def write_broken(port: Path, broken: Path, break_it: Break) -> Path:
     converted = read_converted(port)
     state = converted.tensors()
     assert isinstance(converted.network, Architecture)
-    architecture = break_it(state, converted.network)
+    made = break_it(state, converted.network)
+    description = made if isinstance(made, Description) else Description(made, converted.origin)
     wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
-    write_converted(broken, wanted, Description(architecture, converted.origin))
+    write_converted(broken, wanted, description)
     return broken

@@ -28,6 +28,7 @@ from weight_transfer.parity.recording import (
 )
 from weight_transfer.parity.reference import check_same
 from weight_transfer.parity.sketch import COMPACT, LIVE, Detail
+from weight_transfer.preprocessing import PRESETS
 from weight_transfer.safetensors_header import DTYPES
 
 GENERATOR = np.random.default_rng(0)
@@ -48,7 +49,7 @@ ORIGIN = Origin(
     recorded="2026-11-24T12:00:00+00:00",
     environment={"keras": "3.15.1"},
     module="tf_keras",
-    preprocessing="caffe",
+    preprocessing=PRESETS["caffe"],
     channels=3,
     last_activations=("softmax", None),
     outputs=("output 1", "output 2"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.dialects import design
 from weight_transfer.training import Evaluation, confusion_matrix
 
 
@@ -17,10 +19,13 @@ def test_confusion_counts_rows_of_classes_and_columns_of_guesses():
 
 def test_classes_by_recall_precision_and_what_they_are_taken_for():
     matrix = np.array([[1, 2, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
-    found = Evaluation(1.5, matrix, ("a", "b", "c", "d"))
+    found = Evaluation(1.5, matrix, ("a", "b", "c", "d"), "the test images", Description(design(18), MADE_HERE))
     assert (found.num_images, found.accuracy) == (6, 2 / 6)
     rows = {row.name: row for row in found.rows()}
     assert (rows["a"].images, rows["a"].recall, rows["a"].precision, rows["a"].mistaken_for) == (3, 1 / 3, 1 / 2, "b")
     assert (rows["c"].recall, rows["c"].precision) == (0.0, None)
     assert (rows["d"].images, rows["d"].recall, rows["d"].mistaken_for) == (0, None, None)
-    assert found.to_dict()["confusion"] == matrix.tolist()
+    said = found.to_dict()
+    assert said["confusion"] == matrix.tolist()
+    assert (said["measured_on"], said["image_loading"]) == ("the test images", "opencv")
+    assert (said["preprocessing"]["name"], said["preprocessing"]["certainty"]) == ("caffe", "guessed")

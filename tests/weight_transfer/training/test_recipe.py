@@ -28,7 +28,7 @@ def test_defaults_are_the_tutorials():
     assert (TUTORIAL.batch_size, TUTORIAL.epochs, TUTORIAL.preprocessing, TUTORIAL.split_seed) == (
         32,
         30,
-        "caffe",
+        None,
         2021,
     )
     assert TUTORIAL.reduce_lr == {

@@ -17,6 +17,7 @@ from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import GlobalPool, SamePool
 from resnet_torch.padding import SamePad2d
 from weight_transfer.parity.sketch import COMPACT, LIVE
+from weight_transfer.preprocessing import PRESETS
 
 
 def behind_a_convolution(**layers: nn.Module) -> Any:
@@ -165,7 +166,7 @@ def test_a_block_that_lost_its_last_relu(explained):
     assert_names(found, "relu", "activation", "relu in place of Identity")
 
 
-IMAGE = replace(ORIGIN, preprocessing="caffe", channels=3)
+IMAGE = replace(ORIGIN, preprocessing=PRESETS["caffe"], channels=3)
 
 
 def pixels() -> np.ndarray:
@@ -203,7 +204,7 @@ def test_the_input_of_a_later_convolution_is_not_the_networks(explained):
 def test_preprocessing(mode, padded, explained):
     pad = {"pad": nn.ZeroPad2d(2)} if padded else {}
     right = lived_in(nn.Sequential(OrderedDict(**pad, conv=nn.Conv2d(3, 4, 3))))
-    found = explained(right, lambda _: None, pixels(), raw=True, preprocessing=mode, origin=IMAGE)
+    found = explained(right, lambda _: None, pixels(), raw=True, preprocessing=PRESETS[mode], origin=IMAGE)
     if padded:  # the padding is the first that differs, and holds nothing to be wrong
         assert found.layer == "pad"
         assert found.found is not None

@@ -15,6 +15,7 @@ from resnet_torch.comparison.mistakes import plants
 from resnet_torch.comparison.mistakes.sites import Site
 from resnet_torch.comparison.subject import Subject, subject_of
 from resnet_torch.layers.poolings import GlobalPool, SamePool
+from weight_transfer.preprocessing import PRESETS
 
 
 def graph(*rows: dict) -> Subject:
@@ -78,10 +79,10 @@ def test_a_stride_moves_and_the_size_stays():
 
 def test_images_are_prepared_otherwise_and_logits_finished_twice():
     subject = graph(row("Flatten", "flat", ["image"]), dense("out", "flat", 4, activation="softmax"))
-    assert plants.preprocessed_otherwise(subject, Site("flat")).preprocessing == "caffe"
+    assert plants.preprocessed_otherwise(subject, Site("flat")).preprocessing == PRESETS["caffe"]
     assert (
         plants.preprocessed_otherwise(plants.preprocessed_otherwise(subject, Site("")), Site("")).preprocessing
-        == "torch"
+        == PRESETS["torch"]
     )
     logits = torch.randn(2, 4)
     position, finish = plants.finished_twice(subject, Site("out")).endings["out"]
