@@ -40,7 +40,7 @@ def test_a_table_for_each_image(model, photo, tmp_path):
     assert done.stdout.count(f"{photo} at 33 x 33") == 2
     assert done.stdout.count("probability") == 2
     assert done.stdout.count("thing [") == 6
-    assert "image loading  keras: keras.utils.load_img; read by Pillow" in done.stdout
+    assert "image loading  opencv: cv2.imread, cv2.cvtColor to RGB, cv2.resize; read by OpenCV" in done.stdout
     assert "(guessed; --image-loading says otherwise)" in done.stdout
     assert "preprocessing  caffe: RGB to BGR" in done.stdout
     assert "(guessed; --preprocessing, --scale, --mean, --std, --channel-order say otherwise)" in done.stdout
