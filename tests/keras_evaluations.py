@@ -10,30 +10,31 @@ from typing import Any
 
 import numpy as np
 
-SIZE = (16, 16)
+SIZE, DOUBLE = (16, 16), (32, 32)
 CLASSES = ("dark", "middle", "stripes")
 
 
-def write_images(root: Path, count: int, seed: int, size: tuple[int, int] = SIZE) -> Path:
-    """A folder for each class, of PNG files: two shades that a wrong scale moves, and stripes that resizing blurs."""
+def write_images(root: Path, count: int, seed: int, size: tuple[int, int], columns: tuple[int, int]) -> Path:
+    """A folder for each class, of PNG files: two shades that a wrong scale moves, and stripes.
+
+    At twice the network's size the nearest pixel of a stripe is that of an odd column, the bilinear one the mean.
+    """
     from PIL import Image
 
     random = np.random.default_rng(seed)
-    for label, name in enumerate(CLASSES):
+    shades = {"dark": (60, 60), "middle": (120, 120), "stripes": columns}
+    for name, (even, odd) in shades.items():
         (root / name).mkdir(parents=True)
         for number in range(count):
-            shade = np.array([60, 120, 90][label]) + random.integers(-12, 12)
-            tint = shade * (1 + random.uniform(-0.1, 0.1, 3))
-            image = np.broadcast_to(tint, (*size, 3)) + random.normal(0, 6, (*size, 3))
-            if label == 2:
-                image = image + 50 * ((np.arange(size[1]) % 3 == 0)[np.newaxis, :, np.newaxis] - 0.33)
-            pixels = image.clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number:03}.png")
+            row = np.where(np.arange(size[1]) % 2 == 0, even, odd) + random.integers(-6, 7)
+            tint = row[:, np.newaxis] * (1 + random.uniform(-0.05, 0.05, 3))
+            image = np.broadcast_to(tint, (*size, 3)) + random.normal(0, 3, (*size, 3))
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / name / f"{number:03}.png")
     return root
 
 
 def train_owners(folder: Path) -> dict[str, dict[str, Any]]:
-    """Trains three networks, saves them, and says how well each does on its owner's pixels and on other pixels.
+    """Trains small networks, saves them, and says how well each does on its owner's pixels and on other pixels.
 
     Returns:
         By kind of owner: the ``.keras`` file, the folder of images, the accuracy, and that on pixels which are not
@@ -43,47 +44,45 @@ def train_owners(folder: Path) -> dict[str, dict[str, Any]]:
     from keras.applications.imagenet_utils import preprocess_input
 
     keras.utils.set_random_seed(1)
-    same, large = folder / "same", folder / "large"
-    for root, size in ((same, SIZE), (large, (37, 29))):
-        write_images(root / "train", 30, 1, size)
-        write_images(root / "test", 24, 2, size)
+    same, bilinear, nearest = (folder / name for name in ("same", "bilinear", "nearest"))
+    for root, size, columns in ((same, SIZE, (125, 55)), (bilinear, DOUBLE, (125, 55)), (nearest, DOUBLE, (150, 90))):
+        write_images(root / "train", 30, 1, size, columns)
+        write_images(root / "test", 24, 2, size, columns)
     found = {}
-    images, labels = loaded(same / "train")
-    test_images, test_labels = loaded(same / "test")
-    tf = _trained(_resnet(), preprocess_input(images.copy(), mode="tf"), labels)
-    found["tf"] = _measured(
-        tf,
-        folder / "tf.keras",
-        same,
-        test_labels,
-        preprocess_input(test_images.copy(), mode="tf"),
-        preprocess_input(test_images.copy(), mode="caffe"),
-    )
-    inside = _trained(_rescaling(), images, labels)
-    found["inside"] = _measured(inside, folder / "inside.keras", same, test_labels, test_images, test_images / 255)
-
-    def dataset(part: str, interpolation: str = "bilinear") -> Any:
-        return keras.utils.image_dataset_from_directory(
-            large / part, image_size=SIZE, interpolation=interpolation, shuffle=False, verbose=False
-        )
-
-    loader = _resnet()
-    arrays = [np.concatenate(both) for both in zip(*((x.numpy(), y.numpy()) for x, y in dataset("train")), strict=True)]
-    _trained(loader, arrays[0] / np.float32(255), arrays[1])
-    pixels, other = (
-        np.concatenate([x.numpy() for x, _ in dataset("test", way)]) / np.float32(255)
-        for way in ("bilinear", "nearest")
-    )
-    found["loader"] = _measured(loader, folder / "loader.keras", large, test_labels, pixels, other)
+    train, labels = loaded(same / "train")
+    test, test_labels = loaded(same / "test")
+    tf, caffe = (preprocess_input(test.copy(), mode=mode) for mode in ("tf", "caffe"))
+    model = _trained(_resnet(), preprocess_input(train.copy(), mode="tf"), labels)
+    found["tf"] = _measured(model, folder / "tf.keras", same, test_labels, tf, caffe)
+    model = _trained(_rescaling(), train, labels)
+    found["inside"] = _measured(model, folder / "inside.keras", same, test_labels, test, test / 255)
+    ways = {"dataset": (bilinear, _by_dataset, _by_load_img), "load_img": (nearest, _by_load_img, _by_dataset)}
+    for name, (root, own, other) in ways.items():
+        model = _trained(_resnet(), own(root / "train") / np.float32(255), labels)
+        x, otherwise = (load(root / "test") / np.float32(255) for load in (own, other))
+        found[name] = _measured(model, folder / f"{name}.keras", root, test_labels, x, otherwise)
     return found
 
 
-def loaded(root: Path, files: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _by_load_img(root: Path) -> np.ndarray:
+    return loaded(root, size=SIZE)[0]
+
+
+def _by_dataset(root: Path) -> np.ndarray:
+    import keras
+
+    images = keras.utils.image_dataset_from_directory(root, image_size=SIZE, shuffle=False, verbose=False)
+    return np.concatenate([x.numpy() for x, _ in images])
+
+
+def loaded(
+    root: Path, files: Sequence[str] | None = None, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A folder's images by `keras.utils.load_img`, and their labels."""
     import keras
 
     named = [str(file.relative_to(root)) for file in sorted(root.rglob("*.png"))] if files is None else files
-    images = [keras.utils.img_to_array(keras.utils.load_img(root / name)) for name in named]
+    images = [keras.utils.img_to_array(keras.utils.load_img(root / name, target_size=size)) for name in named]
     return np.stack(images), np.array([CLASSES.index(Path(name).parts[0]) for name in named])
 
 

@@ -21,14 +21,16 @@ from weight_transfer.training.options import recipe_of
 SAID: dict[str, dict[str, Any]] = {
     "tf": {"preprocessing": "tf"},
     "inside": {},
-    "loader": {"scale": "1/255", "image_loading": "resizing"},
+    "dataset": {"scale": "1/255", "image_loading": "resizing"},
+    "load_img": {"scale": "1/255", "image_loading": "keras"},
 }
 HINTS = {
     "tf": Hints(preprocessing=preset("tf")),
     "inside": Hints(),
-    "loader": Hints(preprocessing=Preprocessing(divisor=255.0), image_loading="resizing"),
+    "dataset": Hints(preprocessing=Preprocessing(divisor=255.0), image_loading="resizing"),
+    "load_img": Hints(preprocessing=Preprocessing(divisor=255.0), image_loading="keras"),
 }
-CERTAINTY = {"tf": "known", "inside": "inside the network", "loader": "known"}
+CERTAINTY = {"tf": "known", "inside": "inside the network", "dataset": "known", "load_img": "known"}
 
 
 @pytest.fixture(scope="module")
