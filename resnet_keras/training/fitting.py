@@ -90,8 +90,8 @@ class _Run:
         self.validation = Feed(validation, classes, recipe.dtype, workers)
         self.history = folder.read_history().upto(self.done)
         self.table = EpochTable(recipe.epochs, quiet)
-        if self.frozen:
-            self.table.note(words_on_frozen(self.frozen))
+        if self.known.frozen:
+            self.table.note(words_on_frozen(self.known.frozen))
 
     @property
     def done(self) -> int:
