@@ -158,8 +158,12 @@ def normalization(lib: Any, start: Path) -> Iterator[tuple[str, Owned]]:
             norm.adapt(data)
         x = layers.Conv2D(4, 3, name="conv")(norm(i))
         model = lib.Model(i, layers.Dense(2, name="dense")(layers.GlobalAveragePooling2D(name="pool")(x)))
-        for suffix, owned in saved(model, Path(f"{start}_{name.replace(', ', '_').replace(' ', '_')}"), data[:3]):
+        file = f"{start}_{name.replace(', ', '_').replace(' ', '_')}"
+        for suffix, owned in saved(model, Path(file), data[:3]):
             yield f"{name} {suffix}", owned
+        model.save_weights(f"{file}.weights.h5")
+        Path(f"{file}.weights.json").write_text(model.to_json())
+        yield f"{name} .weights.h5", owned._replace(file=Path(f"{file}.weights.h5"))
 
 
 # Layers on pixels of uint8; the last of each pair says whether the port must refuse them.
@@ -217,6 +221,27 @@ KINDS: Mapping[str, Callable[[Any, Path], Iterator[tuple[str, Owned]]]] = {
     "normalization": normalization,
     "pixels": pixels,
 }
+
+
+def trained(folder: Path) -> tuple[Path, Path]:
+    """A file with an optimizer's slots, and the same as Theano would have held it: kernels and their slots turned."""
+    import tf_keras
+
+    layers, generator = tf_keras.layers, np.random.default_rng(0)
+    i = layers.Input((8, 8, 3))
+    pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Conv2D(4, 3, name="conv")(i))
+    model = tf_keras.Model(i, layers.Dense(2, name="dense")(pooled))
+    model.compile(tf_keras.optimizers.legacy.SGD(0.01, momentum=0.9), "mse")
+    model.fit(generator.normal(size=(8, 8, 8, 3)), generator.normal(size=(8, 2)), verbose=0)
+    plain, turned = folder / "tensorflow.h5", folder / "theano.h5"
+    for file in (plain, turned):
+        model.save(file)
+    with h5py.File(turned, "r+") as opened:
+        for path in ("model_weights/conv/conv/kernel:0", "optimizer_weights/SGD/conv/kernel/momentum:0"):
+            opened[path][...] = opened[path][()][::-1, ::-1]
+        for group in (opened, opened["model_weights"]):
+            group.attrs["backend"] = b"theano"
+    return plain, turned
 
 
 def loaded(files: list[Path], x: np.ndarray) -> list[tuple[dict[str, str], np.ndarray]]:

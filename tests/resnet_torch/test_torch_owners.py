@@ -8,10 +8,11 @@ import checkpoints
 import keras_owners
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from resnet_torch import load_model, save_converted
-from weight_transfer import Architecture, TransferError, convert, export
+from weight_transfer import Architecture, Hints, TransferError, convert, export
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.cli.converting import as_dict
 from weight_transfer.conversion.mapping import mapping
@@ -40,10 +41,12 @@ def written(keras_side, tmp_path_factory):
 
 def check(owned: keras_owners.Owned, folder, tolerance: float) -> tuple[torch.nn.Module, dict]:
     """Compares the checkpoint, its conversion and what a loaded module saves; returns the last, and what was said."""
-    conversion = convert(owned.file, folder / "port.safetensors")
+    beside = owned.file.with_suffix(".json")  # of weights alone
+    hints = Hints(config=beside if beside.exists() else None)
+    conversion = convert(owned.file, folder / "port.safetensors", hints)
     save_converted(load_model(conversion.output), folder / "again.safetensors")
     for file in (owned.file, conversion.output, folder / "again.safetensors"):
-        model = load_model(file)
+        model = load_model(file, hints if file == owned.file else None)
         error = np.abs(prediction(model, owned.x) - owned.y).max() / np.abs(owned.y).max()
         assert error <= tolerance, (owned.file.name, file.name, error)
     assert read_converted(folder / "again.safetensors").description.remarks == conversion.description.remarks
@@ -55,6 +58,18 @@ def test_theanos_kernels_are_turned_and_it_is_said(written, tmp_path):
         _, said = check(owned, tmp_path, 1e-5)
         assert "turned by 180 degrees" in said["remarks"][0]
         assert said["origin"]["backend"] == "theano"
+
+
+def test_a_turned_kernels_slots_are_turned(keras_side, tmp_path):
+    files = [
+        convert(source, tmp_path / f"{source.stem}.safetensors", with_optimizer=True)
+        for source in keras_side(keras_owners.trained, tmp_path)
+    ]
+    for kind in ("output", "optimizer_output"):
+        plain, turned = (safetensors.numpy.load_file(getattr(conversion, kind)) for conversion in files)
+        assert plain.keys() == turned.keys()
+        for name, expected in plain.items():
+            np.testing.assert_array_equal(turned[name], expected, err_msg=name)
 
 
 def test_kernels_of_another_width_are_cast_to_the_policys(written, tmp_path):
