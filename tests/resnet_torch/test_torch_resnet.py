@@ -4,8 +4,11 @@ import copy
 import json
 import pickle
 
+import checkpoints
 import pytest
 import torch
+from copies import WAYS
+from handmade_graphs import conv, network, row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -14,7 +17,9 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from resnet_torch import BatchNorm2d, ResNet, create_resnet, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
+from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.dialects import DIALECTS, design
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers, weighted
@@ -393,3 +398,28 @@ def test_parts_are_modules_a_reader_expects(small):
     model = small()
     assert [name for name, _ in model.named_children()] == ["stem", "stages", "head"]
     assert isinstance(model.stages.stage3.b.shortcut, nn.Identity)
+
+
+OWN_HEAD = network(
+    row("GlobalAveragePooling2D", "pool", ["image"], keepdims=True),
+    conv("own", "pool", kernel_size=[1, 1], activation="softmax"),
+    outputs=[["own", 0, 0]],
+    shape=(2, 2, 6),
+)
+
+
+@pytest.mark.parametrize("own_head", [None, OWN_HEAD])
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_predict_as_the_model_does(way, own_head):
+    head = checkpoints.small().head if own_head is None else Head(pooling=None, classes=None)
+    architecture = checkpoints.small(block="basic", filters=((4, 4), (6, 6)), head=head)
+    model = ResNet(architecture, "tf_keras", own_head)
+    model = with_description(model, Description(model.network, MADE_HERE))
+    images = torch.randn(2, 3, 33, 33)
+    expected = model.predict(images)
+    assert expected.shape == ((2, 10) if own_head is None else (2, 3, 1, 1))
+    torch.testing.assert_close(expected.sum(1), torch.ones_like(expected[:, 0]))
+    copied = way(model)
+    torch.testing.assert_close(copied.predict(images), expected, rtol=0, atol=0)
+    assert description_of_module(copied) == description_of_module(model)
+    assert copied.network == model.network
