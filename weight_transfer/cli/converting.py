@@ -12,7 +12,7 @@ from rich.markup import escape
 from weight_transfer.cli import options
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
-from weight_transfer.cli.terminal import bytes_text, facts, input_facts, out, print_json, progress
+from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
@@ -141,7 +141,7 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
                 **({} if conversion.optimizer is None else {"optimizer": optimizer_text(conversion.optimizer)}),
-                **({"note": "; ".join(map(escape, remarks))} if (remarks := conversion.description.remarks) else {}),
+                **notes(conversion.description.remarks),
                 **frozen_fact(conversion.description.frozen),
                 **({"not in the file": ", ".join(assumed)} if assumed else {}),
                 **input_facts(conversion.description),

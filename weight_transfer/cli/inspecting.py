@@ -14,7 +14,7 @@ from rich.table import Table
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
-from weight_transfer.cli.terminal import bytes_text, facts, input_facts, out, print_json
+from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
@@ -109,7 +109,7 @@ def describe(
     if isinstance(identified, TransferError) or known is None:
         return {**found, "network": None, "why_not": str(identified)}
     network = {**describe_network(identified.network), **known.input_as_dict()}
-    return {**found, **network, "assumed": list(identified.assumed)}
+    return {**found, **network, "assumed": list(identified.assumed), "remarks": list(identified.remarks)}
 
 
 def foreign_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ def print_description(
         out.print(f"\n[yellow]not convertible:[/] {escape(str(identified))}")
         return
     assumed = [*identified.assumed, *(optimizer.assumed if isinstance(optimizer, OptimizerState) else ())]
-    lines |= network_facts(identified.network)
+    lines |= {**network_facts(identified.network), **notes(identified.remarks)}
     out.print(facts({**lines, **({"not in the file": ", ".join(assumed)} if assumed else {}), **input_facts(known)}))
     out.print(parts_table(parts_of(identified.network)))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -63,3 +64,8 @@ def loading_text(loading: ImageLoading, crop: Crop, is_known: bool) -> str:
 def bytes_text(size_bytes: int) -> str:
     """``103.1 MB``."""
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes:,} bytes"
+
+
+def notes(remarks: Sequence[str]) -> dict[str, str]:
+    """Returns the line of what a port has otherwise than its file, by its heading; nothing where that is nothing."""
+    return {"note": "; ".join(map(escape, remarks))} if remarks else {}

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import checkpoints
+import h5py
+import pytest
+from click.testing import CliRunner
+
+from weight_transfer.cli.app import app
 from weight_transfer.conversion.remarks import remarks_of
+from weight_transfer.converted import read_converted
 from weight_transfer.keras_graph import KerasGraph, KerasLayer
 from weight_transfer.precision import Precision
 
@@ -39,3 +46,18 @@ def test_windows_that_theano_padded_as_tensorflow_does_are_not(config):
 
 def test_theanos_batch_norms_are_said():
     assert said(("BatchNormalization", {})).startswith("batch norms learn on as on TensorFlow; Theano added epsilon")
+
+
+def test_inspect_and_convert_print_what_is_said(tmp_path):
+    source = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small())
+    with h5py.File(source, "r+") as file:
+        for group in (file, file["model_weights"]):
+            group.attrs["backend"] = b"theano"
+    port = tmp_path / "port.safetensors"
+    for words in (["inspect", str(source)], ["convert", str(source), "-o", str(port)]):
+        shown = CliRunner().invoke(app, words, env={"COLUMNS": "200"}).output
+        assert "note" in shown, shown
+        assert "turned by 180 degrees: the file was trained on Theano" in " ".join(shown.split())
+        answer = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
+        assert any("turned by 180 degrees" in remark for remark in answer["remarks"])
+    assert any("turned by 180 degrees" in remark for remark in read_converted(port).description.remarks)
