@@ -209,17 +209,21 @@ def _built(model: nn.Module, description: Description, replaced: Sequence[str]) 
         for path, penalty in outputs.items():
             modules = graph.modules[path]
             if not _is_in(f"{prefix}{modules[0]}", replaced):
-                _watch_layer(found, inside, modules[-1], penalty)
+                calls = sum(call.layer == path for call in graph.calls)
+                _watch_layer(found, inside, modules[-1], penalty, calls)
     return found
 
 
-def _watch_layer(found: Regularization, model: nn.Module, last: str, penalty: Penalty) -> None:
-    """Watches a Keras layer's output: behind its last module, which `forward` may leave to `predict` at the end."""
+def _watch_layer(found: Regularization, model: nn.Module, last: str, penalty: Penalty, calls: int) -> None:
+    """Watches a Keras layer's outputs: behind its last module, which `forward` may leave to `predict` at the end.
+
+    Each call counts; those whose activation `forward` leaves out are the model's outputs.
+    """
     left_out = tails(model.network) if isinstance(model, ImportedModel) else ()
     for place, tail in enumerate(left_out):
         if tail == last:
             found.watch(model, penalty, _finished(model.get_submodule(last), place))
-    if last not in left_out:
+    if calls > left_out.count(last):
         found.watch(model.get_submodule(last), penalty)
 
 

@@ -229,6 +229,42 @@ def _shared_head(keras: Any) -> Any:
     return keras.Model(image, pooled), ["mse", "mse"]
 
 
+def _penalties(keras: Any) -> Any:
+    """Layers whose penalized output is read by another, and is the model's too."""
+    layers = keras.layers
+    x = layers.Input((4,))
+    dense = layers.Dense(4, activation="sigmoid", activity_regularizer="l1", name="dense")
+    shared = layers.Activation("sigmoid", activity_regularizer=keras.regularizers.L2(0.02), name="shared")
+    shared = shared if keras.__name__ == "keras" else layers.Activation("sigmoid", name="shared")  # not in its files
+    return keras.Model(x, shared(layers.Dense(4, name="between")(shared(dense(dense(x)))))), "mse"
+
+
+def _both_ends(keras: Any) -> Any:
+    """A penalized layer that is called in the middle and at the end, alone."""
+    x = keras.layers.Input((4,))
+    dense = keras.layers.Dense(4, activation="softmax", activity_regularizer="l2", name="dense")
+    return keras.Model(x, dense(keras.layers.Dense(4, name="between")(dense(x)))), "categorical_crossentropy"
+
+
+def _dict_loss(keras: Any) -> Any:
+    """A loss for each output by key, in another order than the keys'."""
+    x = keras.layers.Input((5,))
+    outputs = {
+        "zz": keras.layers.Dense(4, activation="softmax", name="zz")(x),
+        "aa": keras.layers.Dense(2, name="aa")(x),
+    }
+    return keras.Model(x, outputs), {"zz": "categorical_crossentropy", "aa": "mse"}
+
+
+def _focal(activation: str | None, loss: str, **arguments: Any) -> Callable[[Any], Any]:
+    def build(keras: Any) -> Any:
+        x = keras.layers.Input((5,))
+        output = keras.layers.Dense(4, activation=activation, name="out")(x)
+        return keras.Model(x, output), getattr(keras.losses, loss)(**arguments)
+
+    return build
+
+
 NETWORKS: dict[str, Callable[[Any], Any]] = {
     "constrained": _constrained,
     "constrained_resnet": _constrained_resnet,
@@ -236,6 +272,17 @@ NETWORKS: dict[str, Callable[[Any], Any]] = {
     "modes": _modes,
     "siamese": _siamese,
     "shared_head": _shared_head,
+    "penalties": _penalties,
+    "both_ends": _both_ends,
+    "dict_loss": _dict_loss,
+    **{
+        f"focal_{activation}_{loss[:3]}_{from_logits}": _focal(activation, loss, from_logits=from_logits)
+        for activation in ("softmax", "sigmoid", None)
+        for loss in ("CategoricalFocalCrossentropy", "BinaryFocalCrossentropy")
+        for from_logits in (False, True)
+        if (activation is not None or from_logits) and (activation, loss[:3]) != ("softmax", "Bin")
+    },
+    "focal_smooth": _focal("sigmoid", "BinaryFocalCrossentropy", label_smoothing=0.2, apply_class_balancing=True),
 }
 
 

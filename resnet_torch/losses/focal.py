@@ -80,9 +80,11 @@ class BinaryFocalCrossentropy(Loss):
         class_weight: See `Loss`.
         axis: See `Loss`.
         activation: See `Loss`.
+        factor_of: What is applied to the logits, one behind the other, to take the factor of it: Keras 2 takes it
+            from what the model gives, and the cross-entropy from the logits. Empty for the sigmoid.
 
     Source: as of `CategoricalFocalCrossentropy`, binary_focal_crossentropy; TensorFlow goes back from a
-    sigmoid to its logits.
+    sigmoid to its logits. ``factor_of``: tf_keras 2.21 backend.py, binary_focal_crossentropy.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class BinaryFocalCrossentropy(Loss):
         class_weight: Mapping[int, float] | None = None,
         axis: int = 1,
         activation: Activation | None = None,
+        factor_of: Sequence[Activation] = (),
     ) -> None:
         super().__init__(reduction, class_weight, axis, activation)
+        self.factor_of = tuple(factor_of)
         self.apply_class_balancing = apply_class_balancing
         self.alpha = alpha
         self.gamma = gamma
@@ -107,7 +111,9 @@ class BinaryFocalCrossentropy(Loss):
     def losses(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Returns (N,) or (N, ...)."""
         target = smoothed_binary(same_shape(target, outputs, self.axis), self.label_smoothing)
-        p = outputs.sigmoid() if self.from_logits else outputs
+        p = outputs.sigmoid() if self.from_logits and not self.factor_of else outputs
+        for name in self.factor_of:
+            p = p.softmax(self.axis) if name == "softmax" else p.sigmoid()
         p_target = target * p + (1 - target) * (1 - p)
         losses = (1 - p_target) ** self.gamma * binary_losses(outputs, target, self.from_logits)
         if self.apply_class_balancing:

@@ -41,10 +41,14 @@ class SumOfLosses(nn.Module):
     Args:
         losses: One per output, in the model's order; None for an output without one.
         weights: Of each.
+        names: Of each output, by which a dict of targets is paired with it.
     """
 
-    def __init__(self, losses: Sequence[Loss | None], weights: Sequence[float]) -> None:
+    def __init__(
+        self, losses: Sequence[Loss | None], weights: Sequence[float], names: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
+        self.names = None if names is None else tuple(names)
         self.losses = nn.ModuleList([nn.Identity() if loss is None else loss for loss in losses])
         self.weights = tuple(weights)
 
@@ -53,13 +57,17 @@ class SumOfLosses(nn.Module):
 
         Args:
             outputs: What the model's ``forward`` gives.
-            targets: One per output, in the same form; an output without a loss has any.
+            targets: One per output, in the model's order, or a dict by the outputs' names; an output without a
+                loss has any, or none in a dict.
             sample_weight: See `Loss`, the same for each.
 
         Returns:
             A scalar.
+
+        Raises:
+            TransferError: A dict of targets lacks an output, or holds what is none.
         """
-        pairs = zip(self.losses, self.weights, _listed(outputs), _listed(targets), strict=True)
+        pairs = zip(self.losses, self.weights, _listed(outputs), self._in_order(outputs, targets), strict=True)
         values = [
             loss(output, target, sample_weight) * weight
             for loss, weight, output, target in pairs
@@ -70,8 +78,22 @@ class SumOfLosses(nn.Module):
             total = total + value
         return total
 
+    def _in_order(self, outputs: Outputs, targets: Outputs) -> list[Any]:
+        """The targets in the outputs' order: a dict's by name, whatever its own order is."""
+        names = tuple(outputs) if isinstance(outputs, Mapping) else self.names
+        if not isinstance(targets, Mapping) or names is None:
+            return list(_listed(targets))
+        with_loss = {name for name, loss in zip(names, self.losses, strict=True) if isinstance(loss, Loss)}
+        wrong = [f"{name} is missing" for name in sorted(with_loss - targets.keys())]
+        wrong += [f"{name} is no output{nearest(name, list(names))}" for name in targets if name not in names]
+        if wrong:
+            raise TransferError(f"The targets must be those of the outputs, by their names:{listing(wrong)}")
+        return [targets.get(name) for name in names]
 
-def loss_from_keras(training: Mapping[str, Any], network: Network) -> Loss | SumOfLosses:
+
+def loss_from_keras(
+    training: Mapping[str, Any], network: Network, keras_version: str | None = None
+) -> Loss | SumOfLosses:
     """Builds the loss that a model was compiled with, for what the port's ``forward`` gives.
 
     Where that ends before a softmax or sigmoid, a cross-entropy is computed on the logits as TensorFlow
@@ -81,6 +103,8 @@ def loss_from_keras(training: Mapping[str, Any], network: Network) -> Loss | Sum
     Args:
         training: ``Checkpoint.training``: ``loss`` and perhaps ``loss_weights``, of any Keras.
         network: What the file holds; ``identify(checkpoint).network``, or a model's own.
+        keras_version: What compiled it, ``checkpoint.keras_version``: Keras 2 computes focal losses of activated
+            outputs in another way. Without it, what only Keras 2 writes into a loss tells.
 
     Returns:
         For one output, a `Loss` of (outputs, target); for several, a `SumOfLosses`.
@@ -98,7 +122,7 @@ def loss_from_keras(training: Mapping[str, Any], network: Network) -> Loss | Sum
     each = _per_output(configured, names, "loss")
     scales = [1.0] * len(names) if weights is None else _per_output(weights, names, "loss_weights")
     made = [
-        None if config is None else _loss(config, left_out, (shape, channels_last(network)))
+        None if config is None else _loss(config, left_out, (shape, channels_last(network)), keras_version)
         for config, left_out, shape in zip(each, final_activations(network), shapes, strict=True)
     ]
     if not any(made):
@@ -106,10 +130,10 @@ def loss_from_keras(training: Mapping[str, Any], network: Network) -> Loss | Sum
     only = made[0]
     if len(made) == 1 and only is not None and scales[0] in (None, 1, 1.0):
         return only
-    return SumOfLosses(made, [1.0 if scale is None else float(scale) for scale in scales])
+    return SumOfLosses(made, [1.0 if scale is None else float(scale) for scale in scales], names)
 
 
-def _loss(config: Any, left_out: str | None, layout: tuple[Shape, bool]) -> Loss:
+def _loss(config: Any, left_out: str | None, layout: tuple[Shape, bool], keras_version: str | None) -> Loss:
     name, arguments = _read(config)
     if name.lower() not in KINDS:
         known = sorted(kind.__name__ for kind, _ in ROWS)
@@ -124,12 +148,19 @@ def _loss(config: Any, left_out: str | None, layout: tuple[Shape, bool]) -> Loss
     _check_axis(name, int(arguments.get("axis", -1)), *layout)
     chosen = {key: arguments[key] for key in ARGUMENTS if key in arguments}
     chosen["reduction"] = _reduction(arguments.get("reduction"))
-    return kind(**chosen, **_from_what(kind, left_out, bool(arguments.get("from_logits", False))))
+    keras_2 = (
+        str(keras_version)[:2] in ("1.", "2.")
+        or arguments.get("reduction") == "auto"
+        or isinstance(arguments.get("fn"), str)
+    )
+    return kind(**chosen, **_from_what(kind, left_out, bool(arguments.get("from_logits", False)), keras_2))
 
 
-def _from_what(kind: type[Loss], left_out: str | None, from_logits: bool) -> dict[str, Any]:
+def _from_what(kind: type[Loss], left_out: str | None, from_logits: bool, keras_2: bool) -> dict[str, Any]:
     """Whether a loss takes the logits, or what to apply to them first."""
-    if kind in CROSS_ENTROPIES:
+    if keras_2 and left_out is not None and kind is BinaryFocalCrossentropy:
+        return {"from_logits": True, "factor_of": (left_out, *(("sigmoid",) if from_logits else ()))}
+    if kind in CROSS_ENTROPIES or (keras_2 and kind is CategoricalFocalCrossentropy):
         # TensorFlow's formulas go back to the logits of any activation, whatever from_logits says.
         return {"from_logits": from_logits or left_out is not None}
     if kind not in FOCAL:

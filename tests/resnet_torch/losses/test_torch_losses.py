@@ -295,3 +295,22 @@ def test_what_does_not_fit_is_refused(use, message):
 def test_a_loss_says_what_it_is():
     assert isinstance(losses.CategoricalCrossentropy(label_smoothing=0.1), nn.Module)
     assert "label_smoothing=0.1" in str(losses.CategoricalCrossentropy(label_smoothing=0.1))
+
+
+def test_a_file_s_keras_decides_how_a_focal_loss_is_computed(network):
+    outputs, target = torch.tensor([[0.5, -1.0, 2.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    named = losses.loss_from_keras({"loss": "binary_focal_crossentropy"}, network, "2.15.0")  # Keras 3 refuses it
+    found = named(outputs, target)
+    p = outputs.softmax(1)
+    factor = (1 - (target * p + (1 - target) * (1 - p))) ** 2
+    expected = factor * torch.nn.functional.binary_cross_entropy_with_logits(outputs, target, reduction="none")
+    torch.testing.assert_close(found, expected.mean())
+
+
+def test_targets_of_several_outputs_are_paired_by_name():
+    loss = losses.SumOfLosses([losses.MeanSquaredError(), None], [1.0, 1.0], ["aa", "zz"])
+    outputs = {"aa": torch.ones(2, 3), "zz": torch.ones(2, 1)}
+    assert loss(outputs, {"zz": torch.zeros(2, 1), "aa": torch.zeros(2, 3)}).item() == 1
+    assert loss(list(outputs.values()), {"aa": torch.zeros(2, 3)}).item() == 1  # an output without a loss
+    with pytest.raises(TransferError, match=r"by their names:\n  aa is missing\n  ab is no output"):
+        loss(outputs, {"ab": torch.zeros(2, 3)})
