@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from keras_checkpoints import save_legacy_weights
+from keras_checkpoints import BYTES_PER_GB, save_legacy_weights
 
 IN_SHAPE = (32, 32, 3)
 
@@ -24,7 +24,8 @@ class Owned:
     """A saved network and what its owner gets.
 
     Attributes:
-        files: By container: "legacy", "keras3", and "config" where another run's model describes it.
+        files: By container: "legacy", "keras3", of Keras 3 "sharded"; and "config" where another run's model
+            describes it.
         outputs: Of `images()`.
     """
 
@@ -65,6 +66,8 @@ def _saved(model: Any, stem: Path, library: str) -> dict[str, Path]:
         model.save_weights(files["keras3"])
         if library == "keras":
             save_legacy_weights(model, str(files["legacy"]))
+            files["sharded"] = Path(f"{stem}_sharded.weights.json")
+            model.save_weights(files["sharded"], max_shard_size=3000 / BYTES_PER_GB)
         else:
             model.save_weights(files["legacy"])
     return files

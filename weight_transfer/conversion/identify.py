@@ -56,7 +56,7 @@ class Identified:
     remarks: tuple[str, ...] = ()
 
 
-# Of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
+# Of weights alone, and of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
 CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"
 
 NO_LIST = "activations and pooling: the file lists only layers with arrays"
@@ -97,7 +97,7 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
     if beside is not None:
         checkpoint = checkpoint.laid_out_by(beside)
     found = _identified(checkpoint, hints, config, beside)
-    if config is not None and "module" not in config:
+    if config is None or "module" not in config:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)
     remarks = remarks_of(found.arrays, found.keras, precision, checkpoint.backend)

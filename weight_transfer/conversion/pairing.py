@@ -125,15 +125,11 @@ def _decided(checkpoint: Checkpoint, model: _Model, pair_by: PairBy | None) -> t
 def _two_ways(checkpoint: Checkpoint, by_order: Names, by_name: Names) -> ArchitectureError:
     differing = [name for name, array in by_order.items() if by_name[name] != array]
     lines = [f"{name}: by order {by_order[name]}, by name {by_name[name]}" for name in differing]
-    return PairingError(
+    return ArchitectureError(
         f"{checkpoint.path.name}: the order of its layers and their names pair {len(lines)} arrays with the model's "
         f"in two ways, and both fit:{listing(lines)}\nDecide with --pair-by order (as Keras's load_weights does) or "
         "--pair-by name."
     )
-
-
-class PairingError(ArchitectureError):
-    """Two pairings fit: a person decides, not the next attempt."""
 
 
 def _by_name(checkpoint: Checkpoint, model: _Model) -> Names | None:

@@ -67,7 +67,8 @@ def take_over(run: Run, kind: str, family: str, key: str, network: str = "native
     """Opens one of a run's files with what must be said of it."""
     if kind != "keras3-weights-h5":
         return handover.taken_over(run.files[kind], family)
-    hints = None if network == "native" else Hints(like=run.files["legacy-h5"])
+    # tf_keras only counts the layers, which shows no dialect.
+    hints = Hints(dialect="keras-applications") if network == "native" else Hints(like=run.files["legacy-h5"])
     said = SAID[key] + ("" if family == "keras" else f" learning_rate={RATE}")  # tf_keras leaves it out
     return handover.taken_over(run.files[kind], family, hints, optimizer=said)
 

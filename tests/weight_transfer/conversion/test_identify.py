@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import checkpoints
+import h5py
 import numpy as np
 import pytest
 
@@ -14,9 +16,11 @@ from weight_transfer import (
     Hints,
     LayerGraph,
     MappingError,
+    design,
     identify,
     read_checkpoint,
 )
+from weight_transfer.architecture import Head
 
 
 def identified(path, **hints) -> Architecture:
@@ -147,3 +151,28 @@ def test_what_the_file_does_not_show_is_told(tmp_path):
         assumed = identify(checkpoint, Hints(conventions={"epsilon": 0.5})).assumed
     assert "epsilon 0.5 (you said so)" in assumed
     assert "stem_padding zeros (keras-applications)" in assumed
+
+
+@pytest.mark.parametrize("top", [False, True])
+def test_the_list_of_the_published_resnet50_is_its_dialects(shared_data, top, tmp_path):
+    """As Keras 1 wrote it: one padding, and a pooling of 7 x 7 behind which the whole network flattens."""
+    names = json.loads((shared_data / "wild" / "resnet50_notop_imagenet_layer_names.json").read_text())
+    widths = tuple((width, width, 4 * width) for width in (2, 3, 4, 5))
+    head = Head(classes=4) if top else Head(pooling=None, classes=None)
+    arrays = checkpoints.arrays_of(design(50, dialect="keras-2.1", filters=widths, stem_filters=2, head=head))
+    path = checkpoints.legacy_weights(tmp_path / "w.h5", arrays)
+    listed = [*names, "flatten_1", "fc1000"] if top else names
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = [name.encode() for name in listed]
+        for name in set(listed) - set(file):
+            file.create_group(name).attrs["weight_names"] = np.array([], "S1")
+    if top:
+        assert identified(path).conventions.pool_padding == "none"
+    else:
+        with pytest.raises(ArchitectureError, match=r"--dialect keras-2\.1: pool_padding none"):
+            identified(path)  # Mask R-CNN's pads its pool otherwise, by no layer
+    for dialect in ("keras-2.1", "keras-2.2"):
+        assert identified(path, dialect=dialect).head.pooling == ("avg" if top else None)
+    with read_checkpoint(path) as checkpoint:
+        assumed = identify(checkpoint, Hints(dialect="keras-2.1")).assumed
+    assert ("no pooling at the end, where the file lists one layer more" in assumed) is not top
