@@ -8,7 +8,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint
-from weight_transfer.conversion.constraints import constraints_for_keras, constraints_of_backbone
+from weight_transfer.conversion.constraints import (
+    constrained_weights,
+    constraints_for_keras,
+    constraints_of_backbone,
+)
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified
 from weight_transfer.conversion.mapping import modules_of_layers
@@ -17,6 +21,7 @@ from weight_transfer.converted import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
 from weight_transfer.images import Crop, ImageLoading, crop_text
 from weight_transfer.keras_graph import KerasLayer
+from weight_transfer.network import constraints_of_graph
 from weight_transfer.preprocessing import Preprocessing, agreed
 from weight_transfer.version import __version__
 
@@ -52,7 +57,11 @@ def describe(
         crop=None if hints is None else hints.crop,
         regularizers=regularizers_of_backbone(identified),
         precision=identified.precision,
-        remarks=(*identified.remarks, *_remarks_on_norms(checkpoint, identified, frozen)),
+        remarks=(
+            *identified.remarks,
+            *_remarks_on_norms(checkpoint, identified, frozen),
+            *_remarks_on_constraints(identified),
+        ),
         constraints=constraints_of_backbone(identified),
         frozen=frozen,
         compiled={key: value for key, value in compiled.items() if value is not None},
@@ -114,6 +123,14 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
             )
         found.add(name)
     return tuple(name for name in known if name in found)
+
+
+def _remarks_on_constraints(identified: Identified) -> tuple[str, ...]:
+    """Which constraints are not known, so that training their weights is refused."""
+    held = {**constraints_of_backbone(identified), **constraints_of_graph(identified.network)}
+    found = constrained_weights(identified.network, held).values()
+    unknown = [one.constraint for one in found if isinstance(one.constraint, TransferError)]
+    return tuple(f"what it constrains is not trained: {error}" for error in unknown)
 
 
 def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Collection[str]) -> tuple[str, ...]:

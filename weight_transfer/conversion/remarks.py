@@ -28,6 +28,7 @@ def remarks_of(
         *(_of_theano(keras) if keras is not None and backend == THEANO else ()),
         *precision.remarks,
         *(_of_inputs(keras) if keras is not None else ()),
+        *(_of_training(keras) if keras is not None else ()),
     )
 
 
@@ -51,6 +52,19 @@ def _is_strided_and_same(layer: KerasLayer) -> bool:
     keys = ("strides", "subsample", "subsample_length", "stride", "pool_size", "pool_length")
     given = next((config[key] for key in keys if config.get(key) is not None), 1)
     return any(isinstance(n, int) and n > 1 for n in (given if isinstance(given, (list, tuple)) else [given]))
+
+
+def _of_training(keras: KerasGraph) -> Iterator[str]:
+    """What acts in training alone and is not in the port.
+
+    Source: keras/src/layers/core/dense.py, enable_lora and save_own_variables, keras 3.15.1.
+    """
+    adapted = [layer.path for layer in keras.layers.values() if layer.config.get("lora_rank")]
+    if adapted:
+        yield (
+            f"{len(adapted)} layers ({adapted[0]}{' and others' if len(adapted) > 1 else ''}) have LoRA, whose arrays "
+            "the file holds added to the kernel: Keras trains new ones on a frozen kernel, the port trains the kernel"
+        )
 
 
 def _of_inputs(keras: KerasGraph) -> Iterator[str]:

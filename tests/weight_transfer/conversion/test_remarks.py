@@ -61,3 +61,20 @@ def test_inspect_and_convert_print_what_is_said(tmp_path):
         answer = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
         assert any("turned by 180 degrees" in remark for remark in answer["remarks"])
     assert any("turned by 180 degrees" in remark for remark in read_converted(port).description.remarks)
+
+
+def test_layers_with_lora_are_said():
+    assert said(("Dense", {"lora_rank": 4})).startswith("1 layers (l0) have LoRA, whose arrays the file holds added to")
+    assert said(("Dense", {"lora_rank": None})) == ""
+
+
+def test_a_constraint_that_is_not_known_is_said(tmp_path):
+    source, port = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small()), tmp_path / "port.safetensors"
+    with h5py.File(source, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        conv = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Conv2D")
+        conv["config"]["kernel_constraint"] = {"class_name": "mine>Own", "config": {}}
+        file.attrs["model_config"] = json.dumps(config)
+    shown = CliRunner().invoke(app, ["convert", str(source), "-o", str(port)], env={"COLUMNS": "200"}).output
+    assert "what it constrains is not trained" in " ".join(shown.split()), shown
+    assert any("no constraint that is known" in one for one in read_converted(port).description.remarks)
