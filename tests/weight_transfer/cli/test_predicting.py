@@ -10,9 +10,15 @@ from pathlib import Path
 
 import checkpoints
 import image_files
+import numpy as np
 import pytest
+import torch
 
+from resnet_torch import load_model
+from weight_transfer import Hints, convert
 from weight_transfer.architecture import Head
+from weight_transfer.images import load_image
+from weight_transfer.preprocessing import preprocess, preset
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -87,7 +93,46 @@ def test_1000_outputs_are_imagenets(photo, tmp_path):
     assert "probability" not in done.stdout
 
 
+def test_one_sigmoid_is_two_classes(photo, tmp_path):
+    architecture = checkpoints.small(head=Head(classes=1, activation="sigmoid"))
+    model = checkpoints.checkpoint(tmp_path / "model.h5", architecture)
+    (tmp_path / "names.json").write_text('{"cat": 0, "dog": 1}')
+    found = json.loads(run(model, photo, "--json", "--classes", tmp_path / "names.json").stdout)["images"][0]
+    outputs = {guess["name"]: guess["output"] for guess in found["top"]}
+    assert set(outputs) == {"cat", "dog"}
+    assert found["probabilities"]
+    assert sum(outputs.values()) == pytest.approx(1.0)
+    port = load_model(model)
+    pixels = load_image(photo, (33, 33), "opencv")
+    x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(preprocess(pixels[np.newaxis], "caffe"), -1, 1)))
+    assert outputs["dog"] == pytest.approx(port.predict(x).item(), abs=1e-6)
+    assert "2 classes, by one sigmoid: the probability of class 1" in run(model, photo).stdout
+
+
+def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, tmp_path):
+    port = tmp_path / "m.safetensors"
+    convert(model, port, Hints(preprocessing=preset("tf"), image_loading="keras"))
+    assert "tf: divided by 127.5, minus 1 (known)" in run(port, photo).stdout
+    for said, words in (
+        (("--preprocessing", "caffe"), "its preprocessing is known: tf"),
+        (("--scale", "1/255"), "its preprocessing is known: tf"),
+        (("--image-loading", "opencv"), "its image loading is known: keras"),
+        (("--crop", "40"), "its crop is known: no crop"),
+    ):
+        done = run(port, photo, *said)
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "weight-transfer convert" in done.stderr
+    assert run(port, photo, "--preprocessing", "tf", "--image-loading", "keras").returncode == 0
+
+
 BAD = {
+    "a scale that is the inverse": (["chelsea.jpg", "--scale", "255"], "Is 1/255 meant?"),
+    "a scale of no number": (["chelsea.jpg", "--scale", "x"], "--scale must be a number such as 1/255"),
+    "a mean of no numbers": (["chelsea.jpg", "--mean", "a,b"], "--mean must be a number, or numbers with commas"),
+    "a crop of no size": (["chelsea.jpg", "--crop", "big"], "crop must be a size such as 256"),
+    "a crop smaller than the network": (["chelsea.jpg", "--crop", "20"], "a centre of 33x33 cannot be cut out"),
+    "imagenet's names for ten": (["chelsea.jpg", "--classes", "imagenet"], "1000 names."),
     "a file cut short": (["cut.jpg"], "cut.jpg: not a readable image"),
     "no image": (["model.h5"], "model.h5: not a readable image"),
     "nothing there": (["nowhere.jpg"], "nowhere.jpg: does not exist"),
