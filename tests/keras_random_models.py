@@ -333,7 +333,10 @@ def draw(keras: Any, seed: int) -> tuple[Any, str]:
         form: Any = outputs if len(outputs) > 1 else outputs[0]
         if len(outputs) > 1 and drawn.maybe(0.3):
             form = dict(zip("zyxwvu", outputs, strict=False))
-        return keras.Model(inputs if len(inputs) > 1 else inputs[0], form), dtype
+        model = keras.Model(inputs if len(inputs) > 1 else inputs[0], form)
+        for layer in _flat(model):
+            layer.trainable = not drawn.maybe(0.1)
+        return model, dtype
 
 
 def weigh(model: Any, seed: int) -> None:
