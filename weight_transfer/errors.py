@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 SHOWN_AT_MOST = 10
 
@@ -12,8 +12,21 @@ class TransferError(ValueError):
     """Something about a file, an architecture or a request is wrong.
 
     The message says what is wrong, where, what was expected and what to do next. A command line
-    prints it as it is and exits with 2.
+    prints it as it is and exits with 2. Where another way is tried after the error, and composing the message takes
+    long, it may be given as a function, which is called when the message is first shown.
     """
+
+    def __init__(self, message: str | Callable[[], str] = "") -> None:
+        super().__init__(message)
+        self._message = message
+
+    def __str__(self) -> str:
+        if callable(self._message):
+            self._message = self._message()
+        return self._message
+
+    def __reduce__(self) -> tuple[type[TransferError], tuple[str]]:
+        return type(self), (str(self),)
 
 
 class CheckpointError(TransferError):
@@ -36,10 +49,15 @@ class VerificationError(TransferError):
     """The two models could not be compared (not: they were compared and differ)."""
 
 
-def listing(problems: Iterable[str]) -> str:
-    """Sorts problems, one indented line each, ten shown and the rest counted."""
+def listing(problems: Iterable[str], hint: Callable[[str], str] = lambda problem: "") -> str:
+    """Sorts problems, one indented line each, ten shown and the rest counted.
+
+    Args:
+        problems: In words.
+        hint: Gives what to add to a line that is shown; looking for `nearest` names is slow.
+    """
     lines = sorted(problems)
-    shown = "".join(f"\n  {line}" for line in lines[:SHOWN_AT_MOST])
+    shown = "".join(f"\n  {line}{hint(line)}" for line in lines[:SHOWN_AT_MOST])
     rest = len(lines) - SHOWN_AT_MOST
     return shown + (f"\n  +{rest} more" if rest > 0 else "")
 

@@ -16,7 +16,7 @@ from resnet_keras.training.checkpoints import save_checkpoint
 from resnet_keras.training.feeding import Feed
 from weight_transfer.converted import Description
 from weight_transfer.errors import TransferError
-from weight_transfer.training.history import History, row_of, write_history
+from weight_transfer.training.history import History, is_number, row_of, write_history
 from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.run_folder import RunFolder
@@ -66,7 +66,7 @@ class Callbacks:
         if recipe.early_stopping is not None:
             self.named["early_stopping"] = keras.callbacks.EarlyStopping(**recipe.early_stopping)
         target = str(self._writing).replace("{", "{{").replace("}", "}}")  # Keras fills in what stands in braces
-        best = keras.callbacks.ModelCheckpoint(target, monitor=recipe.monitor, save_best_only=True)
+        best = _BestOfNumbers(target, monitor=recipe.monitor, save_best_only=True)
         self.named["best_checkpoint"] = best
         self._before = [_Guard(self), _Steps(feed, on_step), _Log(self, table)]
 
@@ -124,6 +124,14 @@ class Callbacks:
         """Gives the best checkpoint its name, if this epoch made one."""
         if self._writing.exists():
             self._writing.replace(self.folder.best(PACKAGE))
+
+
+class _BestOfNumbers(keras.callbacks.ModelCheckpoint):
+    """Keras's, but that an epoch whose value is no number is never the best: after it nothing would be better."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if is_number((logs or {}).get(self.monitor)):
+            super().on_epoch_end(epoch, logs)
 
 
 class _Guard(keras.callbacks.Callback):

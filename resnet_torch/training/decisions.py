@@ -16,7 +16,7 @@ from resnet_torch.saving import save_converted
 from resnet_torch.training.event_files import EventFiles
 from resnet_torch.training.module import PACKAGE, TrainedNetwork
 from weight_transfer.training import EpochRow, History, Recipe, RunFolder, write_history
-from weight_transfer.training.history import row_of
+from weight_transfer.training.history import is_number, row_of
 from weight_transfer.training.printing import EpochTable
 
 REDUCE, STOP, BEST = "reduce_lr", "early_stopping", "best_checkpoint"
@@ -131,7 +131,13 @@ class Decisions(L.Callback):
             self._note(trainer, f"the weights are again those of epoch {epoch + 1}")
 
     def _decide(self, trainer: L.Trainer, epoch: int, logs: Mapping[str, float]) -> None:
-        done = {name: decider.on_epoch_end(epoch, logs) for name, decider in self.deciders.items()}
+        if not is_number(logs.get(self.recipe.monitor)):
+            self._note(trainer, f"{self.recipe.monitor} is no number in this epoch, which is not taken for the best")
+        done = {
+            name: decider.on_epoch_end(epoch, logs)
+            for name, decider in self.deciders.items()
+            if name != BEST or is_number(logs.get(self.recipe.monitor))
+        }
         if done.get(REDUCE):
             self._note(trainer, f"learning rate lowered to {optimizer_of(trainer).param_groups[0]['lr']:.3g}")
         if done.get(STOP):

@@ -55,17 +55,21 @@ class Accounting:
         return len(self.missing) + len(self.extra) + len(self.misfits)
 
     def error(self, what: str) -> MappingError:
-        """Returns an error that starts with ``what`` and lists every problem."""
+        """Returns an error that starts with ``what`` and lists every problem, once it is shown."""
+        return MappingError(lambda: self._text(what))
+
+    def _text(self, what: str) -> str:
         parts = [what + "."]
         if self.missing:
             parts.append(f"Missing {len(self.missing)} of {len(self.rows)} arrays:{self._missing_lines()}")
         if self.extra:
             known = self.missing or tuple(row.keras for row in self.rows)
-            lines = (f"{name!r} {self.arrays[name].shape}{nearest(name, known)}" for name in self.extra)
-            parts.append(f"Not part of it {len(self.extra)} arrays:{listing(lines)}")
+            lines = {f"{name!r} {self.arrays[name].shape}": name for name in self.extra}
+            shown = listing(lines, lambda line: nearest(lines[line], known))
+            parts.append(f"Not part of it {len(self.extra)} arrays:{shown}")
         if self.misfits:
             parts.append(f"Misfits {len(self.misfits)} arrays:{listing(self.misfits)}")
-        return MappingError("\n".join(parts))
+        return "\n".join(parts)
 
     def _missing_lines(self) -> str:
         """A line for each part of the network that is wholly missing, then the single arrays."""
@@ -78,7 +82,7 @@ class Accounting:
             f"\n  {part}: all {len(names)} arrays, {names[0]} to {names[-1]}" for part, names in whole.items()
         )
         single = missing.difference(*whole.values()) if whole else missing
-        return lines + listing(f"{name}{nearest(name, self.extra)}" for name in single)
+        return lines + listing(single, lambda name: nearest(name, self.extra))
 
 
 def _part(row: Row) -> str:

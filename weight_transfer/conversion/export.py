@@ -52,15 +52,22 @@ def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Ro
     rows = mapping(network)
     needed = {row.torch: row for row in rows}
     given = {name: tuple(shape) for name, shape in shapes.items() if not name.endswith(NOT_KERAS)}
-    problems = [f"missing {name}{nearest(name, list(given))}" for name in needed if name not in given]
-    problems += [f"not part of it: {name}{nearest(name, list(needed))}" for name in given if name not in needed]
-    problems += [
+    missing = {f"missing {name}": name for name in needed if name not in given}
+    extra = {f"not part of it: {name}": name for name in given if name not in needed}
+    problems = [
         f"{name}: expected shape {row.torch_shape}, received {given[name]}"
         for name, row in needed.items()
         if name in given and given[name] != row.torch_shape
     ]
-    if problems:
-        raise MappingError(f"the state dict is not that of {title_of(network)}:{listing(problems)}")
+
+    def hint(line: str) -> str:
+        if line in missing:
+            return nearest(missing[line], list(given))
+        return nearest(extra[line], list(needed)) if line in extra else ""
+
+    if missing or extra or problems:
+        shown = listing([*missing, *extra, *problems], hint)
+        raise MappingError(f"the state dict is not that of {title_of(network)}:{shown}")
     return rows
 
 

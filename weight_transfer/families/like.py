@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.errors import MappingError, listing
-from weight_transfer.families.matching import Arrays, match
+from weight_transfer.families.matching import Arrays, match, nearest_layer
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.keras_graph import KerasGraph
 
@@ -29,10 +29,12 @@ def like(checkpoint: Checkpoint, keras: KerasGraph) -> Mapping[str, str]:
         MappingError: The arrays are not those of the graph's layers.
         ArchitectureError: The graph has layers that cannot be imported.
     """
-    matched = match(Arrays.of(checkpoint), needed_arrays(keras))
+    arrays = Arrays.of(checkpoint)
+    matched = match(arrays, needed_arrays(keras))
     if matched.problems:
+        shown = listing(matched.problems, lambda problem: nearest_layer(arrays, problem))
         raise MappingError(
             f"{checkpoint.path.name}: not the weights of model {keras.name!r}. Expected every array to be "
-            f"one of its layers'. Received {len(matched.problems)} that differ:{listing(matched.problems)}"
+            f"one of its layers'. Received {len(matched.problems)} that differ:{shown}"
         )
     return matched.names

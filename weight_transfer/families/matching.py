@@ -73,6 +73,9 @@ def counter(name: str) -> int:
     return int(number[1]) if number else 0
 
 
+NOT_THERE = ": not in the file"
+
+
 @dataclass(frozen=True)
 class Match:
     """A file's arrays laid on a model's layers.
@@ -97,7 +100,7 @@ def match(arrays: Arrays, needed: Sequence[Needed]) -> Match:
         if not layer.weights:
             continue
         if layer.path not in pairs:
-            problems.append(f"{layer.path}: not in the file{nearest(layer.name, list(arrays.layers))}")
+            problems.append(f"{layer.path}{NOT_THERE}")
             continue
         received = _by_role(arrays.layers[pairs[layer.path]], layer)
         problems += _misfits(layer, received)
@@ -105,6 +108,12 @@ def match(arrays: Arrays, needed: Sequence[Needed]) -> Match:
     unused = sorted(arrays.layers.keys() - set(pairs.values()))
     problems += [f"{name}: in the file, and no layer of the model" for name in unused]
     return Match(names, pairs, tuple(problems))
+
+
+def nearest_layer(arrays: Arrays, problem: str) -> str:
+    """Returns the file's layer that is called most like one that a problem says is not there, in words."""
+    path, there_is_none, _ = problem.partition(NOT_THERE)
+    return nearest(path.rpartition("/")[2], list(arrays.layers)) if there_is_none else ""
 
 
 def _pairs(arrays: Arrays, needed: Sequence[Needed]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -57,9 +58,12 @@ class History:
         return [float("nan") if value is None else float(value) for value in values]
 
     def best(self, monitor: str = "val_loss") -> EpochRow | None:
-        """Returns the epoch whose monitored value is the best, the first one of equals; None without epochs."""
+        """Returns the epoch whose monitored value is the best, the first one of equals, never one that is no number.
+
+        None where there is no such epoch.
+        """
         sign = -1 if monitor.endswith("accuracy") else 1
-        known = [row for row in self.rows if getattr(row, monitor) is not None]
+        known = [row for row in self.rows if is_number(getattr(row, monitor))]
         return min(known, key=lambda row: sign * getattr(row, monitor), default=None)
 
     def upto(self, epoch: int) -> History:
@@ -75,6 +79,11 @@ class History:
         if row.epoch != len(self.rows) + 1:
             raise TransferError(f"the history has {len(self.rows)} epochs. Expected the next. Received: {row.epoch}")
         return History((*self.rows, row))
+
+
+def is_number(value: float | None) -> bool:
+    """Whether a monitored value is there and is no NaN, after which Keras takes nothing for better."""
+    return value is not None and not math.isnan(value)
 
 
 def read_history(path: Path) -> History:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from pathlib import Path
 
 import image_data
 import numpy as np
@@ -12,7 +14,8 @@ from torch import nn
 from training_runs import close, differences, last, resumed
 
 from resnet_torch import create_resnet, load_model, save_converted
-from resnet_torch.training import evaluate
+from resnet_torch.training import evaluate, train
+from resnet_torch.training.module import TrainedNetwork
 from resnet_torch.training.settings import Settings
 from weight_transfer.errors import TransferError
 from weight_transfer.training import RunFolder, read_history
@@ -177,3 +180,18 @@ def test_another_network_is_refused(trained, narrow, tmp_path):
     save_converted(other, tmp_path / "sigmoid.safetensors")
     with pytest.raises(TransferError, match=r"a classifier of 1 classes. Expected 3"):
         trained(checkpoint=str(tmp_path / "sigmoid.safetensors"))
+
+
+def test_an_epoch_whose_value_is_no_number_is_never_the_best(recipe, monkeypatch, capsys):
+    """Keras's ModelCheckpoint takes a first one for the best, and then nothing for better."""
+    logs = TrainedNetwork.logs
+
+    def spoiled(self):
+        return {**logs(self), **({"val_loss": math.nan} if self.epoch != 1 else {})}
+
+    monkeypatch.setattr(TrainedNetwork, "logs", spoiled)
+    asked = recipe("run", epochs=3)
+    history = train(asked, resume=False, quiet=False)
+    assert history.best("val_loss").epoch == 2
+    assert RunFolder(Path(asked.output)).found_best().exists()
+    assert capsys.readouterr().out.count("val_loss is no number in this epoch, which is not taken for the best") == 2

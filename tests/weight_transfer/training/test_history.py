@@ -38,6 +38,14 @@ def test_the_best_epoch_is_the_first_of_equals():
     assert History().best() is None
 
 
+def test_an_epoch_without_a_number_is_never_the_best():
+    values = [(math.nan, math.nan), (3, 0.1), (None, None), (2, 0.2), (math.nan, math.nan)]
+    rows = tuple(EpochRow(n, 1.0, 0.5, loss, accuracy, 1.0) for n, (loss, accuracy) in enumerate(values, 1))
+    for monitor in ("val_loss", "val_accuracy"):
+        assert History(rows).best(monitor).epoch == 4
+        assert History(rows[:1]).best(monitor) is None
+
+
 def test_an_epoch_cannot_be_left_out_or_come_twice():
     history = History(ROWS[:2])
     for epoch in (2, 4):
