@@ -135,7 +135,9 @@ def test_the_loading_of_images_is_kept_and_shown(model, tmp_path):
     assert json.loads(run("inspect", port, "--json").stdout)["image_loading"] == "resizing"
     assert "image loading  resizing: keras.utils.image_dataset_from_directory" in run("inspect", port).stdout
     run("convert", model, "-o", port)
-    assert "image loading  not known" in run("inspect", port).stdout
+    shown = run("inspect", port).stdout
+    assert "image loading  opencv: cv2.imread" in shown
+    assert "(guessed; --image-loading says otherwise)" in shown
     done = run("convert", model, "-o", port, "--image-loading", "pillow")
     assert done.returncode == 2
     assert "'keras', 'opencv', 'resizing'" in done.stderr
