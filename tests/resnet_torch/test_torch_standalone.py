@@ -163,9 +163,9 @@ def test_the_readme_states_the_contract(port):
     for words in (
         "from port import load, preprocess",
         "| `images` | (N, 3, 33, 33) | torch.float32 |",
-        "`caffe` in keras.applications",
+        "Preprocessing (guessed): caffe: RGB to BGR, minus (103.939, 116.779, 123.68)",
         "RGB to BGR",
-        "x[..., ::-1] - [103.939, 116.779, 123.68]",
+        "`x = x.flip(-1)`; `x = x - torch.tensor((103.939, 116.779, 123.68))`",
         "Channels come first, where the Keras model took them last",
         "| `output` | (N, 10) | softmax of `forward`'s logits |",
         "`m.h5` (legacy-h5)",
