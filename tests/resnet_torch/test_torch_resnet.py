@@ -375,8 +375,8 @@ def test_a_folder_without_an_architecture_is_refused(small, tmp_path):
 
 
 def test_unknown_moving_variance():
-    with pytest.raises(ArchitectureError, match=r"moving_variance must be one of .*'tf_keras'.*Received: .*'keras2'"):
-        create_resnet(moving_variance="keras2")
+    with pytest.raises(ArchitectureError, match=r"moving_variance must be one of .*'tf_keras'.*Received: .*'keras9'"):
+        create_resnet(moving_variance="keras9")
 
 
 def test_two_layers_of_one_name():
