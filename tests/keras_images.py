@@ -75,3 +75,12 @@ def predicted(model: Path, paths: Sequence[Path], size: tuple[int, int], loading
     images = load_images(paths, size, loading).astype("float32")
     inputs = keras.applications.imagenet_utils.preprocess_input(images, mode=mode)
     return keras.models.load_model(model, compile=False).predict(inputs, verbose=0)
+
+
+def cropped(path: str, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A file by `load_img` with ``keep_aspect_ratio``, and by a dataset's ``crop_to_aspect_ratio``: `smart_resize`."""
+    import keras
+
+    kept = keras.utils.img_to_array(keras.utils.load_img(path, target_size=size, keep_aspect_ratio=True))
+    whole = keras.utils.img_to_array(keras.utils.load_img(path))
+    return kept, np.asarray(keras.preprocessing.image.smart_resize(whole, size))
