@@ -1,18 +1,13 @@
-"""The commands."""
+"""The commands, each loaded when it is called: `convert` need not wait for what `verify` imports."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
+
 import rich_click as click
 
-from weight_transfer.cli.converting import convert_command
-from weight_transfer.cli.demo import demo
-from weight_transfer.cli.inspecting import inspect
-from weight_transfer.cli.planting import sensitivity_command
-from weight_transfer.cli.predicting import predict_command
-from weight_transfer.cli.recording import record_command
 from weight_transfer.cli.running import run
-from weight_transfer.cli.verifying import check_command, verify_command
-from weight_transfer.cli.verifying_training import verify_training_command
 from weight_transfer.version import __version__
 
 EPILOG = """Exit codes: 0 done or equal, 1 differs, 2 bad input.
@@ -20,25 +15,38 @@ EPILOG = """Exit codes: 0 done or equal, 1 differs, 2 bad input.
 Completion: eval "$(_WEIGHT_TRANSFER_COMPLETE=bash_source weight-transfer)", or zsh_source, or fish_source.
 """
 
+# By name, the module of each command and what the command is called there; in the order of the help.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "inspect": ("inspecting", "inspect"),
+    "convert": ("converting", "convert_command"),
+    "verify": ("verifying", "verify_command"),
+    "verify-training": ("verifying_training", "verify_training_command"),
+    "record": ("recording", "record_command"),
+    "check": ("verifying", "check_command"),
+    "sensitivity": ("planting", "sensitivity_command"),
+    "predict": ("predicting", "predict_command"),
+    "demo": ("demo", "demo"),
+}
 
-@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.RichGroup):
+    """A group whose commands are imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"weight_transfer.cli.{module}"), name)
+        return command
+
+
+@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(version)s")
 def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
-
-
-for command in (
-    inspect,
-    convert_command,
-    verify_command,
-    verify_training_command,
-    record_command,
-    check_command,
-    sensitivity_command,
-    predict_command,
-    demo,
-):
-    app.add_command(command)
 
 
 def main() -> None:
