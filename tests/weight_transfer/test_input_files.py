@@ -174,7 +174,7 @@ def test_no_input_is_written_over(command, read, write, files):
         arguments.pop("output", None)
     arguments[write] = files[read]
     words = [command]
-    for param in group.commands[command].params:
+    for param in group.get_command(click.Context(group), command).params:
         if param.name in arguments:
             option = [] if isinstance(param, click.Argument) else [max(param.opts, key=len)]
             words += [*option, str(arguments[param.name])]
