@@ -21,6 +21,7 @@ from weight_transfer.errors import (
     CheckpointError,
     ImageError,
     MappingError,
+    OptionError,
     TransferError,
     VerificationError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "MappingError",
     "Names",
     "Network",
+    "OptionError",
     "Row",
     "TransferError",
     "Verification",

@@ -41,6 +41,10 @@ class MappingError(TransferError):
     """A checkpoint's arrays and an architecture's layers do not match one to one."""
 
 
+class OptionError(TransferError):
+    """An option says nothing of the case at hand, or another thing than its file."""
+
+
 class ImageError(TransferError):
     """An image file cannot be read, or not in the way that was asked for."""
 

@@ -9,6 +9,7 @@ import rich_click as click
 
 from weight_transfer.architecture import DEPTHS
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import Idle, refuse_idle
 from weight_transfer.cli.terminal import print_json, progress
 
 EPILOG = "Example: python -m resnet_torch compare --depth 50 --depth 101 --stride-in 3x3"
@@ -47,6 +48,8 @@ def compare_command(depths: tuple[str, ...], input_size: str, classes: int, stri
 
     size = options.image_size(input_size)
     chosen = [int(depth) for depth in depths] or list(DEPTHS)
+    only_basic = all(DEPTHS[depth][0] == "basic" for depth in chosen)
+    refuse_idle(Idle(only_basic, ("stride_in",), "it is about bottlenecks, and the networks have basic blocks"))
     anatomies = []
     with progress(quiet=json) as bar:
         for done, depth in enumerate(dict.fromkeys(chosen)):

@@ -10,6 +10,7 @@ import rich_click as click
 from rich.markup import escape
 
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import Idle, of_a_converted_file, refuse_idle
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
 from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json, progress
@@ -58,9 +59,23 @@ def convert_command(
     With --to-folder, instead or as well, to a package of plain PyTorch that does not need this one.
     """
     check_outputs(output, to_folder)
+    converted = is_converted(file)
+    refuse_idle(
+        of_a_converted_file(converted, file, (*options.ABOUT_THE_FILE, "optimizer")),
+        Idle(
+            not converted,
+            ("weights_only",),
+            f"it is about the way back to Keras, and {file} is a Keras checkpoint",
+        ),
+        Idle(
+            converted and output is None,
+            ("weights_only", "unfreeze"),
+            "it is about what -o names, and --to-folder takes the converted file as it is",
+        ),
+    )
     _check_optimizer(output, with_optimizer, optimizer)
     report: dict[str, object] = {}
-    if is_converted(file):
+    if converted:
         if output is not None:
             report = _export(file, output, weights_only, with_optimizer, unfreeze)
         if to_folder is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_args
 
 import rich_click as click
@@ -36,9 +36,16 @@ ARITHMETIC = ("preprocessing", "scale", "mean", "std", "channel_order")
 NAMES = (*ARITHMETIC, "image_loading", "crop")
 
 
-def input_options(**more: Any) -> tuple[Callable[[Any], Any], ...]:
-    """Returns the options as click's decorators; ``more`` goes to each, such as ``panel``."""
-    return tuple(click.option(flag, **arguments, **more) for flag, arguments in INPUT_OPTIONS.items())
+def input_options(without: Collection[str] = (), **more: Any) -> tuple[Callable[[Any], Any], ...]:
+    """Returns the options as click's decorators.
+
+    Args:
+        without: Flags to leave out.
+        **more: What goes to each, such as ``panel``.
+    """
+    return tuple(
+        click.option(flag, **arguments, **more) for flag, arguments in INPUT_OPTIONS.items() if flag not in without
+    )
 
 
 def take_input(said: dict[str, Any]) -> dict[str, Any]:

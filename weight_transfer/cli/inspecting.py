@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import rich_click as click
 from rich.markup import escape
 from rich.table import Table
 
-from weight_transfer.checkpoint import Checkpoint, read_checkpoint
+from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import Idle, of_a_converted_file, refuse_idle
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json
 from weight_transfer.conversion.description import describe as description_of
@@ -20,7 +22,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
 from weight_transfer.converted import Converted, Description, is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import OptionError, TransferError
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_support import keras_support
 from weight_transfer.layer_types import LAYER_TYPES
@@ -46,8 +48,10 @@ from weight_transfer.overview import Part, parts_of
 @options.about_the_file
 def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said: Any) -> None:
     """Show what a checkpoint holds: container, architecture, stages, arrays, optimizer, hash."""
-    if is_converted(file):
-        _show_converted(file, json)
+    converted = is_converted(file)
+    refuse_idle(of_a_converted_file(converted, file, (*options.ABOUT_THE_FILE, "optimizer")))
+    if converted:
+        _show_converted(file, arrays, json)
         return
     with read_checkpoint(file) as checkpoint:
         hints = options.hints_of(**said)
@@ -55,6 +59,7 @@ def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said:
         known = None if isinstance(identified, TransferError) else description_of(checkpoint, identified, hints)
         found = describe(checkpoint, identified, known)
         state = _optimizer(checkpoint, identified, optimizer, hints)
+        refuse_idle(Idle(state is None, ("optimizer",), f"{file} holds no state of an optimizer"))
         if json:
             found["optimizer"] = {"why_not": str(state)} if isinstance(state, TransferError) else state
             if isinstance(state, OptimizerState):
@@ -63,13 +68,15 @@ def inspect(file: Path, arrays: bool, optimizer: str | None, json: bool, **said:
             return
         print_description(found, identified, known, state)
         if arrays:
-            _print_arrays(checkpoint)
+            _print_arrays(checkpoint.arrays)
 
 
 def _identify(checkpoint: Checkpoint, hints: Hints) -> Identified | TransferError:
     """A sound checkpoint of an unknown architecture is still worth showing."""
     try:
         return identify(checkpoint, hints)
+    except OptionError:
+        raise
     except TransferError as error:
         return error
 
@@ -102,9 +109,7 @@ def describe(
         "num_arrays": len(checkpoint.arrays),
         "skipped": list(checkpoint.skipped),
         "keras_support": keras_support(checkpoint, foreign_classes(checkpoint)),
-        "arrays": {
-            name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in checkpoint.arrays.items()
-        },
+        "arrays": _as_listed(checkpoint.arrays),
     }
     if isinstance(identified, TransferError) or known is None:
         return {**found, "network": None, "why_not": str(identified)}
@@ -224,24 +229,29 @@ def parts_table(parts: list[Part]) -> Table:
     return table
 
 
-def _print_arrays(checkpoint: Checkpoint) -> None:
+def _print_arrays(arrays: Mapping[str, Array | npt.NDArray[Any]]) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("array", "shape", "dtype"):
         table.add_column(heading, overflow="fold")
-    for name, array in checkpoint.arrays.items():
+    for name, array in arrays.items():
         table.add_row(escape(repr(name)[1:-1]), " x ".join(map(str, array.shape)), str(array.dtype))
     out.print(table)
 
 
-def _show_converted(file: Path, json: bool) -> None:
+def _as_listed(arrays: Mapping[str, Array | npt.NDArray[Any]]) -> dict[str, Any]:
+    return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
+
+
+def _show_converted(file: Path, arrays: bool, json: bool) -> None:
     converted, beside = read_converted(file), state_beside(file)
+    tensors = converted.tensors()
     saved = read_state(beside) if beside.exists() else None
-    if saved is not None and saved.fingerprint != fingerprint_of(converted.tensors().items()):
+    if saved is not None and saved.fingerprint != fingerprint_of(tensors.items()):
         saved = None  # left there by other weights
     state = None if saved is None else saved.state
     if json:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
-        found |= converted.description.input_as_dict()
+        found |= {"arrays": _as_listed(tensors), **converted.description.input_as_dict()}
         found["optimizer"] = None if state is None else optimizer_as_dict(state)
         found["trained_in_pytorch"] = converted.description.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
@@ -256,6 +266,8 @@ def _show_converted(file: Path, json: bool) -> None:
     }
     out.print(facts(lines))
     out.print(parts_table(parts_of(converted.network)))
+    if arrays:
+        _print_arrays(tensors)
 
 
 def _source_text(converted: Converted) -> str:

@@ -73,9 +73,24 @@ _CONVENTIONS = (
 
 def about_the_file(command: Command) -> Command:
     """Adds the options that say what a checkpoint's file may not show; the command receives ``**said``."""
-    for option in reversed((*_ABOUT_THE_FILE, *_CONVENTIONS, *input_options())):
+    return _added(command, *_ABOUT_THE_FILE, *_CONVENTIONS, *input_options())
+
+
+def about_the_file_without(*flags: str) -> Callable[[Command], Command]:
+    """Returns the same decorator, but for options on images that a command has no use for."""
+    return lambda command: _added(command, *_ABOUT_THE_FILE, *_CONVENTIONS, *input_options(without=flags))
+
+
+def _added(command: Command, *options: Callable[[Any], Any]) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+# Names of the parameters that `about_the_file` adds.
+ABOUT_THE_FILE = tuple(
+    str(option.name) for option in click.command("about")(about_the_file(lambda **said: None)).params
+)
 
 
 def hints_of(

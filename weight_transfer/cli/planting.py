@@ -12,6 +12,7 @@ import rich_click as click
 from rich.table import Table
 
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
 from weight_transfer.cli.terminal import out, print_json, progress
 from weight_transfer.cli.verifying import DIFFERS
 from weight_transfer.parity.planting import sensitivity
@@ -22,9 +23,10 @@ from weight_transfer.parity.report import Planted, finite
 @options.checkpoint_file
 @click.option("--reference", type=options.PathOf, help="A recording of FILE (weight-transfer record); needs no Keras.")
 @options.as_json
-@options.about_the_file
+@options.about_the_file_without("--crop")
 def sensitivity_command(file: Path, reference: Path | None, json: bool, **said: Any) -> None:
     """Plant known mistakes in the port, one after the other, and show which gates see each; exit 1 if one is missed."""
+    refuse_idle(beside_a_recording(reference))
     with progress(quiet=json) as bar:
         found = sensitivity(file, options.hints_of(**said), reference, on_progress=bar)
     missed = [planted for planted in found if planted.seen < len(planted.planted)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from weight_transfer.class_names import read_class_names
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import of_a_converted_file, refuse_idle
+from weight_transfer.cli.input_options import NAMES as INPUT_NAMES
 from weight_transfer.cli.terminal import facts, input_facts, out, print_json, progress
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.description import with_input
@@ -26,6 +29,7 @@ from weight_transfer.network import title_of
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
 
+ABOUT_IMAGES = {*INPUT_NAMES, "input_size"}  # what acts on the images that are shown here, whatever the file is
 DEVICES = ("cpu", "cuda", "mps")
 IMAGENET = "imagenet"  # in place of a file of names
 PROBABILITIES_SUM = 1e-3  # how far from 1 the outputs of a softmax may add up, in float16 too
@@ -60,6 +64,7 @@ def predict_command(
     --preprocessing, --scale, --mean, --std, --channel-order, --image-loading, --crop, --input-size.
     """
     check_installed("resnet_torch")
+    refuse_idle(of_a_converted_file(is_converted(model), model, set(options.ABOUT_THE_FILE) - ABOUT_IMAGES))
     hints = options.hints_of(**said)
     files = image_files(images)
     wants_imagenet = classes is not None and str(classes) == IMAGENET and not classes.exists()
@@ -106,7 +111,7 @@ def _opened(model: Path, hints: Hints) -> Iterator[Converted]:
         return
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "converted.safetensors"
-        convert(model, converted, hints)
+        convert(model, converted, dataclasses.replace(hints, in_shape=None))  # the size is of the images shown here
         yield read_converted(converted)
 
 

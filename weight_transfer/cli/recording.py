@@ -20,7 +20,7 @@ from weight_transfer.parity.sketch import COMPACT, LIVE
 @click.option("--whole", is_flag=True, help="Keep tensors up to 2M elements whole: 0.7 GB for a ResNet-50.")
 @options.photographs
 @options.as_json
-@options.about_the_file
+@options.about_the_file_without("--crop")
 def record_command(file: Path, output: Path, whole: bool, photographs: int, json: bool, **said: Any) -> None:
     """Run Keras once and write down what every layer gives: outputs, loss, gradients, statistics.
 

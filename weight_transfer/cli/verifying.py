@@ -15,6 +15,7 @@ from rich.table import Table
 
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
+from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
@@ -54,7 +55,7 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
 )
 @options.photographs
 @options.as_json
-@options.about_the_file
+@options.about_the_file_without("--crop")
 def verify_command(
     file: Path,
     converted: Path | None,
@@ -75,6 +76,7 @@ def verify_command(
     CONVERTED is the port; left out, the checkpoint is converted on the way. Compared are each layer's output in
     inference and in training mode, the loss, the gradient of every parameter, the statistics after a step.
     """
+    refuse_idle(beside_a_recording(reference))
     hints = options.hints_of(**said)
     _check_outputs(report, certificate, junit, inputs=[file, converted, reference, *hints.files])
     with progress(quiet=json) as bar:

@@ -53,7 +53,7 @@ UNSAID = ("name", "is_legacy_optimizer", "jit_compile")  # of an optimizer: its 
 )
 @click.option("--curves", type=options.PathOf, help="A picture of both losses to write, PNG or SVG.")
 @options.as_json
-@options.about_the_file
+@options.about_the_file_without("--image-loading", "--crop")
 def verify_training_command(
     file: Path,
     converted: Path | None,

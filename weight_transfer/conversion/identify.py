@@ -14,6 +14,7 @@ from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint, read_
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.heads import with_own_head
+from weight_transfer.conversion.heeding import check_heeded
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.listed import Listed, laid_on_list
@@ -90,13 +91,15 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
         ArchitectureError: Nothing fits, or several that compute different things do; the message
             lists them and names the flag that decides. Or the graph has layers that are not supported.
         MappingError: One description nearly fits; the message lists what is missing and left over.
+        OptionError: Hints are not about what was found.
     """
-    hints = hints or Hints()
+    hints, has_own_model = hints or Hints(), checkpoint.config is not None
     beside = _config_beside(hints)
     config = checkpoint.config if beside is None else beside
     if beside is not None:
         checkpoint = checkpoint.laid_out_by(beside)
     found = _identified(checkpoint, hints, config, beside)
+    check_heeded(checkpoint.path.name, hints, found.network, has_own_model=has_own_model, has_model=config is not None)
     if config is None or "module" not in config:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)

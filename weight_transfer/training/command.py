@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import rich_click as click
-from click.core import ParameterSource
 from rich.markup import escape
 
+from weight_transfer.cli.applicability import given_options, refuse_idle
 from weight_transfer.cli.input_options import NAMES
 from weight_transfer.cli.terminal import out, print_json
 from weight_transfer.data import PARTS, Part
@@ -87,10 +87,9 @@ def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any]
     @options.added(tuple(side_options))
     @click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with this run folder.")
     @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
-    @click.pass_context
-    def train(ctx: click.RichContext, /, resume: Path | None, json: bool, **said: Any) -> None:
+    def train(resume: Path | None, json: bool, **said: Any) -> None:
         """Train a ResNet by the tutorial's recipe, from scratch, or from a checkpoint."""
-        recipe, own, notes = _begun(package, ctx, resume, said)
+        recipe, own, notes = _begun(package, resume, said)
         if not json and is_first_process():
             print_notes(notes)
         side = cast(Side, importlib.import_module(side_module))
@@ -105,15 +104,14 @@ def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any]
     return cast(click.Command, train)
 
 
-def _begun(
-    package: str, ctx: click.Context, resume: Path | None, said: dict[str, Any]
-) -> tuple[Recipe, dict[str, Any], tuple[str, ...]]:
+def _begun(package: str, resume: Path | None, said: dict[str, Any]) -> tuple[Recipe, dict[str, Any], tuple[str, ...]]:
     """The recipe and the side's own options, written down in the run folder, and what a person should know of them."""
-    given = [name for name in said if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    given = given_options()
     shared = {name: value for name, value in said.items() if name in _SHARED}
     own = {name: value for name, value in said.items() if name not in _SHARED}
     if resume is None:
         recipe, notes = as_compiled(options.recipe_of(shared), given)
+        refuse_idle(*options.idle_in_training(recipe))
         _protect_inputs(recipe, package)
         if is_first_process():
             RunFolder(Path(recipe.output)).begin(recipe, package, own)
@@ -124,6 +122,7 @@ def _begun(
         raise TransferError(f"{resume}: a run of {side}. Go on with it by python -m {side} train --resume {resume}")
     changed = {name: value for name, value in shared.items() if name in given}
     recipe = options.recipe_of({**changed, "output": str(resume)}, onto=recipe)
+    refuse_idle(*options.idle_in_resuming(folder, package), *options.idle_in_training(recipe))
     own = {**own, **own_before, **{name: value for name, value in own.items() if name in given}}
     _check_inside(folder, recipe, given)
     _protect_inputs(recipe, package)
@@ -139,7 +138,7 @@ def _protect_inputs(recipe: Recipe, package: str) -> None:
     protect_inputs(written, [*data, recipe.checkpoint, recipe.initial_weights, recipe.order])
 
 
-def _check_inside(folder: RunFolder, recipe: Recipe, given: Sequence[str]) -> None:
+def _check_inside(folder: RunFolder, recipe: Recipe, given: Collection[str]) -> None:
     """Refuses a run folder, perhaps somebody else's, whose recipe writes elsewhere than in it."""
     for name in ("write_order", "log_steps"):
         path = getattr(recipe, name)
@@ -176,15 +175,15 @@ def _evaluate(package: str, side_module: str, side_options: Sequence[Callable[[A
     )
     @options.added(tuple(side_options))
     @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
-    @click.pass_context
-    def evaluate(ctx: click.RichContext, /, model: Path, part: Part | None, json: bool, **said: Any) -> None:
+    def evaluate(model: Path, part: Part | None, json: bool, **said: Any) -> None:
         """Evaluate MODEL: a run folder's best checkpoint, a Keras checkpoint or a converted file.
 
         Images are preprocessed and loaded as MODEL says; where it does not, as options say or as is guessed.
         """
         shared = {name: value for name, value in said.items() if name in _SHARED}
         own = {name: value for name, value in said.items() if name not in _SHARED}
-        recipe, checkpoint = _to_evaluate(ctx, model, shared)
+        recipe, checkpoint = _to_evaluate(model, shared)
+        refuse_idle(*options.idle_in_evaluating(recipe, part))
         side = cast(Side, importlib.import_module(side_module))
         found = side.evaluate(recipe, checkpoint, part=part, quiet=json, **own)
         if is_first_process():
@@ -193,15 +192,13 @@ def _evaluate(package: str, side_module: str, side_options: Sequence[Callable[[A
     return cast(click.Command, evaluate)
 
 
-def _to_evaluate(ctx: click.Context, model: Path, shared: dict[str, Any]) -> tuple[Recipe, Path]:
+def _to_evaluate(model: Path, shared: dict[str, Any]) -> tuple[Recipe, Path]:
     folder = RunFolder(model if model.is_dir() else model.parent)
     is_of_a_run = model.name in {name for names in CHECKPOINTS.values() for name in names} and folder.recipe.exists()
     if not model.is_dir() and not is_of_a_run:
         return options.recipe_of({**shared, "output": str(model.parent)}), model
     recipe, _, _ = folder.read()
-    given = {
-        name: value for name, value in shared.items() if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    given = {name: value for name, value in shared.items() if name in given_options()}
     recipe = dataclasses.replace(options.recipe_of(given, onto=recipe), output=str(folder.path))
     return recipe, folder.found_best() if model.is_dir() else model
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import rich_click as click
 
 from weight_transfer.architecture import DEPTHS
+from weight_transfer.cli.applicability import Idle
 from weight_transfer.cli.input_options import input_options, take_input
+from weight_transfer.data import Part, has_validation
+from weight_transfer.data.sources import is_shards
 from weight_transfer.errors import TransferError
 from weight_transfer.training.recipe import Dtype, Monitor, Recipe
+from weight_transfer.training.run_folder import RunFolder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Option = Callable[[Command], Command]
@@ -171,3 +176,72 @@ def recipe_of(said: dict[str, Any], onto: Recipe | None = None) -> Recipe:
     if missing:
         raise TransferError(f"{' and '.join(missing)} must be given. See --help.")
     return Recipe(**values)
+
+
+_OF_A_SPLIT = ("split_seed", "validation_share")
+_OF_THE_PLATEAU = (
+    "reduce_lr_factor",
+    "reduce_lr_patience",
+    "reduce_lr_min_delta",
+    "reduce_lr_cooldown",
+    "reduce_lr_min",
+)
+
+
+def idle_in_training(recipe: Recipe) -> tuple[Idle, ...]:
+    """Returns the cases in which options say nothing of a training."""
+    return (
+        Idle(recipe.start is not None, ("depth",), f"the network is that of {recipe.start}"),
+        Idle(
+            recipe.schedule is not None,
+            _OF_THE_PLATEAU,
+            f"the schedule {recipe.schedule} sets the learning rate, and excludes ReduceLROnPlateau as in Keras",
+        ),
+        Idle(recipe.reduce_lr_patience is None, _OF_THE_PLATEAU, "--no-reduce-lr leaves ReduceLROnPlateau out"),
+        Idle(
+            recipe.early_stopping_patience is None,
+            ("early_stopping_patience", "restore_best_weights"),
+            "--no-early-stopping leaves EarlyStopping out",
+        ),
+        Idle(
+            recipe.unfreeze_at is None,
+            ("unfreeze_learning_rate",),
+            "nothing is unfrozen on the way",
+            "Say from which epoch by --unfreeze-at, or what rate from the first one by --learning-rate.",
+        ),
+        *_idle_for_the_data(recipe),
+    )
+
+
+def idle_in_resuming(folder: RunFolder, package: str) -> tuple[Idle, ...]:
+    """Returns the cases in which options say nothing of a run that goes on."""
+    another = "Leave the option out, or begin a new run in another folder: -o, without --resume."
+    return (
+        Idle(True, ("output",), f"--resume goes on in {folder.path}", another),
+        Idle(
+            folder.last(package).exists(),
+            ("checkpoint", "initial_weights", "new_head", "unfreeze", "depth"),
+            f"--resume goes on with the network of {folder.path}",
+            another,
+        ),
+        Idle(
+            folder.last(package).exists(),
+            ("optimizer", "learning_rate", "schedule"),
+            f"--resume goes on with the optimizer of {folder.path}, as its last epoch left it",
+            another,
+        ),
+    )
+
+
+def idle_in_evaluating(recipe: Recipe, part: Part | None) -> tuple[Idle, ...]:
+    """Returns the cases in which options say nothing of an evaluation."""
+    return Idle(part == "test", _OF_A_SPLIT, "test images are not split"), *_idle_for_the_data(recipe)
+
+
+def _idle_for_the_data(recipe: Recipe) -> tuple[Idle, ...]:
+    data, split = recipe.data, RunFolder(Path(recipe.output)).split
+    return (
+        Idle(has_validation(data), _OF_A_SPLIT, f"{data} has a validation part of its own"),
+        Idle(split.exists(), _OF_A_SPLIT, f"the run keeps its split in {split}"),
+        Idle(Path(data).exists() and not is_shards(data), ("classes",), f"{data} says itself which classes it has"),
+    )
