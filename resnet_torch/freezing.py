@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import os
+import warnings
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d, set_trainable
-from resnet_torch.imported import ImportedModel
-from resnet_torch.resnet import ResNet
 from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.errors import MappingError, listing
+
+if TYPE_CHECKING:  # both freeze their layers by this module
+    from resnet_torch.imported import ImportedModel
+    from resnet_torch.resnet import ResNet
 
 
 def freeze_layers(model: ResNet | ImportedModel, frozen: Collection[str]) -> None:
@@ -32,31 +37,55 @@ def freeze_layers(model: ResNet | ImportedModel, frozen: Collection[str]) -> Non
 
 
 def frozen_layers_of(model: ResNet | ImportedModel) -> tuple[str, ...]:
-    """Returns the Keras layers of which nothing learns.
+    """Returns the Keras layers of which nothing learns, and of batch norms no statistics move.
 
     Args:
         model: As it is now, however it was frozen.
-
-    Raises:
-        MappingError: A layer is frozen in a way that Keras does not have.
     """
-    found, problems = [], []
-    for layer, path in modules_of_layers(model.network).items():
-        module = model.get_submodule(path)
-        learning = [parameter.requires_grad for parameter in module.parameters()]
-        if any(learning) and not all(learning):
-            problems.append(f"{path}: only some of its parameters learn")
-        elif isinstance(module, BatchNorm2d) and learning and module.frozen == learning[0]:
-            problems.append(f"{path}: frozen={module.frozen}, and its parameters have requires_grad={learning[0]}")
-        elif (learning and not any(learning)) or _is_frozen_norm(module):
-            found.append(layer)
-    if problems:
-        raise MappingError(
-            f"Keras freezes whole layers, and a frozen batch norm stays in inference mode:{listing(problems)}\n"
-            "Freeze parts with model.freeze(...), or set requires_grad of all parameters and frozen alike."
+    return tuple(layer for layer, module in _modules_by_layer(model) if _is_frozen(module))
+
+
+def warn_of_partly_frozen(model: ResNet | ImportedModel, path: str | os.PathLike[str]) -> None:
+    """Warns where a model that was saved has layers that are frozen in a way that Keras does not have.
+
+    Keras freezes whole layers, and batch norms with their statistics, so the saved file lets such layers learn.
+
+    Args:
+        model: That was saved.
+        path: To which file.
+    """
+    partly = [
+        f"{layer}: {words}"
+        for layer, module in _modules_by_layer(model)
+        if (words := _partly_frozen(module)) is not None
+    ]
+    if partly:
+        warnings.warn(
+            f"{path}: saved, but what is frozen in PyTorch alone learns in Keras, which freezes whole layers, batch "
+            f"norms with their statistics:{listing(partly)}\nTo keep it frozen, freeze parts by model.freeze(...), or "
+            "all parameters of a layer by requires_grad_(False), and of a batch norm set frozen = True too.",
+            UserWarning,
+            stacklevel=3,
         )
-    return tuple(found)
 
 
-def _is_frozen_norm(module: nn.Module) -> bool:
-    return isinstance(module, BatchNorm2d) and module.frozen
+def _modules_by_layer(model: ResNet | ImportedModel) -> Iterator[tuple[str, nn.Module]]:
+    for layer, path in modules_of_layers(model.network).items():
+        yield layer, model.get_submodule(path)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    learns = any(parameter.requires_grad for parameter in module.parameters())
+    if isinstance(module, BatchNorm2d):
+        return module.frozen and not learns
+    return not learns and next(module.parameters(), None) is not None
+
+
+def _partly_frozen(module: nn.Module) -> str | None:
+    """What of a layer is frozen, where that is neither nothing nor all."""
+    learning = [parameter.requires_grad for parameter in module.parameters()]
+    if any(learning) and not all(learning):
+        return "only some of its parameters learn"
+    if isinstance(module, BatchNorm2d) and learning and module.frozen == learning[0]:
+        return f"frozen={module.frozen}, and its parameters have requires_grad={learning[0]}"
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -14,14 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d, set_trainable
-from resnet_torch.constraints import renew_constraints
+from resnet_torch.constraints import constrain_as_described, renew_constraints
+from resnet_torch.freezing import freeze_layers, frozen_layers_of, warn_of_partly_frozen
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.inference import inference
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.converted import Description, MovingVariance
+from weight_transfer.converted import MADE_HERE, Description, MovingVariance
 from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError
@@ -191,11 +193,13 @@ class ResNet(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        known: Description | None = self.__dict__.get(DESCRIPTION)
-        if known is not None:
-            beside = {name: value for name, value in known.to_dict().items() if name not in KINDS}
+        known, frozen = self.__dict__.get(DESCRIPTION), frozen_layers_of(self)
+        if known is not None or frozen:
+            described = dataclasses.replace(known or Description(self.network, MADE_HERE), frozen=frozen)
+            beside = {name: value for name, value in described.to_dict().items() if name not in KINDS}
             config = {**(self._hub_mixin_config or {}), "description": beside}
             (save_directory / "config.json").write_text(json.dumps(config, sort_keys=True, indent=2))
+        warn_of_partly_frozen(self, save_directory)
 
     @classmethod
     def _from_pretrained(
@@ -216,7 +220,10 @@ class ResNet(
         )
         beside = (config or {}).get("description")
         if beside is not None:
-            model.__dict__[DESCRIPTION] = Description.from_dict({**beside, **network_to_dict(model.network)})
+            described = Description.from_dict({**beside, **network_to_dict(model.network)})
+            model.__dict__[DESCRIPTION] = described
+            freeze_layers(model, described.frozen)
+            constrain_as_described(model, described)
         return model
 
     @classmethod

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.freezing import frozen_layers_of
+from resnet_torch.freezing import frozen_layers_of, warn_of_partly_frozen
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.unwrapping import as_array, description_of_module, unwrapped
@@ -51,9 +51,11 @@ def save_converted(
 
     Raises:
         MappingError: The module's tensors are no longer those of its network (a layer was replaced), or hold
-            what is not finite, or a negative variance, or a layer is frozen in a way that Keras does not have;
-            nothing is written.
+            what is not finite, or a negative variance; nothing is written.
         TransferError: It is another module, its dtype has no place in the file, or the file cannot be written.
+
+    Warns:
+        UserWarning: A layer is frozen in a way that Keras does not have; there it learns.
 
     Example:
         >>> model = load_model("resnet50.safetensors").train()
@@ -80,9 +82,10 @@ def save_converted(
     written = ToWrite(tuple(_written(row.torch, state[row.torch]) for row in rows), description)
     if optimizer is not None:
         write_with_state(path, written, describe_optimizer(optimizer, bare))
-        return
-    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
-        fill_converted(temporary, written)
+    else:
+        with atomic_write(path, size_bytes=written.size_bytes) as temporary:
+            fill_converted(temporary, written)
+    warn_of_partly_frozen(bare, path)
 
 
 def save_keras(
@@ -113,6 +116,9 @@ def save_keras(
         ArchitectureError: It is an imported graph, which is not written back.
         MappingError: As `save_converted`.
         TransferError: Keras has no such optimizer, or the file cannot be written.
+
+    Warns:
+        UserWarning: As `save_converted`.
     """
     check_output(path)
     bare = unwrapped(model)
@@ -129,6 +135,7 @@ def save_keras(
     known = description_of_module(bare)
     arguments = training_arguments(dataclasses.replace(known, frozen=frozen_layers_of(bare)))
     write_checkpoint(path, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=described)
+    warn_of_partly_frozen(bare, path)
 
 
 def moving_variance_of_module(model: nn.Module) -> Any:

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +23,14 @@ from safetensors import SafetensorError, safe_open
 
 from weight_transfer.atomic import atomic_write
 from weight_transfer.conversion.mapping import with_present_names
-from weight_transfer.errors import CheckpointError
+from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.images import WAYS, Crop, ImageLoading, crop_of
+from weight_transfer.layer_types.augmentations import says_nothing
 from weight_transfer.network import (
     Network,
     backbone_of,
     constraints_of_graph,
+    graph_of,
     network_from_dict,
     network_to_dict,
     regularizers_of_graph,
@@ -399,6 +402,9 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
     Raises:
         CheckpointError: It is no safetensors file, or one that this package did not write.
         ArchitectureError: Its network is not described as one.
+
+    Warns:
+        UserWarning: It does not say what its augmentation does.
     """
     path = Path(path)
     try:
@@ -415,4 +421,19 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
         description = Description.from_dict(json.loads(metadata))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
+    _warn_of_augmentation(path, description.network)
     return Converted(path, description)
+
+
+def _warn_of_augmentation(path: Path, network: Network) -> None:
+    """Warns of what version 0.1.0 converted and said nothing of: an augmentation that does nothing in training."""
+    graph = graph_of(network)
+    layers = {} if graph is None else graph.layers
+    idle = [name for name, layer in layers.items() if says_nothing(layer.class_name, layer.settings)]
+    if idle:
+        warnings.warn(
+            f"{path}: an earlier version converted it, and it does not say what its augmentation does: in training "
+            f"these layers do nothing:{listing(idle)}\nConvert the Keras checkpoint again to train with them.",
+            UserWarning,
+            stacklevel=3,
+        )

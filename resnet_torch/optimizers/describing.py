@@ -95,7 +95,7 @@ def _tensors(
     owned = {id(parameter) for one in optimizer.param_groups for parameter in one["params"]}
     strangers = owned - {id(parameter) for parameter in parameters.values()}
     learning = {name for name in parameters if name.rpartition(".")[0] not in frozen}
-    lost = sorted(name for name in learning if id(parameters[name]) not in owned)
+    lost = sorted(name for name in learning if parameters[name].requires_grad and id(parameters[name]) not in owned)
     if strangers or lost:
         problems = [f"{name}: learns, and the optimizer does not have it" for name in lost]
         problems += [f"{len(strangers)} of the optimizer's parameters are not the model's"] if strangers else []

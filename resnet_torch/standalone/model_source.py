@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import nn
 
+from resnet_torch.batch_norm import set_trainable
+from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.imported import ImportedModel
 from resnet_torch.imported import tails as graph_tails
 from resnet_torch.inference import inference
@@ -14,6 +16,7 @@ from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
+from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.converted import Description
 from weight_transfer.network import channels_last, input_shapes, takes_images
 from weight_transfer.preprocessing import PRESETS, Preprocessing
@@ -48,7 +51,9 @@ def preprocessing_lines(how: Preprocessing) -> list[str]:
     ]
 
 
-def model_source(model: nn.Module, title: str, how: Preprocessing | None, dtype: torch.dtype, made_by: str) -> str:
+def model_source(
+    model: ResNet | ImportedModel, title: str, how: Preprocessing | None, dtype: torch.dtype, made_by: str
+) -> str:
     """Writes the file.
 
     Args:
@@ -61,8 +66,12 @@ def model_source(model: nn.Module, title: str, how: Preprocessing | None, dtype:
     network = steps_of(model)
     tails = tails_of(model)
     leaves = {path: model.get_submodule(path) for path in (*network.modules, *filter(None, tails))}
-    own = collect([*_own_classes(leaves.values()), inference])
-    body = [_class(model, network, leaves, tails), *([] if how is None else [_preprocess(how, dtype)]), _load(dtype)]
+    modules = modules_of_layers(model.network)
+    frozen = [modules[layer] for layer in frozen_layers_of(model)]
+    own = collect([*_own_classes(leaves.values()), inference, *([set_trainable] if frozen else [])])
+    body = [_class(model, network, leaves, tails), *([] if how is None else [_preprocess(how, dtype)])]
+    body.append(_load(dtype, frozen=bool(frozen)))
+    constants = "\n".join([_WEIGHTS, *([_frozen(frozen)] if frozen else [])])
     imports = {Import("__future__", "annotations"), Import("pathlib", "Path"), Import("safetensors.torch", "load_file")}
     imports |= {Import("torch", "Tensor"), Import("torch", "nn")} | own.imports
     text = "\n\n\n".join([*own.definitions.values(), *body])
@@ -70,9 +79,13 @@ def model_source(model: nn.Module, title: str, how: Preprocessing | None, dtype:
     future = "from __future__ import annotations"
     others = import_lines(one for one in imports if one.module != "__future__")
     docstring = f'"""{title} in PyTorch.\n\nREADME.md says what goes in and what comes out. Written by {made_by}.\n"""'
-    return f"{docstring}\n\n{future}\n\n{others}\n\n{_WEIGHTS}\n\n\n{text}\n"
+    return f"{docstring}\n\n{future}\n\n{others}\n\n{constants}\n\n\n{text}\n"
 
 
+_FREEZE = """\
+    for layer in FROZEN:  # as in Keras; batch norms among them stay in inference mode
+        set_trainable(model.get_submodule(layer), False, False)
+"""
 _WEIGHTS = 'WEIGHTS = Path(__file__).with_name("weights.safetensors")'
 _OPTIONAL_IMPORTS = (Import("torch"), Import("typing", "Any"))
 
@@ -264,12 +277,18 @@ def _preprocess(how: Preprocessing, dtype: torch.dtype) -> str:
     )
 
 
-def _load(dtype: torch.dtype) -> str:
+def _frozen(paths: Sequence[str]) -> str:
+    line = f"FROZEN = {literal(tuple(paths))}"
+    return (
+        line if len(line) <= LINE_LENGTH else "\n".join(["FROZEN = (", *(f"    {literal(one)}," for one in paths), ")"])
+    )
+
+
+def _load(dtype: torch.dtype, *, frozen: bool) -> str:
     made = "Model()" if dtype is torch.float32 else f"Model().to({dtype})"
     return (
         "def load(path: str | Path = WEIGHTS) -> Model:\n"
         '    """Returns the network with its weights, in evaluation mode, on the CPU."""\n'
         f"    model = {made}\n"
-        "    model.load_state_dict(load_file(path))\n"
-        "    return model.eval()"
+        "    model.load_state_dict(load_file(path))\n" + (_FREEZE if frozen else "") + "    return model.eval()"
     )

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from resnet_torch.constraints import KEPT
 from resnet_torch.inference import inference
 from resnet_torch.loading import load_model
 from resnet_torch.standalone.forward import steps_of, variables
@@ -123,7 +124,9 @@ def check_package(folder: Path, model: Any, shapes: dict[str, Shape], dtype: tor
 
 def _differing_tensors(model: nn.Module, written: nn.Module) -> list[str]:
     expected = {name for name in model.state_dict() if not name.endswith(f".{COUNT}")}
-    return [f"tensor {name} in one of them alone" for name in expected ^ set(written.state_dict())]
+    one, other = ({name for name, held in m.named_parameters() if held.requires_grad} for m in (model, written))
+    problems = [f"tensor {name} in one of them alone" for name in expected ^ set(written.state_dict())]
+    return problems or [f"tensor {name} learns in one of them alone" for name in one ^ other]
 
 
 def _differing_layers(model: nn.Module, written: nn.Module) -> list[str]:
@@ -138,7 +141,12 @@ def _differing_layers(model: nn.Module, written: nn.Module) -> list[str]:
 
 
 def _settings(layer: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(layer).items() if not name.startswith("_") and isinstance(value, PLAIN)}
+    """What decides what a layer computes; of constraints, which an optimizer keeps, the README tells."""
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if not name.startswith("_") and name != KEPT and isinstance(value, PLAIN)
+    }
 
 
 def _differing_outputs(model: Any, written: Any, shapes: dict[str, Shape], dtype: torch.dtype) -> list[str]:

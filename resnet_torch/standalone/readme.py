@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch import nn
 from resnet_torch.standalone.constructors import literal
 from resnet_torch.standalone.model_source import preprocessing_lines, tails_of
 from weight_transfer.architecture import Architecture
+from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.converted import Converted, Description, Origin
 from weight_transfer.graph import layers
 from weight_transfer.images import WAYS, crop_text
@@ -61,6 +64,7 @@ def readme(
             *_loading(package, how is not None, dtype, in_shapes),
             *_inputs(converted, how, dtype, in_shapes),
             *_outputs(converted.network, model),
+            *_training(converted.description),
             *_origin(converted),
         ]
     )
@@ -195,6 +199,35 @@ def _applied(activation: str) -> str:
 
 def _channels_first(shape: Shape, data_format: str) -> Shape:
     return (*shape[-1:], *shape[:-1]) if data_format == "channels_last" else tuple(shape)
+
+
+def _training(known: Description) -> list[str]:
+    """What acts in training: which layers do not learn, and what stands in no module of the package."""
+    modules = modules_of_layers(known.network)
+
+    def places(layers: Iterable[str]) -> str:
+        return ", ".join(f"`{modules[layer] if layer in modules else plain_text(layer)}`" for layer in layers)
+
+    dropped = {
+        "Regularizers, whose penalties no loss has here": _of_layers(known.regularizers, places),
+        "Constraints, which no step keeps here": _of_layers(known.constraints, places),
+        "Compiled with": "; ".join(f"{name} {plain_text(json.dumps(held))}" for name, held in known.compiled.items()),
+    }
+    rows = [f"- {what}: {said}." for what, said in dropped.items() if said]
+    rows += [f"- {plain_text(remark)}" for remark in known.remarks]
+    frozen = [f"These layers do not learn, as in the Keras model (`trainable=False`): {places(known.frozen)}.", ""]
+    left = ["What the Keras model has or had, and this package leaves to you:", "", *rows, ""]
+    found = [*(frozen if known.frozen else []), *(left if rows else [])]
+    return ["## Training", "", *found] if found else []
+
+
+def _of_layers(held: Mapping[str, Mapping[str, Any]], places: Callable[[Iterable[str]], str]) -> str:
+    """By argument, the layers that have it."""
+    arguments = dict.fromkeys(argument for of_layer in held.values() for argument in of_layer)
+    return "; ".join(
+        f"{plain_text(argument)} of {places(layer for layer, given in held.items() if argument in given)}"
+        for argument in arguments
+    )
 
 
 def _origin(converted: Converted) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import keras_acting
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from resnet_torch import ImportedModel, ResNet, load_model, save_converted
 from resnet_torch.batch_norm import BatchNorm2d
@@ -266,16 +269,27 @@ def test_frozen_layers_travel_and_a_flag_frees_them(saved, tmp_path):
     assert frozen_layers_of(load_model(tmp_path / "free.safetensors")) == ()
 
 
-def test_layers_frozen_as_no_keras_layer_is_are_not_saved(saved, tmp_path):
+@pytest.mark.parametrize("save", [save_converted, save_keras])
+def test_layers_frozen_as_no_keras_layer_is_are_saved_as_keras_can_say_it(save, saved, tmp_path):
     path, _ = saved("keras", "plain", ".keras")
-    model = load_model(path)
+    model, output = load_model(path), tmp_path / ("m.safetensors" if save is save_converted else "m.keras")
     model.stem.conv.weight.requires_grad_(False)
     model.stem.bn_conv1.requires_grad_(False)
-    with pytest.raises(MappingError) as error:
-        save_converted(model, tmp_path / "m.safetensors")
-    assert "stem.conv: only some of its parameters learn" in str(error.value)
-    assert "stem.bn_conv1: frozen=False, and its parameters have requires_grad=False" in str(error.value)
-    assert not (tmp_path / "m.safetensors").exists()
+    model.stages.stage2.requires_grad_(False)
+    with pytest.warns(UserWarning, match=r"saved, but what is frozen in PyTorch alone learns in Keras") as warned:
+        save(model, output)
+    (said,) = (str(one.message) for one in warned)
+    assert "conv: only some of its parameters learn" in said
+    assert "bn_conv1: frozen=False, and its parameters have requires_grad=False" in said
+    assert "freeze parts by model.freeze(...)" in said
+    again = load_model(output)
+    frozen = frozen_layers_of(again)
+    assert len(frozen) > 3  # the convolutions of the stage, whole; its batch norms' statistics move
+    assert all(isinstance(again.get_submodule(modules_of_layers(again.network)[one]), nn.Conv2d) for one in frozen)
+    assert torch.equal(again.stem.conv.weight, model.stem.conv.weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(again, output)
 
 
 def test_frozen_layers_that_the_network_has_not(saved):

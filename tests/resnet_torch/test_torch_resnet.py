@@ -17,6 +17,8 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from resnet_torch import BatchNorm2d, ResNet, create_resnet, resnet18, resnet34, resnet50, resnet101, resnet152
+from resnet_torch.freezing import frozen_layers_of
+from resnet_torch.loading import load_model
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
 from weight_transfer.converted import MADE_HERE, Description
@@ -350,6 +352,26 @@ def test_save_and_load_in_the_hugging_face_form(small, images, tmp_path, dtype):
     assert Architecture.from_dict(config["architecture"]) == model.architecture
     loaded.save_pretrained(tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text()) == config
+
+
+def test_the_hugging_face_form_keeps_what_does_not_learn_and_what_weights_keep_to(small, tmp_path):
+    made_here = small()
+    made_here.freeze("stem")
+    made_here.save_pretrained(tmp_path / "made")
+    assert frozen_layers_of(ResNet.from_pretrained(tmp_path / "made")) == frozen_layers_of(made_here) != ()
+    max_norm = {"class_name": "MaxNorm", "config": {"max_value": 2.0, "axis": 0}}
+    held = {"bn_conv1": {"trainable": False}, "conv": {"kernel_constraint": max_norm}}
+    model = load_model(checkpoints.checkpoint(tmp_path / "m.keras", checkpoints.small(), arguments=held))
+    model.save_pretrained(tmp_path / "loaded")
+    again = ResNet.from_pretrained(tmp_path / "loaded")
+    assert frozen_layers_of(again) == ("bn_conv1",)
+    assert again.stem.bn_conv1.frozen
+    assert again.stem.conv.weight.constraint.constraint == model.stem.conv.weight.constraint.constraint
+    model.stem.conv.requires_grad_(False)
+    model.stem.bn_conv1.frozen = False
+    with pytest.warns(UserWarning, match="bn_conv1: frozen=False, and its parameters have requires_grad=False"):
+        model.save_pretrained(tmp_path / "later")
+    assert frozen_layers_of(ResNet.from_pretrained(tmp_path / "later")) == ("conv",)
 
 
 def test_loading_is_strict_but_for_the_count(small, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib
 import inspect
 import json
@@ -39,6 +40,7 @@ from resnet_torch.standalone.own_source import OwnSource, collect
 from resnet_torch.standalone.readme import plain_text
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.architecture import Head
+from weight_transfer.converted import Tensor, read_converted, write_converted
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.preprocessing import Preprocessing, preprocess, preset
 
@@ -198,6 +200,45 @@ def test_the_readme_tells_how_images_were_loaded_where_that_was_said(tmp_path):
     converted = convert(source, tmp_path / "m.safetensors", Hints(image_loading="opencv"))
     write_standalone(converted.output, tmp_path / "port")
     assert "Image loading (`opencv`): cv2.imread, cv2.cvtColor to RGB" in (tmp_path / "port" / "README.md").read_text()
+
+
+def test_the_readme_tells_what_acts_in_keras_training_alone(tmp_path):
+    max_norm = {"class_name": "MaxNorm", "config": {"max_value": 2.0, "axis": 0}}
+    source = checkpoints.checkpoint(
+        tmp_path / "m.keras",
+        checkpoints.small(),
+        arguments={
+            "conv": {"trainable": False, "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}},
+            "bn_conv1": {"trainable": False},
+            "fc_final": {"kernel_constraint": max_norm},
+        },
+    )
+    conversion = convert(source, tmp_path / "m.safetensors")
+    description = dataclasses.replace(conversion.description, compiled={"loss": "mse"}, remarks=("said of it",))
+    port = read_converted(conversion.output)
+    tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
+    write_converted(conversion.output, tensors, description)
+    write_standalone(conversion.output, tmp_path / "port")
+    text = (tmp_path / "port" / "README.md").read_text()
+    for words in (
+        "## Training",
+        "These layers do not learn, as in the Keras model (`trainable=False`): `stem.conv`, `stem.bn_conv1`.",
+        "- Regularizers, whose penalties no loss has here: kernel_regularizer of `stem.conv`.",
+        "- Constraints, which no step keeps here: kernel_constraint of `head.fc_final`.",
+        "- Compiled with: loss _mse_.",
+        "- said of it",
+    ):
+        assert words in text, text.partition("## Training")[2]
+    well_formed(tmp_path / "port")
+    model = imported(tmp_path / "port").load().train()
+    assert not model.stem.bn_conv1.training
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name, _ in model.named_parameters()} - learning == {
+        "stem.conv.weight", "stem.conv.bias", "stem.bn_conv1.weight", "stem.bn_conv1.bias",
+    }  # fmt: skip
+    plain = convert(checkpoints.checkpoint(tmp_path / "p.keras", checkpoints.small()), tmp_path / "p.safetensors")
+    write_standalone(plain.output, tmp_path / "plain")
+    assert "## Training" not in (tmp_path / "plain" / "README.md").read_text()
 
 
 OWN = Preprocessing("BGR", 255.0, (0.5, 0.4, 0.3), (0.25,))

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
+
 import checkpoints
 import pytest
+from handmade_graphs import conv, network, row
 
 from weight_transfer import ArchitectureError, CheckpointError, Hints, convert
-from weight_transfer.converted import read_converted
+from weight_transfer.converted import MADE_HERE, Description, read_converted, write_converted
+
+
+def test_a_file_that_does_not_say_what_its_augmentation_does_is_warned_of(tmp_path):
+    """As version 0.1.0 wrote it; what is said of an augmentation is said to nobody."""
+    rows = row("RandomFlip", "flip", ["image"], mode="horizontal"), conv("c", "flip")
+    graph = network(*rows, outputs=[["c", 0, 0]])
+    earlier = dataclasses.replace(
+        graph, layers={**graph.layers, "flip": dataclasses.replace(graph.layers["flip"], settings={})}
+    )
+    for held, path in ((graph, tmp_path / "new.safetensors"), (earlier, tmp_path / "old.safetensors")):
+        write_converted(path, [], Description(held, MADE_HERE))
+    with pytest.warns(UserWarning, match=r"(?s)old\.safetensors: an earlier version .* do nothing:\n  flip\nConvert"):
+        read_converted(tmp_path / "old.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_converted(tmp_path / "new.safetensors")
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from weight_transfer.cli import options
 from weight_transfer.cli.applicability import Idle, of_a_converted_file, refuse_idle
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.packaging import check_outputs, converted_file, write_package
-from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json, progress
+from weight_transfer.cli.terminal import bytes_text, facts, frozen_fact, input_facts, notes, out, print_json, progress
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
@@ -163,12 +163,6 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
             }
         )
     )
-
-
-def frozen_fact(frozen: Sequence[str]) -> dict[str, str]:
-    """Says how many layers do not learn; nothing where all do."""
-    layers = f"{len(frozen)} layer{'s' * (len(frozen) > 1)}"
-    return {"frozen": f"{layers} with trainable=False (--unfreeze lets them learn)"} if frozen else {}
 
 
 def _assumed_of(conversion: Conversion) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import Idle, of_a_converted_file, refuse_idle
 from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
-from weight_transfer.cli.terminal import bytes_text, facts, input_facts, notes, out, print_json
+from weight_transfer.cli.terminal import bytes_text, facts, frozen_fact, input_facts, notes, out, print_json
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import Identified, identify
@@ -169,7 +169,7 @@ def print_description(
         out.print(f"\n[yellow]not convertible:[/] {escape(str(identified))}")
         return
     assumed = [*identified.assumed, *(optimizer.assumed if isinstance(optimizer, OptimizerState) else ())]
-    lines |= {**network_facts(identified.network), **notes(identified.remarks)}
+    lines |= {**network_facts(identified.network), **notes(identified.remarks), **frozen_fact(known.frozen)}
     out.print(facts({**lines, **({"not in the file": ", ".join(assumed)} if assumed else {}), **input_facts(known)}))
     out.print(parts_table(parts_of(identified.network)))
 
@@ -253,6 +253,7 @@ def _show_converted(file: Path, arrays: bool, json: bool) -> None:
         found: dict[str, Any] = {"file": converted.path.name, "container": "converted safetensors"}
         found |= {"arrays": _as_listed(tensors), **converted.description.input_as_dict()}
         found["optimizer"] = None if state is None else optimizer_as_dict(state)
+        found |= {"remarks": list(converted.description.remarks), "frozen": list(converted.description.frozen)}
         found["trained_in_pytorch"] = converted.description.training is not None
         print_json({**found, **describe_network(converted.network), "origin": dict(converted.origin.__dict__)})
         return
@@ -262,6 +263,8 @@ def _show_converted(file: Path, arrays: bool, json: bool) -> None:
         "from": _source_text(converted),
         **({} if state is None else {"optimizer": optimizer_text(state)}),
         **network_facts(converted.network),
+        **notes(converted.description.remarks),
+        **frozen_fact(converted.description.frozen),
         **input_facts(converted.description),
     }
     out.print(facts(lines))

@@ -66,6 +66,12 @@ def bytes_text(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 100_000 else f"{size_bytes:,} bytes"
 
 
+def frozen_fact(frozen: Sequence[str]) -> dict[str, str]:
+    """Says how many layers do not learn; nothing where all do."""
+    layers = f"{len(frozen)} layer{'s' * (len(frozen) > 1)}"
+    return {"frozen": f"{layers} with trainable=False (--unfreeze lets them learn)"} if frozen else {}
+
+
 def notes(remarks: Sequence[str]) -> dict[str, str]:
     """Returns the line of what a port has otherwise than its file, by its heading; nothing where that is nothing."""
     return {"note": "; ".join(map(escape, remarks))} if remarks else {}

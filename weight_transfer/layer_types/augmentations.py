@@ -121,6 +121,12 @@ _SETTINGS: Mapping[str, Callable[[Options], Settings]] = {
     "RandomCrop": _crop,
 }
 
+
+def says_nothing(class_name: str, settings: Settings) -> bool:
+    """Whether this is an augmentation of which a file, as version 0.1.0 converted it, does not say what it does."""
+    return class_name in _SETTINGS and not set(settings) - {"data_format"}
+
+
 AUGMENTATION_TYPES: Mapping[str, LayerType] = {
     class_name: LayerType(class_name, settings, _cropped if class_name == "RandomCrop" else same_shape)
     for class_name, settings in _SETTINGS.items()

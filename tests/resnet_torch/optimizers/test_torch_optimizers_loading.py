@@ -216,14 +216,40 @@ def _statistics_that_move(model):
             lambda m: Adam([{"params": m.stem.parameters(), "weight_decay": 0.1}, {"params": m.stages.parameters()}]),
             "parameter groups differ in weight_decay",
         ),
-        (lambda m: (_one_part(m), Adam(m.parameters()))[1], r"stem\.conv: only some of its parameters learn"),
-        (lambda m: (_statistics_that_move(m), Adam(m.parameters()))[1], r"stem\.bn_conv1: frozen=False, and its"),
     ],
 )
 def test_what_keras_has_not_is_refused(make, message, port):
     model = load_model(port)
     with pytest.raises(TransferError, match=message):
         describe_optimizer(make(model), model)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (_one_part, r"conv: only some of its parameters learn"),
+        (_statistics_that_move, r"bn_conv1: frozen=False, and its parameters"),
+    ],
+)
+@pytest.mark.parametrize("only_what_learns", [False, True])
+def test_what_is_frozen_as_no_keras_layer_is_gets_the_slots_that_keras_starts_from(
+    freeze, message, only_what_learns, port, tmp_path
+):
+    model = load_model(port)
+    freeze(model)
+    given = [one for one in model.parameters() if one.requires_grad or not only_what_learns]
+    optimizer = Adam(given)
+    step(model, optimizer)
+    with pytest.warns(UserWarning, match=message):
+        save_keras(model, tmp_path / "new.keras", optimizer)
+    again = load_model(tmp_path / "new.keras")
+    resumed = load_optimizer(tmp_path / "new.keras", again)
+    assert resumed.param_groups[0]["iterations"] == 1
+    for one, other in zip(model.parameters(), again.parameters(), strict=True):
+        if one in optimizer.state and other.requires_grad:
+            assert torch.equal(resumed.state[other]["momentum"], optimizer.state[one]["momentum"])
+        elif other.requires_grad:
+            assert not resumed.state[other]["momentum"].any()
 
 
 def test_slots_that_are_not_finite_leave_both_files_alone(port):
