@@ -19,6 +19,7 @@ from resnet_torch.unwrapping import with_description
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Description, is_converted, read_converted
@@ -55,6 +56,7 @@ def load_model(
         >>> probabilities = model.predict(images)
     """
     if is_converted(path):
+        refuse_said_of_converted(path, hints=hints)
         converted = read_converted(path)
         description = converted.description
         if unfreeze:

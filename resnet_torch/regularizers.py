@@ -18,6 +18,7 @@ from resnet_torch.imported import ImportedModel, tails
 from resnet_torch.unwrapping import description_of_module, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import HEAD
@@ -152,6 +153,7 @@ def regularizers_from_keras(
             model lacks a parameter that had one.
     """
     if is_converted(path):
+        refuse_said_of_converted(path, hints=hints)
         return _built(_bare(model), read_converted(path).description, replaced)
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)

@@ -22,6 +22,7 @@ from resnet_torch.unwrapping import as_array, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.export import rows_of
+from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Tensor, is_converted
@@ -114,6 +115,7 @@ def load_grad_scaler(path: str | os.PathLike[str], device: str = "cuda") -> torc
 
 def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | None) -> tuple[OptimizerState, str]:
     if is_converted(path):
+        refuse_said_of_converted(path, hints=hints, optimizer=optimizer)
         beside = path if path.name.endswith(SUFFIX) else state_beside(path)
         if not beside.exists():
             raise TransferError(

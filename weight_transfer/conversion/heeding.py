@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import OptionError, listing
 from weight_transfer.network import Network, backbone_of, input_shapes
+
+
+def refuse_said_of_converted(path: str | os.PathLike[str], **said: object) -> None:
+    """Refuses what a caller says of a converted file, which says itself what it holds.
+
+    Args:
+        path: The converted file.
+        **said: Arguments that are about a Keras checkpoint, as they were given.
+
+    Raises:
+        OptionError: One of them says something.
+    """
+    given = [name for name, value in said.items() if value not in (None, Hints())]
+    if given:
+        raise OptionError(
+            f"{path} is a converted file, which says itself what it holds: {' and '.join(given)} would be ignored. "
+            "Leave out what is about a Keras checkpoint, or convert that again with it."
+        )
 
 
 def check_heeded(place: str, hints: Hints, network: Network, *, has_own_model: bool, has_model: bool) -> None:

@@ -13,8 +13,9 @@ from torch import nn
 from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.optimizers import SGD, Adagrad, Adam, Nadam, RMSprop, load_grad_scaler, load_optimizer
 from resnet_torch.optimizers.describing import describe_optimizer
+from resnet_torch.regularizers import regularizers_from_keras
 from resnet_torch.schedules import CosineDecay, Keras2Decay
-from weight_transfer import ArchitectureError, Hints, MappingError, TransferError, convert, read_checkpoint
+from weight_transfer import ArchitectureError, Hints, MappingError, OptionError, TransferError, convert, read_checkpoint
 from weight_transfer.optimizer_state import state as module
 from weight_transfer.optimizer_state.state import LossScale, read_state
 
@@ -250,6 +251,21 @@ def test_what_is_frozen_as_no_keras_layer_is_gets_the_slots_that_keras_starts_fr
             assert torch.equal(resumed.state[other]["momentum"], optimizer.state[one]["momentum"])
         elif other.requires_grad:
             assert not resumed.state[other]["momentum"].any()
+
+
+@pytest.mark.parametrize(
+    ("load", "name"),
+    [
+        (lambda port, model: load_model(port, Hints(depth=50)), "hints"),
+        (lambda port, model: load_optimizer(port, model, hints=Hints(depth=50)), "hints"),
+        (lambda port, model: load_optimizer(port, model, optimizer="Adam"), "optimizer"),
+        (lambda port, model: regularizers_from_keras(port, model, hints=Hints(depth=50)), "hints"),
+    ],
+)
+def test_what_is_said_of_a_converted_file_is_refused(load, name, port):
+    model = load_model(port, Hints())
+    with pytest.raises(OptionError, match=rf"converted file, which says itself what it holds: {name} would be ignored"):
+        load(port, model)
 
 
 def test_slots_that_are_not_finite_leave_both_files_alone(port):
