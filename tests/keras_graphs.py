@@ -39,6 +39,28 @@ class Described:
     outputs: tuple[str, ...]
 
 
+def saved_with_added_losses(folder: Path) -> list[Path]:
+    """Saves models of tf_keras to which a loss was added, by `add_loss`: plain and with one inside another."""
+    import tensorflow as tf
+    import tf_keras
+
+    layers = tf_keras.layers
+    paths = []
+    for nested in (False, True):
+        image = layers.Input((8, 8, 3))
+        x = layers.Conv2D(4, 3, name="conv")(image)
+        model = tf_keras.Model(image, layers.Dense(2, name="fc")(layers.GlobalAveragePooling2D()(x)))
+        model.add_loss(3.0 * tf.reduce_mean(x * x))
+        if nested:
+            model = tf_keras.Model(outer := layers.Input((8, 8, 3)), layers.Dense(2, name="last")(model(outer)))
+        for ending in ("h5", "keras"):
+            paths.append(folder / f"added_{nested}.{ending}")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model.save(paths[-1])
+    return paths
+
+
 def value_name(path: str, inputs: Iterable[str]) -> str:
     """A name that two values share only if the same layers made them of the same values."""
     return f"{path}@{hashlib.sha256(repr((path, tuple(inputs))).encode()).hexdigest()[:12]}"

@@ -39,8 +39,8 @@ def _model(keras: Any, activation: Any = None, conv: Any = None, model: Any = No
     return (model or keras.Model)(image, layers.Dense(2, name="fc")(layers.GlobalAveragePooling2D(name="pool")(x)))
 
 
-def _registered(keras: Any, thing: Any) -> Any:
-    return keras.saving.register_keras_serializable(package=PACKAGE)(thing)
+def _registered(keras: Any, thing: Any, package: str = PACKAGE) -> Any:
+    return keras.saving.register_keras_serializable(package=package)(thing)
 
 
 def _leaky(keras: Any) -> Any:
@@ -53,6 +53,10 @@ def _leaky(keras: Any) -> Any:
 
 def _layer(keras: Any) -> Any:
     return _model(keras, _registered(keras, _leaky(keras))(name="relu"))
+
+
+def _registered_as_kerass(keras: Any) -> Any:
+    return _model(keras, _registered(keras, _leaky(keras), "keras")(name="relu"))
 
 
 def _unregistered_layer(keras: Any) -> Any:
@@ -127,6 +131,7 @@ def _optimizer(keras: Any) -> Any:
 
 KINDS: dict[str, Callable[[Any], Any]] = {
     "layer": _layer,
+    "registered_as_kerass": _registered_as_kerass,
     "unregistered_layer": _unregistered_layer,
     "function": _function,
     "unregistered_function": _unregistered_function,

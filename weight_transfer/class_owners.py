@@ -71,8 +71,9 @@ def _foreign(node: Mapping[str, Any]) -> str | None:
     module = node.get("module", package or OWN_PACKAGES[0])
     if name == class_name and (_is_own(module) or (class_name in KNOWN_FOREIGN and not package)):
         return None
-    package = "" if package == UNNAMED_PACKAGE else package
-    return f"{package or module or UNKNOWN_PACKAGE}>{class_name}"
+    owners = (package, module)  # a user may register under Keras's own name; the class is a user's all the same
+    owner = next((one for one in owners if one and one != UNNAMED_PACKAGE and not _is_own(one)), UNKNOWN_PACKAGE)
+    return f"{owner}>{class_name}"
 
 
 def _is_own(module: Any) -> bool:

@@ -52,10 +52,12 @@ class Precision:
             layers = [layer for layer, policy in self.policies.items() if policy == name]
             where = f"{len(layers)} layers ({layers[0]}{' and others' if len(layers) > 1 else ''})"
             compute = MIXED.get(name, name)
-            cost = f": the owner's own outputs are up to about {ROUNDING[compute]} of their peak from these"
+            cost = ""
+            if compute in ROUNDING:
+                cost = f": the owner's own outputs are up to about {ROUNDING[compute]} of their peak from these"
             lines.append(
                 f"{where} had the dtype policy {name} and computed in {compute}; the port computes them in "
-                f"{self.dtype}{cost if compute in ROUNDING else ''}"
+                f"{self.dtype}{cost}"
             )
         return tuple(lines)
 

@@ -16,6 +16,7 @@ from weight_transfer.conversion.regularizers import penalties
 # What the message must name; None where the file's schema cannot tell the class from Keras's.
 REFUSED = {
     "layer": (r"layer 'relu' \((mine>ReLU)\): this class is not Keras's own", "mine>ReLU"),
+    "registered_as_kerass": (r"layer 'relu' \(.+>ReLU\): this class is not Keras's own", None),
     "unregistered_layer": (r"layer 'conv' \(.+>Conv2D\): this class is not Keras's own", None),
     "function": ("activation 'mine>relu' is not one of Keras's own", "mine>relu"),
     "unregistered_function": ("activation 'my_relu' is not one of Keras's own", "my_relu"),
@@ -65,6 +66,8 @@ def test_a_users_class_with_a_name_of_kerass_is_refused_by_name(keras_side, tmp_
         ({"module": "keras_cv.layers", "class_name": "ReLU", "registered_name": None}, "keras_cv.layers>ReLU"),
         ({"module": "keras.layers", "class_name": "ReLU", "registered_name": "mine>Other"}, "mine>ReLU"),
         ({"class_name": "ReLU", "registered_name": "mine>ReLU"}, "mine>ReLU"),
+        ({"module": "__main__", "class_name": "ReLU", "registered_name": "keras>ReLU"}, "__main__>ReLU"),
+        ({"module": None, "class_name": "L2", "registered_name": "tf_keras>L2"}, "own>L2"),
         ({"module": None, "class_name": "Scale", "registered_name": "Scale"}, "Scale"),
         ({"module": None, "class_name": "Scale", "registered_name": "mine>Scale"}, "mine>Scale"),
     ],

@@ -48,6 +48,8 @@ def test_what_is_computed_otherwise_is_said():
     said = precision_of(model("mixed_float16", "float32", input_dtype="bfloat16"), {"l0"}).remarks
     assert said[0].startswith("1 layers (x) had the dtype policy bfloat16 and computed in bfloat16; the port")
     assert "the owner's own outputs are up to about 5e-3 of their peak from these" in said[1]
+    (wider,) = precision_of(model("float32", "float64"), {"l0", "l1"}).remarks
+    assert wider.endswith("had the dtype policy float64 and computed in float64; the port computes them in float32")
 
 
 def test_a_file_with_another_precision_is_damaged():

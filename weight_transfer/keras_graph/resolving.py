@@ -21,8 +21,10 @@ def resolved(name: str, where: str, rows: dict[str, Row], starts: Ends, ends: En
         ends: Its outputs.
 
     Raises:
-        ArchitectureError: A reference leads nowhere or round in a circle, or the inputs are none.
+        ArchitectureError: A reference leads nowhere or round in a circle, the inputs are none, or the model adds a
+            loss of its own.
     """
+    _check_losses(rows)
     outside = (*starts.references, *ends.references)
     bases = _bases(rows, outside)
 
@@ -48,6 +50,17 @@ def resolved(name: str, where: str, rows: dict[str, Row], starts: Ends, ends: En
         ends.keys,
         {key: reads[key] for key in _in_keras_order(reads, inputs, outputs, rows)},
     )
+
+
+def _check_losses(rows: Mapping[str, Row]) -> None:
+    """Refuses what tf_keras's ``model.add_loss`` leaves: no output reads it, and training adds it to the loss."""
+    for row in rows.values():
+        if row.class_name == "AddLoss":
+            raise ArchitectureError(
+                f"layer {row.path!r} (AddLoss): the model adds a loss of its own in training (model.add_loss), which "
+                "is not supported. Build the model without it, load its weights, save it, and add the loss in the loop "
+                "that trains the port."
+            )
 
 
 def _as_input(row: Row) -> tuple[Inbound, ...]:

@@ -8,7 +8,7 @@ import keras_graphs
 import pytest
 from handmade_configs import DENSE, IN, ONE, OUT, keras_2, nested, reads
 
-from weight_transfer import ArchitectureError
+from weight_transfer import ArchitectureError, identify, read_checkpoint
 from weight_transfer.keras_graph import keras_graph
 
 
@@ -31,6 +31,16 @@ def test_calls_are_in_the_order_in_which_keras_makes_them(keras_side):
 def test_calls_that_no_output_needs_are_not_made():
     graph = keras_graph(keras_2(IN, ONE, ("e", "ReLU", reads("in")), outputs=OUT))
     assert [call.value for call in graph.calls] == ["in", "d"]
+
+
+def test_a_loss_that_the_model_adds_is_refused_by_name(keras_side, tmp_path):
+    """No output reads it, but training has it: 0.76 of the peak of a gradient."""
+    for path in keras_side(keras_graphs.saved_with_added_losses, tmp_path):
+        with (
+            read_checkpoint(path) as checkpoint,
+            pytest.raises(ArchitectureError, match=r"\(AddLoss\): the model adds a loss of its own in training"),
+        ):
+            identify(checkpoint)
 
 
 def test_a_nested_model_called_once_may_be_counted_from_0_or_1():
