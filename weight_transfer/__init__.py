@@ -14,7 +14,8 @@ from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.identified import Identified
+from weight_transfer.conversion.identify import identify
 from weight_transfer.dialects import DIALECTS, Dialect, design
 from weight_transfer.errors import (
     ArchitectureError,

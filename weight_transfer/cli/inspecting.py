@@ -19,7 +19,8 @@ from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.terminal import bytes_text, facts, frozen_fact, input_facts, notes, out, print_json
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.identified import Identified
+from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, Description, is_converted, read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import OptionError, TransferError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from weight_transfer.class_owners import is_own
-from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.regularizers import KERAS_1, MAY_BE_ABSENT, held_by_backbone, row_of
 from weight_transfer.converted import LayerConstraints

@@ -17,7 +17,8 @@ from weight_transfer.checkpoint import Array, read_checkpoint
 from weight_transfer.conversion.description import describe, frozen_layers
 from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.identified import Identified
+from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Description, Tensor, ToWrite, fill_converted
 from weight_transfer.errors import MappingError, TransferError, listing

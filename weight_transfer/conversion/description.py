@@ -14,7 +14,7 @@ from weight_transfer.conversion.constraints import (
     constraints_of_backbone,
 )
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
 from weight_transfer.converted import Description, Origin

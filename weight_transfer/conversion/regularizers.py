@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weight_transfer.class_owners import is_own
-from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import LayerRegularizers
 from weight_transfer.errors import TransferError, listing

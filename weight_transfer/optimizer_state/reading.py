@@ -14,7 +14,7 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.identified import Identified
 from weight_transfer.converted import Tensor
 from weight_transfer.errors import MappingError, TransferError
 from weight_transfer.optimizer_state.configuring import Found, configured_of

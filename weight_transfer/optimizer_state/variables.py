@@ -15,7 +15,7 @@ from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.checkpoint.layer_names import layer_name, members
-from weight_transfer.conversion.identify import Identified
+from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.network import Network
 

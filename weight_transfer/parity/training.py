@@ -14,7 +14,8 @@ from typing import Any
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.identified import Identified
+from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.data import open_images

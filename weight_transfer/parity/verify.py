@@ -17,7 +17,8 @@ import numpy.typing as npt
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import convert, tensors_of
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import Identified, identify
+from weight_transfer.conversion.identified import Identified
+from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import VerificationError
