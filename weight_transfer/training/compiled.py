@@ -12,13 +12,14 @@ from typing import Any
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.converted import Description, is_converted, read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer_state.reading import read_optimizer_state
 from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, Configured, read_config
 from weight_transfer.optimizer_state.state import OptimizerState, read_state, state_beside
 from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.starting_point import last_activations
 
 CROSS_ENTROPIES = (
     "categoricalcrossentropy",
@@ -41,13 +42,13 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
     """
     if recipe.checkpoint is None or recipe.new_head:
         return recipe, ()
-    state, compiled = _read(Path(recipe.checkpoint))
+    state, description = _read(Path(recipe.checkpoint))
     found: dict[str, Any] = {}
     notes: list[str] = []
     if state is not None:
         found, notes = _optimizer(state)
-    if compiled:
-        smoothing, more = _loss(compiled)
+    if description.compiled:
+        smoothing, more = _loss(description.compiled, last_activations(description.network))
         found["label_smoothing"] = smoothing
         notes += more
     other = {name for name in found if name in given and getattr(recipe, name) != found[name]}
@@ -73,19 +74,19 @@ def _class(text: str) -> str:
     return text.partition("(")[0].strip().rpartition(".")[2].lower()
 
 
-def _read(path: Path) -> tuple[OptimizerState | None, Mapping[str, Any]]:
-    """The optimizer of a file, where it has one that can go on, and how the loss was compiled."""
+def _read(path: Path) -> tuple[OptimizerState | None, Description]:
+    """The optimizer of a file, where it has one that can go on, and what it says of its network and loss."""
     if is_converted(path):
         beside = state_beside(path)
         state = read_state(beside).state if beside.exists() else None
-        return state, read_converted(path).description.compiled
+        return state, read_converted(path).description
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint)
         try:
             state = read_optimizer_state(checkpoint, identified)
         except TransferError:  # the training itself says why its optimizer begins anew
             state = None
-        return state, describe(checkpoint, identified).compiled
+        return state, describe(checkpoint, identified)
 
 
 # The optimizer
@@ -142,14 +143,17 @@ class _Loss:
     arguments: Mapping[str, Any]
 
 
-def _loss(compiled: Mapping[str, Any]) -> tuple[float, list[str]]:
-    """The label smoothing of a file's loss, and what of the loss does not go on."""
+def _loss(compiled: Mapping[str, Any], activations: Collection[str]) -> tuple[float, list[str]]:
+    """The label smoothing of a file's loss, and what of the loss does not go on, with a network that ends so."""
     weights = _only(compiled.get("loss_weights"))
     loss = _parsed(_only(compiled.get("loss")))
     if loss is None or loss.name.replace("_", "").lower() not in CROSS_ENTROPIES:
         name = "a loss of its own" if loss is None else loss.name
         return 0.0, [f"categorical cross-entropy, where the file was compiled with {name}"]
-    return float(loss.arguments.get("label_smoothing") or 0.0), list(_left_out(loss, weights))
+    return float(loss.arguments.get("label_smoothing") or 0.0), [
+        *_left_out(loss, weights),
+        *_of_logits(loss, activations),
+    ]
 
 
 def _left_out(loss: _Loss, weights: Any) -> Iterator[str]:
@@ -159,6 +163,22 @@ def _left_out(loss: _Loss, weights: Any) -> Iterator[str]:
         yield f"the mean of a batch's losses, where the file has the reduction {loss.arguments.get('reduction')!r}"
     if loss.arguments.get("ignore_class") is not None:
         yield f"all classes, where the file's loss ignores class {loss.arguments['ignore_class']}"
+
+
+def _of_logits(loss: _Loss, activations: Collection[str]) -> Iterator[str]:
+    """Where a loss takes a network's outputs for what they are not: training here takes them for what they are."""
+    says_logits = bool(loss.arguments.get("from_logits"))
+    if says_logits and "softmax" in activations:
+        yield (
+            "cross-entropy of the softmax's probabilities, where the file's loss takes them for logits "
+            "(from_logits=True), which Keras on TensorFlow alone undoes"
+        )
+    for activation in sorted({*activations} - {"softmax"}):
+        if not says_logits:
+            yield (
+                f"cross-entropy from logits, where the network ends in {activation} and the file's loss takes that for "
+                "probabilities (from_logits=False)"
+            )
 
 
 def _only(value: Any) -> Any:

@@ -207,15 +207,19 @@ def check_activation(network: Network, place: str) -> None:
     Raises:
         ArchitectureError: It ends in something else.
     """
-    backbone, graph = backbone_of(network), graph_of(network)
-    if graph is not None:
-        found = ", ".join(graph.last_activations)
-    else:
-        found = "linear" if backbone is None else backbone.head.activation
+    found = ", ".join(last_activations(network))
     if found not in LOGITS_OR_CLASSES:
         raise ArchitectureError(
             f"{place}: ends in {found}. Expected a softmax over the classes, or logits. Replace the head by --new-head."
         )
+
+
+def last_activations(network: Network) -> tuple[str, ...]:
+    """Returns what a network ends in, output by output."""
+    backbone, graph = backbone_of(network), graph_of(network)
+    if graph is not None:
+        return tuple(graph.last_activations)
+    return ("linear" if backbone is None else backbone.head.activation,)
 
 
 def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint:

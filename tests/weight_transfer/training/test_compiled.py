@@ -61,7 +61,36 @@ def recipe(checkpoint, **fields):
     ],
 )
 def test_losses(compiled, expected):
-    assert _loss(compiled) == expected
+    assert _loss(compiled, ("softmax",)) == expected
+
+
+LOGITS = {"loss": {"class_name": "CategoricalCrossentropy", "config": {"from_logits": True}}}
+OF_PROBABILITIES = {"loss": "sparse_categorical_crossentropy"}
+
+
+@pytest.mark.parametrize(
+    ("compiled", "last", "note"),
+    [
+        (LOGITS, "linear", None),
+        (LOGITS, "log_softmax", None),
+        (OF_PROBABILITIES, "softmax", None),
+        (
+            LOGITS,
+            "softmax",
+            "of the softmax's probabilities, where the file's loss takes them for logits (from_logits=T",
+        ),
+        (
+            OF_PROBABILITIES,
+            "linear",
+            "logits, where the network ends in linear and the file's loss takes that for prob",
+        ),
+        (OF_PROBABILITIES, "log_softmax", "from logits, where the network ends in log_softmax and the file's loss"),
+    ],
+)
+def test_a_loss_that_takes_outputs_for_what_they_are_not_is_said(compiled, last, note):
+    _, notes = _loss(compiled, (last,))
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
 
 
 def state(name, config, rate):
