@@ -135,6 +135,15 @@ class Description:
         return self.said_preprocessing or expected_preprocessing(self.network, self.training is not None)
 
     @property
+    def preprocessing_text(self) -> str:
+        """The same in words; what a person says beside layers of preprocessing is done before them."""
+        text = self.preprocessing.text
+        inside = expected_preprocessing(self.network).certainty == "inside the network"
+        if inside and self.preprocessing.certainty == "known":
+            text += "; the network's own first layers do theirs after it"
+        return text
+
+    @property
     def loading(self) -> ImageLoading:
         """How the network's images are loaded: what is known, or a guess."""
         return self.image_loading or expected_loading(self.network)

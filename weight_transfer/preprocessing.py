@@ -174,7 +174,7 @@ def agreed(known: Preprocessing, said: Preprocessing | None, place: str) -> Prep
     if known.certainty != "guessed":
         raise TransferError(
             f"{place}: its preprocessing is {known.certainty}: {known.words}. Received {said.words}. Leave the options "
-            "out; or, if the file is wrong, convert the Keras checkpoint again with them: weight-transfer convert"
+            "out; or, if that is wrong, overrule it in converting the Keras checkpoint: weight-transfer convert"
         )
     return said
 

@@ -80,9 +80,7 @@ def predict_command(
             raise TransferError(
                 f"--classes imagenet: 1000 names. {model} tells {classifier.num_classes} classes apart."
             )
-        known = converted.description
-        if is_converted(model):
-            known = with_input(known, str(model), hints.preprocessing, hints.image_loading, hints.crop)
+        known = with_input(converted.description, str(model), hints.preprocessing, hints.image_loading, hints.crop)
         check_loading(known.loading, classifier.channels)
         request = {
             "converted": str(converted.path),
@@ -111,7 +109,8 @@ def _opened(model: Path, hints: Hints) -> Iterator[Converted]:
         return
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "converted.safetensors"
-        convert(model, converted, dataclasses.replace(hints, in_shape=None))  # the size is of the images shown here
+        of_the_file = dataclasses.replace(hints, in_shape=None, preprocessing=None, image_loading=None, crop=None)
+        convert(model, converted, of_the_file)  # the rest is of the images shown here
         yield read_converted(converted)
 
 

@@ -50,7 +50,7 @@ def input_facts(known: Description) -> dict[str, object]:
     if not takes_images(known.network):
         return {}
     loading = loading_text(known.loading, known.crop, known.image_loading is not None)
-    return {"preprocessing": known.preprocessing.text, "image loading": loading}
+    return {"preprocessing": known.preprocessing_text, "image loading": loading}
 
 
 def loading_text(loading: ImageLoading, crop: Crop, is_known: bool) -> str:

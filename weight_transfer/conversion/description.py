@@ -21,8 +21,9 @@ from weight_transfer.converted import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
 from weight_transfer.images import Crop, ImageLoading, crop_text
 from weight_transfer.keras_graph import KerasLayer
-from weight_transfer.network import constraints_of_graph
-from weight_transfer.preprocessing import Preprocessing, agreed
+from weight_transfer.network import Network, constraints_of_graph
+from weight_transfer.preprocessing import INSIDE, Preprocessing, agreed
+from weight_transfer.published import expected_preprocessing
 from weight_transfer.version import __version__
 
 
@@ -52,7 +53,7 @@ def describe(
             tool_version=__version__,
             backend=checkpoint.backend,
         ),
-        said_preprocessing=None if hints is None else hints.preprocessing,
+        said_preprocessing=None if hints is None else _overruling(hints.preprocessing, identified.network),
         image_loading=None if hints is None else hints.image_loading,
         crop=None if hints is None else hints.crop,
         regularizers=regularizers_of_backbone(identified),
@@ -66,6 +67,11 @@ def describe(
         frozen=frozen,
         compiled={key: value for key, value in compiled.items() if value is not None},
     )
+
+
+def _overruling(said: Preprocessing | None, network: Network) -> Preprocessing | None:
+    """What a person says of a network's images, unless the network's own layers say the same."""
+    return None if expected_preprocessing(network).certainty == "inside the network" and said == INSIDE else said
 
 
 def training_arguments(description: Description) -> dict[str, dict[str, Any]]:

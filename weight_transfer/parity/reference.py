@@ -11,7 +11,7 @@ from typing import Any
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
-from weight_transfer.conversion.description import describe
+from weight_transfer.conversion.description import describe, with_input
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
@@ -110,14 +110,21 @@ def record_checkpoint(
 
 
 def reference_request(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> dict[str, Any]:
-    """Returns what Keras's side needs to know of a checkpoint to load it: `resnet_keras.subject.subject_of`."""
+    """Returns what Keras's side needs to know of a checkpoint to load it: `resnet_keras.subject.subject_of`.
+
+    Raises:
+        TransferError: The hints contradict what is known of the network's images.
+    """
+    said, place = hints or Hints(), checkpoint.path.name
+    known = describe(checkpoint, identified)
+    known = with_input(known, place, said.preprocessing, said.image_loading, said.crop)
     return {
         "checkpoint": str(checkpoint.path),
         "sha256": checkpoint.sha256,
         "reference": "twin" if checkpoint.config is None else "file",
         "arrays": {name: array.name for name, array in identified.arrays.items()},
         "network": network_to_dict(identified.network),
-        "preprocessing": describe(checkpoint, identified, hints).preprocessing.to_dict(),
+        "preprocessing": known.preprocessing.to_dict(),
         "config": None if checkpoint.config is not None else identified.config,
     }
 

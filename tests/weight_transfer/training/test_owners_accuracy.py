@@ -9,9 +9,11 @@ from typing import Any
 
 import keras_evaluations
 import pytest
+from click.testing import CliRunner
 
 from resnet_torch.training import evaluate
 from weight_transfer import Hints, TransferError, convert
+from weight_transfer.cli.app import app
 from weight_transfer.converted import read_converted
 from weight_transfer.preprocessing import Preprocessing, preset
 from weight_transfer.training import Recipe
@@ -66,6 +68,22 @@ def test_evaluate_is_the_owners_accuracy(kind, owners, keras_side, tmp_path):
         assert found["accuracy"] == pytest.approx(owner["accuracy"], abs=1e-6)
     with pytest.raises(TransferError, match=r"its preprocessing is (known|inside the network): .* Received caffe"):
         evaluate(said_recipe(owner, preprocessing="caffe"), port, part=None, quiet=True, accelerator="cpu")
+
+
+def test_preprocessing_inside_a_keras_file_is_overruled_by_convert_alone(owners, tmp_path):
+    """Also `predict`, `record` and `verify` refuse it; what is overruled is shown beside what the layers still do."""
+    owner, output = owners["inside"], tmp_path / "port.safetensors"
+    for command in (["predict", owner["file"], owner["images"]], ["record", owner["file"], "-o", str(tmp_path / "r")]):
+        done = CliRunner().invoke(app, [*command, "--preprocessing", "caffe"])
+        assert isinstance(done.exception, TransferError)
+        assert "its preprocessing is inside the network: none" in str(done.exception)
+        assert "overrule it in converting the Keras checkpoint" in str(done.exception)
+    same = convert(owner["file"], output, Hints(preprocessing=preset("none"))).description
+    assert same.preprocessing_text == "none: RGB in 0..255 as it is (inside the network)"
+    convert(owner["file"], output, HINTS["tf"])
+    assert read_converted(output).description.preprocessing_text.endswith(
+        "(known); the network's own first layers do theirs after it"
+    )
 
 
 def test_what_was_used_is_kept_by_training_and_on_the_way_back(owners, keras_side, tmp_path):
