@@ -134,7 +134,8 @@ class _Run:
             return
         took = take_optimizer_state(self.model, self.file)
         self.file = None
-        self.table.note("the optimizer goes on" if took else "the optimizer begins anew: the file has no state of it")
+        anew = f"the optimizer begins anew, {self.recipe.optimizer_words}: the file has no state of it"
+        self.table.note("the optimizer goes on" if took else anew)
 
     def _fit(self, callbacks: list[Any], phase: Phase) -> None:
         try:

@@ -43,13 +43,14 @@ class KeptState:
             group.update(self.counters)
 
 
-def kept_state(path: Path, model: Model, recipes: KerasOptimizer) -> tuple[KeptState | None, str]:
+def kept_state(path: Path, model: Model, recipes: KerasOptimizer, called: str) -> tuple[KeptState | None, str]:
     """Reads what the optimizer of a file has learned.
 
     Args:
         path: A Keras checkpoint, or a converted file with the optimizer beside it.
         model: With the file's weights.
         recipes: The optimizer that is to go on, as it begins.
+        called: The same in words.
 
     Returns:
         The state, or None where the file has none of such an optimizer; and which of the two, in words.
@@ -57,7 +58,7 @@ def kept_state(path: Path, model: Model, recipes: KerasOptimizer) -> tuple[KeptS
     Raises:
         TransferError: A state lies beside a converted file, and is not that of its weights.
     """
-    anew = "the optimizer begins anew"
+    anew = f"the optimizer begins anew, {called}"
     if is_converted(path) and not state_beside(path).exists():
         return None, f"{anew}: no state of one lies beside {path.name}"
     try:

@@ -98,12 +98,12 @@ def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
     Raises:
         TransferError: The state beside a converted file is not that of its weights.
     """
-    path, phases = Path(str(module.recipe.checkpoint)), module.phases
+    path, phases, called = Path(str(module.recipe.checkpoint)), module.phases, module.recipe.optimizer_words
     if not module.own_head:
         if is_first_process():
-            table.note("the optimizer begins anew: the head is new")
+            table.note(f"the optimizer begins anew, {called}: the head is new")
         return
-    phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model))
+    phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model), called)
     phases.enter(0, module.model)  # the optimizer's state names frozen layers too, and the phase may have others
     if is_first_process():
         table.note(words)

@@ -89,6 +89,21 @@ def configured_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: Said, hin
     )
 
 
+def compiled_config(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+    """Returns the optimizer that a file's model was compiled with, known here or not; None where it does not say.
+
+    Raises:
+        TransferError: It stands within another one, stored in a way that is not known here.
+    """
+    training = checkpoint.training or {}
+    config, named = _config_in(training), training.get("optimizer")
+    if config is None and isinstance(named, str):  # compile("lion")
+        return {"class_name": named, "config": {}}
+    if config is not None and not config["config"]:
+        config, _ = _by_name(str(config["class_name"]), {})
+    return None if config is None else _inside(config, checkpoint)[0]
+
+
 def _config_in(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The optimizer's config as each Keras puts it beside the loss."""
     for key in ("optimizer_config", "optimizer"):

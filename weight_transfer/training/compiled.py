@@ -9,13 +9,15 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.checkpoint import Checkpoint, read_checkpoint
+from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Description, is_converted, read_converted
 from weight_transfer.errors import TransferError
+from weight_transfer.optimizer_state.configuring import compiled_config
 from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, Configured, read_config
+from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, REFUSED, Configured, read_config
 from weight_transfer.optimizer_state.state import OptimizerState, read_state, state_beside
 from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 from weight_transfer.training.recipe import Recipe
@@ -25,6 +27,8 @@ CROSS_ENTROPIES = (
     "categoricalcrossentropy",
     "sparsecategoricalcrossentropy",
 )  # of rows or of numbers, one loss
+OURS = "{optimizer}"  # in a note, for that with which the training begins
+_Fields = tuple[dict[str, Any], list[str]]
 MEANS = (None, "auto", "sum_over_batch_size", "mean")
 
 
@@ -42,11 +46,7 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
     """
     if recipe.checkpoint is None or recipe.new_head:
         return recipe, ()
-    state, description = _read(Path(recipe.checkpoint))
-    found: dict[str, Any] = {}
-    notes: list[str] = []
-    if state is not None:
-        found, notes = _optimizer(state)
+    (found, notes), description = _read(Path(recipe.checkpoint))
     if description.compiled:
         smoothing, more = _loss(description.compiled, last_activations(description.network))
         found["label_smoothing"] = smoothing
@@ -63,7 +63,8 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
     kept = {name: value for name, value in kept.items() if name not in given}
     said = [f"{_words(name)} {value}" for name, value in kept.items() if value not in (None, 0.0)]
     goes_on = [f"as {Path(recipe.checkpoint).name} was compiled: {', '.join(said)}"] if said else []
-    return dataclasses.replace(recipe, **kept), (*goes_on, *notes)
+    begun = dataclasses.replace(recipe, **kept)
+    return begun, (*goes_on, *(note.replace(OURS, begun.optimizer_words) for note in notes))
 
 
 def _words(name: str) -> str:
@@ -74,25 +75,52 @@ def _class(text: str) -> str:
     return text.partition("(")[0].strip().rpartition(".")[2].lower()
 
 
-def _read(path: Path) -> tuple[OptimizerState | None, Description]:
-    """The optimizer of a file, where it has one that can go on, and what it says of its network and loss."""
+def _read(path: Path) -> tuple[_Fields, Description]:
+    """A file's optimizer as the recipe's fields, with what they cannot say; and what it says of network and loss."""
     if is_converted(path):
         beside = state_beside(path)
         state = read_state(beside).state if beside.exists() else None
-        return state, read_converted(path).description
+        return ({}, []) if state is None else _optimizer(state), read_converted(path).description
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint)
         try:
-            state = read_optimizer_state(checkpoint, identified)
+            fields = _optimizer(read_optimizer_state(checkpoint, identified))
         except TransferError:  # the training itself says why its optimizer begins anew
-            state = None
-        return state, describe(checkpoint, identified)
+            fields = _without_state(checkpoint)
+        return fields, describe(checkpoint, identified)
 
 
 # The optimizer
 
 
-def _optimizer(state: OptimizerState) -> tuple[dict[str, Any], list[str]]:
+def _without_state(checkpoint: Checkpoint) -> _Fields:
+    """What goes on of an optimizer whose state cannot: its arguments and rate, where its class is known here."""
+    try:
+        config = compiled_config(checkpoint)
+    except TransferError:
+        return {}, []
+    if config is None:
+        return {}, []
+    inside = config.get("config") or {}
+    refused = {key: value for key, value in inside.items() if key in REFUSED and value}
+    known = {"class_name": config["class_name"], "config": {k: v for k, v in inside.items() if k not in refused}}
+    try:
+        fields, notes = _optimizer(OptimizerState(str(config["class_name"]), known, 0, None))
+    except TransferError:
+        return {}, [f"{OURS}, where the file was compiled with {_foreign(config)}, which is not known here"]
+    without = [f"{OURS}, without the file's {_named(refused)}, which is not known here"] if refused else []
+    return fields, [*without, *notes]
+
+
+def _foreign(config: Mapping[str, Any]) -> str:
+    """``'Lion', learning rate 0.0001``."""
+    rate = (config.get("config") or {}).get("learning_rate")
+    said = f", learning rate {rate:g}" if isinstance(rate, int | float) else ""
+    said = f", schedule {quoted(str(rate.get('class_name')))}" if isinstance(rate, Mapping) else said
+    return f"{quoted(str(config['class_name']))}{said}"
+
+
+def _optimizer(state: OptimizerState) -> _Fields:
     """The recipe's fields, and what they cannot say."""
     configured = read_config(state.config)
     values = {name: configured.arguments.get(name) for name in OPTIMIZERS[configured.name].optional}

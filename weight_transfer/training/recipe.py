@@ -154,6 +154,13 @@ class Recipe:
         return optimizer_config(self.optimizer, rate if self.schedule is None else schedule_config(self.schedule, rate))
 
     @property
+    def optimizer_words(self) -> str:
+        """``Adam, learning rate 0.001``, or the schedule."""
+        return (
+            f"{self.optimizer}, {f'learning rate {self.learning_rate:g}' if self.schedule is None else self.schedule}"
+        )
+
+    @property
     def reduce_lr(self) -> dict[str, Any] | None:
         """Arguments of `ReduceLROnPlateau`, or None where there is to be none."""
         if self.reduce_lr_patience is None or self.schedule is not None:

@@ -13,6 +13,7 @@ from weight_transfer import convert
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.training import RunFolder
 from weight_transfer.training.datasets import training_images
+from weight_transfer.training.starting_point import starting_point
 from weight_transfer.training.step_log import read_steps
 
 WARMING_UP = ("CosineDecay", {
@@ -53,7 +54,7 @@ def train(images, tmp_path, capsys):
 
 
 def batches(recipe):
-    learned, _ = training_images(recipe).batches((32, 32))
+    learned, _ = training_images(recipe).batches((32, 32), starting_point(recipe, 3).description)
     return [(batch.x, batch.y) for batch in (learned.batch(0, i) for i in range(3))]
 
 
@@ -97,7 +98,7 @@ def test_what_a_person_gives_holds_and_is_said(keras_side, tmp_path, train):
     recipe, _, _ = folder.read()
     assert (recipe.optimizer, recipe.learning_rate, recipe.schedule) == ("Adam", 1e-3, None)
     assert "optimizer Adam, where the file has SGD(" in printed
-    assert "the optimizer begins anew: owner.keras has the state of SGD" in printed
+    assert "the optimizer begins anew, Adam, learning rate 0.001: owner.keras has the state of SGD" in printed
     folder, printed = train(file, "--optimizer", "SGD(momentum=0.8, nesterov=True, clipnorm=1.0)")
     assert folder.read()[0].schedule is not None
     assert "the optimizer goes on, with other arguments than the file's: clipnorm=1.0 for None" in printed
@@ -108,4 +109,25 @@ def test_a_new_head_begins_anew(keras_side, tmp_path, train):
     folder, printed = train(file, "--new-head")
     recipe, _, _ = folder.read()
     assert (recipe.optimizer, recipe.learning_rate, recipe.label_smoothing) == ("Adam", 1e-3, 0.0)
-    assert "the optimizer begins anew: the head is new" in printed
+    assert "the optimizer begins anew, Adam, learning rate 0.001: the head is new" in printed
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "arguments", "fields", "note"),
+    [
+        ("Lion", {"learning_rate": 1e-4}, ("Adam", 1e-3),
+         "Adam, learning rate 0.001, where the file was compiled with 'Lion', learning rate 0.0001, which is not"),
+        ("Adam", {"learning_rate": 3e-4, "beta_1": 0.5, "gradient_accumulation_steps": 2},
+         ("Adam(beta_1=0.5, beta_2=0.999, epsilon=1e-07)", pytest.approx(3e-4)),
+         "learning rate 0.0003, without the file's gradient_accumulation_steps=2, which is not known here"),
+    ],
+)  # fmt: skip
+def test_an_optimizer_that_cannot_go_on_is_named_with_what_replaces_it(
+    keras_side, tmp_path, train, optimizer, arguments, fields, note
+):
+    how = (optimizer, arguments, "CategoricalCrossentropy", {})
+    folder, printed = train(keras_side(keras_training.compiled, tmp_path / "owner.keras", *how))
+    recipe, _, _ = folder.read()
+    assert (recipe.optimizer, recipe.learning_rate) == fields
+    assert note in printed
+    assert f"the optimizer begins anew, {recipe.optimizer_words}: " in printed

@@ -127,9 +127,17 @@ def test_an_optimizer_of_other_weights_is_refused(trained, narrow, tmp_path):
     ("optimizer", "file", "words"),
     [
         ("Adam", "best.safetensors", "the optimizer goes on"),
-        ("Adam(amsgrad=True)", "best.safetensors", "begins anew: best.safetensors has the state of Adam with other"),
-        ("SGD", "best.safetensors", "begins anew: best.safetensors has the state of Adam"),
-        ("Adam", "narrow.safetensors", "begins anew: no state of one lies beside narrow.safetensors"),
+        (
+            "Adam(amsgrad=True)",
+            "best.safetensors",
+            "begins anew, Adam(amsgrad=True), learning rate 0.001: best.safetensors has the state of Adam with other",
+        ),
+        ("SGD", "best.safetensors", "begins anew, SGD, learning rate 0.001: best.safetensors has the state of Adam"),
+        (
+            "Adam",
+            "narrow.safetensors",
+            "begins anew, Adam, learning rate 0.001: no state of one lies beside narrow.safetensors",
+        ),
     ],
 )
 def test_what_becomes_of_the_optimizer_is_said(recipe, trained, narrow, capsys, optimizer, file, words):
