@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,3 +45,17 @@ def test_resnet_keras_never_imports_torch():
 
 def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text().splitlines()) < 45
+
+
+def test_the_lowest_versions_are_the_lower_bounds():
+    """What ``pip install -c constraints-lowest.txt`` installs is what pyproject.toml promises, all of it."""
+    written = re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    bounds = {name: Version(version) for name, version in written}
+    direct, _ = (ROOT / "constraints-lowest.txt").read_text().split("# ---\n")
+    pinned = {}
+    for line in direct.splitlines()[1:]:
+        requirement = Requirement(line)
+        (exact,) = requirement.specifier
+        assert exact.operator == "=="
+        pinned[requirement.name] = Version(exact.version)
+    assert pinned == bounds

@@ -5,6 +5,7 @@ Saves what the two give beside what the one gives; the tests compare.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,12 +36,19 @@ def network(rule: str) -> nn.Module:
     return model.train()
 
 
+def without_shared_buffers(model: nn.Module) -> DistributedDataParallel:
+    """Buffers stay each process's own; torch 2.13 renamed the argument, and warns of the old name."""
+    named = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"
+    return DistributedDataParallel(model, **{name: False})
+
+
 def steps(make: Callable[[], nn.Module], synchronized: bool, in_shape: tuple[int, ...] = (3, 32, 32)) -> Results:
     """Gradients and buffers of three steps: of both processes, and of one."""
     rank, world = dist.get_rank(), dist.get_world_size()
     one, many = make(), make()
     synchronize_batch_norms(many, synchronized)
-    wrapped = DistributedDataParallel(many, forward_sync_buffers=False)
+    wrapped = without_shared_buffers(many)
     found: Results = {}
     for size in SIZES:
         x = 3 + 5 * torch.randn(size, *in_shape, dtype=torch.float64)

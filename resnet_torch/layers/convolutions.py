@@ -6,11 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.padding import same_pad
 from weight_transfer.layer_types import Settings, Shape
+
+torch.fx.wrap("same_pad")  # one node of a traced graph; of an imported function, each module has to say so
 
 Shapes = Mapping[str, tuple[int, ...]]
 

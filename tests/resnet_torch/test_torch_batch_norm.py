@@ -148,7 +148,8 @@ def test_compiled_and_traced_training_moves_the_statistics_alike(moving_variance
     for module in (traced, compiled):
         assert torch.equal(module(x), expected)
         assert torch.equal(module.running_mean, norm.running_mean)
-        assert torch.equal(module.running_var, norm.running_var)
+        # To float64's last place: the compiler of torch 2.6 orders this product otherwise.
+        torch.testing.assert_close(module.running_var, norm.running_var, rtol=1e-15, atol=0)
 
 
 def test_half_precision_keeps_its_dtype():

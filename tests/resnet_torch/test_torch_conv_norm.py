@@ -150,6 +150,7 @@ def test_mixed_precision_gives_the_bias_a_gradient_of_its_own_dtype():
     assert model[0].weight.grad.dtype == torch.float32
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.9's compiler
 def test_compiled_and_traced_it_trains_the_same():
     model, compiled, traced = network(), network(), network()
     expected = backward(model)

@@ -61,8 +61,11 @@ class SideOptions:
     evaluate: tuple[Callable[[Any], Any], ...] = ()
 
 
+_NOTHING_BEYOND = SideOptions()
+
+
 def training_commands(
-    package: str, side_module: str, side_options: SideOptions = SideOptions()
+    package: str, side_module: str, side_options: SideOptions = _NOTHING_BEYOND
 ) -> tuple[click.Command, ...]:
     """Makes a side's commands; the framework is imported when one runs, not before.
 
