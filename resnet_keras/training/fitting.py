@@ -70,6 +70,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, folder: RunFolder, resume: bool, quiet: bool, workers: int) -> None:
         self.recipe, self.folder, self.quiet = recipe, folder, quiet
+        self.table = EpochTable(recipe.epochs, quiet)
         images = training_images(recipe, download_cifar10)
         classes = len(images.class_names)
         self.state: dict[str, Any] = {}
@@ -78,8 +79,11 @@ class _Run:
         if resume and folder.last(PACKAGE).exists():
             self.model, self.state, self.best_weights = load_checkpoint(folder.last(PACKAGE))
             self.known = _known(self.state, recipe)
+            self.table.input(self.known)
         else:
             start = starting_point(recipe, classes)
+            self.table.input(start.description)
+            start = start.with_known_input()
             own = own_model(start, recipe)
             self.model, self.known = (built(start) if own is None else own), start.description
             self.file = None if recipe.checkpoint is None or own is None else start.source
@@ -89,7 +93,6 @@ class _Run:
         self.feed = Feed(train, classes, recipe.dtype, workers)
         self.validation = Feed(validation, classes, recipe.dtype, workers)
         self.history = folder.read_history().upto(self.done)
-        self.table = EpochTable(recipe.epochs, quiet)
         if self.known.frozen:
             self.table.note(words_on_frozen(self.known.frozen))
 

@@ -47,7 +47,7 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
     settings.check()
     folder, table = RunFolder(Path(recipe.output)), EpochTable(recipe.epochs, quiet)
     last = folder.last(PACKAGE) if resume and folder.last(PACKAGE).exists() else None
-    module = trained_network(recipe, settings)
+    module = trained_network(recipe, settings, table)
     known = description_of_module(module.model)
     if known is not None and known.frozen and is_first_process():
         table.note(words_on_frozen(known.frozen))
@@ -70,8 +70,8 @@ def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> His
     return decisions.history
 
 
-def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
-    """Opens the data, builds the network, and freezes what the first phase has frozen.
+def trained_network(recipe: Recipe, settings: Settings, table: EpochTable) -> TrainedNetwork:
+    """Opens the data, builds the network, and freezes what the first phase has frozen; says how images are made inputs.
 
     Raises:
         TransferError: The data or the file to start from cannot be read, or they do not fit.
@@ -81,7 +81,9 @@ def trained_network(recipe: Recipe, settings: Settings) -> TrainedNetwork:
     start = starting_point(recipe, classes)
     size = recipe.size or start.size
     train, validation = images.batches(size, start.description)
-    start = start.with_loss(recipe)
+    if is_first_process():
+        table.input(start.description)
+    start = start.with_known_input().with_loss(recipe)
     model = network_of(start, recipe, settings)
     penalty = regularization(model, () if start.own_head else ("head",))
     module = TrainedNetwork(model, penalty, recipe, settings, train, validation, start.own_head)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from weight_transfer.cli.terminal import facts, input_facts, out
+from weight_transfer.converted import Description
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import EpochRow, History
 
@@ -42,6 +43,11 @@ class EpochTable:
         """Prints what happened beside the numbers, such as a rate that was lowered."""
         if not self.quiet:
             out.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+
+    def input(self, known: Description) -> None:
+        """Prints how images become what the network takes, each with how certain that is."""
+        if not self.quiet:
+            out.print(facts({name: escape(str(value)) for name, value in input_facts(known).items()}))
 
 
 def print_notes(notes: Iterable[str]) -> None:

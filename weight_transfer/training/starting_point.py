@@ -87,7 +87,7 @@ class StartingPoint:
 
 
 def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
-    """Finds what a training starts from.
+    """Finds what a training starts from; what is done to images may yet be a guess, which a training says.
 
     Args:
         recipe: Says what.
@@ -102,7 +102,7 @@ def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
         found = StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
     else:
         found = _fitted(read_network(recipe.start, unfreeze=recipe.unfreeze), recipe, classes)
-    return _fed(found, recipe).with_known_input()
+    return _fed(found, recipe)
 
 
 def to_evaluate(recipe: Recipe, checkpoint: Path) -> StartingPoint:

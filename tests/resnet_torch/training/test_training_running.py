@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from resnet_torch import create_resnet, load_model, save_converted
 from resnet_torch.training import evaluate, train
 from resnet_torch.training.module import TrainedNetwork
 from resnet_torch.training.settings import Settings
+from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
+from weight_transfer.preprocessing import preset
 from weight_transfer.training import RunFolder, read_history
 
 EXACT = {"dropout": 0.0, "dtype": "float64"}
@@ -35,6 +38,17 @@ def test_the_run_folder_holds_what_both_sides_leave(trained):
     assert len(history) == 2
     assert run.summary.read_text().endswith(" parameters, 2,863 learning\n")
     assert isinstance(load_model(run.found_best()), nn.Module)
+
+
+def test_how_images_become_inputs_is_said_and_a_guess_called_one(recipe, narrow, tmp_path, capsys):
+    said = {"preprocessing": preset("tf"), "image_loading": "keras"}
+    for name, fields, certainty in [("guess", {}, "guessed"), ("said", said, "known")]:
+        train(recipe(name, checkpoint=str(narrow), epochs=1, **fields), resume=False, quiet=False)
+        printed = " ".join(capsys.readouterr().out.split())
+        assert re.match(
+            rf"preprocessing [^()]*(\([^()]*\)[^()]*)?\({certainty}.* image loading .*\({certainty}", printed
+        )
+        assert read_converted(tmp_path / name / "best.safetensors").description.preprocessing.certainty == "known"
 
 
 def test_tensorboard_has_keras_names_and_epochs(trained):
@@ -60,9 +74,12 @@ def test_the_best_checkpoint_evaluates_to_its_epoch(trained, recipe):
 
 def test_regularizers_are_those_of_the_layers_that_are_kept(recipe):
     from resnet_torch.training.running import trained_network
+    from weight_transfer.training.printing import EpochTable
 
     for new_head, expected in [(False, 2), (True, 1)]:
-        module = trained_network(recipe(str(new_head), new_head=new_head), Settings(accelerator="cpu"))
+        module = trained_network(
+            recipe(str(new_head), new_head=new_head), Settings(accelerator="cpu"), EpochTable(2, quiet=True)
+        )
         assert len(module.penalty.weights) == expected
         assert module.penalty().item() > 0.01
 
