@@ -188,8 +188,8 @@ def _problems(how: Preprocessing) -> list[str]:
     for name, numbers in (("mean", how.mean), ("std", how.std)):
         if not isinstance(numbers, tuple) or len(numbers) > MOST_CHANNELS or not all(map(_is_number, numbers)):
             problems.append(f"{name} must hold one number, or one for each channel. Received: {numbers!r}")
-        elif name == "std" and 0 in numbers:
-            problems.append(f"std must hold no zero. Received: {numbers!r}")
+        elif name == "std" and any(number <= 0 for number in numbers):
+            problems.append(f"std must hold numbers above 0. Received: {numbers!r}")
     if how.certainty not in get_args(Certainty):
         problems.append(f"certainty must be one of {get_args(Certainty)}. Received: {how.certainty!r}")
     return problems

@@ -7,7 +7,9 @@ import rich_click as click
 from weight_transfer.training import SideOptions
 
 _PANEL = "PyTorch"
-_WORKERS = click.option("--workers", type=int, panel=_PANEL, help="Processes that make batches, for each device.")
+_WORKERS = click.option(
+    "--workers", type=click.IntRange(min=0), panel=_PANEL, help="Processes that make batches, for each device."
+)
 _ACCELERATOR = click.option(
     "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, panel=_PANEL
 )

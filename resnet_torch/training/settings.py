@@ -105,10 +105,10 @@ class Settings:
             raise TransferError(
                 f"this machine has {torch.cuda.device_count()} GPUs. Received: --devices {self.processes_here}"
             )
-        for name in ("accumulate", "devices", "nodes", "checkpoint_every_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise TransferError(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
+        for name in ("accumulate", "devices", "nodes", "checkpoint_every_steps", "workers"):
+            value, least = getattr(self, name), 0 if name == "workers" else 1
+            if value is not None and value < least:
+                raise TransferError(f"--{name.replace('_', '-')} must be at least {least}. Received: {value}")
 
 
 def _torchrun(name: str) -> int | None:

@@ -74,6 +74,8 @@ def preprocessing_of(said: dict[str, Any]) -> Preprocessing | None:
     """
     if all(value is None for value in said.values()):
         return None
+    if said["preprocessing"] is not None and said["scale"] is not None:
+        raise TransferError("--preprocessing and --scale exclude each other: a preset has its own scale. Give one.")
     fields = PRESETS[said["preprocessing"] or "none"].to_dict()
     if said["scale"] is not None:
         fields["divisor"] = _divisor(said["scale"])

@@ -7,7 +7,8 @@ a wrong word is found before any framework is loaded.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +57,39 @@ SCHEDULES: Mapping[str, Signature] = {
     "InverseTimeDecay": Signature(("decay_steps", "decay_rate"), ("initial_learning_rate", "staircase")),
     "PiecewiseConstantDecay": Signature(("boundaries", "values")),
     "PolynomialDecay": Signature(("decay_steps",), ("initial_learning_rate", "end_learning_rate", "power", "cycle")),
+}
+
+
+@dataclass(frozen=True)
+class Range:
+    """What values an argument may have.
+
+    Attributes:
+        words: The same in words.
+        holds: Whether it holds a number.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+_FROM_0 = Range("a number from 0", lambda value: value >= 0)
+_ABOVE_0 = Range("a number above 0", lambda value: value > 0)
+_BELOW_1 = Range("a number from 0 to below 1", lambda value: 0 <= value < 1)
+_UP_TO_1 = Range("a number from 0 to 1", lambda value: 0 <= value <= 1)
+_COUNT = Range("a whole number from 1", lambda value: value >= 1 and value == int(value))
+FLAGS = ("nesterov", "centered", "amsgrad", "use_ema", "staircase", "cycle")
+CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
+OR_NONE = (*CLIPPING, "weight_decay", "ema_overwrite_frequency", "warmup_target")
+# Where Keras gives numbers a meaning. Source: keras 3.15.1, the checks in keras/src/optimizers, and its update rules,
+# which divide by 1 - beta ** step.
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(("beta_1", "beta_2", "rho"), _BELOW_1),
+    **dict.fromkeys(("momentum", "ema_momentum"), _UP_TO_1),
+    **dict.fromkeys(("epsilon", "initial_accumulator_value", "weight_decay", *CLIPPING), _FROM_0),
+    **dict.fromkeys(("initial_learning_rate", "end_learning_rate", "warmup_target", "warmup_steps"), _FROM_0),
+    "ema_overwrite_frequency": _COUNT,
+    "decay_steps": _ABOVE_0,
 }
 
 
@@ -109,7 +143,24 @@ def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, d
     if unknown or missing:
         wrong = [f"it has no argument {one}" for one in unknown] + [f"it needs {one}" for one in missing]
         raise TransferError(f"{name}: {', '.join(wrong)}. It takes: {', '.join(takes)}. Received: {text!r}")
+    impossible = list(_impossible(arguments))
+    if impossible:
+        raise TransferError(f"{name}: {'; '.join(impossible)}. Received: {text!r}")
     return name, arguments
+
+
+def _impossible(arguments: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in arguments.items():
+        if name in FLAGS and not isinstance(value, bool):
+            yield f"{name} must be True or False, not {value!r}"
+        if name not in RANGES or (value is None and name in OR_NONE):
+            continue
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or not RANGES[name].holds(value):
+            yield f"{name} must be {RANGES[name].words}, not {value!r}"
+    clipping = [name for name in CLIPPING if arguments.get(name) is not None]
+    if len(clipping) > 1:
+        yield f"only one of {', '.join(clipping)} can be set"
 
 
 def parsed_call(kind: str, text: str) -> tuple[str, dict[str, Any]]:

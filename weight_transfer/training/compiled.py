@@ -125,7 +125,9 @@ def _optimizer(state: OptimizerState) -> _Fields:
     configured = read_config(state.config)
     values = {name: configured.arguments.get(name) for name in OPTIMIZERS[configured.name].optional}
     idle = ("ema_momentum", "ema_overwrite_frequency") if not values["use_ema"] else ()
-    arguments = {name: value for name, value in values.items() if value not in (None, False) and name not in idle}
+    arguments = {
+        name: value for name, value in values.items() if value is not None and value is not False and name not in idle
+    }
     rate, schedule, notes = _rate(state, configured)
     if configured.arguments.get(OUTSIDE_ROOT):
         notes.append(f"{configured.name} with epsilon inside the root, where this file's Keras 2 had it outside")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -268,7 +269,7 @@ def _out_of_range(recipe: Recipe) -> list[str]:
         value = getattr(recipe, name)
         if value is None:
             continue
-        if not (value > least or (itself and value == least)) or value != value:
+        if not (value > least or (itself and value == least)) or not math.isfinite(value):
             problems.append(f"{name} must be {'at least' if itself else 'above'} {least}. Received: {value}")
         elif name in _BELOW_ONE and value >= 1:
             problems.append(f"{name} must be below 1. Received: {value}")

@@ -85,6 +85,7 @@ def test_torchrun_says_how_many_processes_there_are(monkeypatch):
     [
         (Settings(precision="fp16", accelerator="cpu"), "fp16 needs a GPU. Take --precision bf16"),
         (Settings(accelerator="cpu", accumulate=0), "--accumulate must be at least 1. Received: 0"),
+        (Settings(accelerator="cpu", workers=-1), "--workers must be at least 0. Received: -1"),
         (Settings(accelerator="cpu", checkpoint_every_steps=0), "--checkpoint-every-steps must be at least 1"),
     ],
 )

@@ -129,6 +129,10 @@ def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, 
 BAD = {
     "a scale that is the inverse": (["chelsea.jpg", "--scale", "255"], "Is 1/255 meant?"),
     "a scale of no number": (["chelsea.jpg", "--scale", "x"], "--scale must be a number such as 1/255"),
+    "a preset and a scale": (
+        ["chelsea.jpg", "--scale", "1/255", "--preprocessing", "caffe"],
+        "--preprocessing and --scale exclude each other",
+    ),
     "a mean of no numbers": (["chelsea.jpg", "--mean", "a,b"], "--mean must be a number, or numbers with commas"),
     "a crop of no size": (["chelsea.jpg", "--crop", "big"], "crop must be a size such as 256"),
     "a crop smaller than the network": (["chelsea.jpg", "--crop", "20"], "a centre of 33x33 cannot be cut out"),

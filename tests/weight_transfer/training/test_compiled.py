@@ -110,6 +110,12 @@ def test_keras_2s_decay_is_a_schedule():
     assert recipe("a.h5", **fields).optimizer_config()["config"]["momentum"] == 0.5
 
 
+def test_arguments_of_zero_go_on():
+    config = {"name": "adamw", "learning_rate": 0.5, "beta_1": 0.0, "weight_decay": 0.0, "amsgrad": False}
+    fields, _ = _optimizer(state("AdamW", config, None))
+    assert fields["optimizer"] == "AdamW(beta_1=0.0, weight_decay=0.0)"
+
+
 def test_what_a_recipe_cannot_say_is_said():
     _, notes = _optimizer(state("RMSprop", {"name": "RMSprop", "learning_rate": 0.5, "decay": 0.0}, 0.5))
     assert notes == ["RMSprop with epsilon inside the root, where this file's Keras 2 had it outside"]

@@ -67,6 +67,15 @@ def test_optimizers_as_keras_writes_them(text, config):
         ("SGD(momentum=open('x'))", "a name with named arguments that are numbers"),
         ("__import__('os').system('true')", "a name with named arguments"),
         ("", "a name with named arguments"),
+        ("Adam(epsilon=-1)", "Adam: epsilon must be a number from 0, not -1. Received"),
+        (
+            "Adam(beta_1=1, amsgrad=3)",
+            "beta_1 must be a number from 0 to below 1, not 1; amsgrad must be True or False",
+        ),
+        ("AdamW(weight_decay=1e999)", "weight_decay must be a number from 0, not inf"),
+        ("SGD(momentum='x')", "momentum must be a number from 0 to 1, not 'x'"),
+        ("SGD(use_ema=True, ema_overwrite_frequency=0.5)", "ema_overwrite_frequency must be a whole number from 1"),
+        ("SGD(clipnorm=1, clipvalue=1)", "only one of clipnorm, clipvalue can be set"),
     ],
 )
 def test_other_optimizers_are_refused_by_name(text, message):
