@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,12 +96,24 @@ def check_output(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
     if status is not None and not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise TransferError(f"the output {output} exists and is {kind}. Name a file to write.")
+    check_writable(output)
     free_bytes = shutil.disk_usage(output.parent).free
     if free_bytes < size_bytes:
         raise TransferError(
             f"not enough space for {output}: expected {size_bytes:,} bytes, {free_bytes:,} are free. "
             "Free some space, or name an output on another disk."
         )
+
+
+def check_writable(output: Path) -> None:
+    """Raises TransferError where no file can be made in an output's folder: a right is missing, or it is /proc."""
+    try:
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise TransferError(
+            f"cannot write {output}: {error.strerror}. No file can be made in {output.parent}; name another folder."
+        ) from error
 
 
 def _status(path: Path) -> os.stat_result | None:

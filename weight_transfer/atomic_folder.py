@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from weight_transfer.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
+from weight_transfer.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, check_writable
 from weight_transfer.errors import TransferError
 
 
@@ -69,6 +69,7 @@ def check_folder(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
             raise TransferError(f"{folder} exists and is not a folder. Name a folder to write.")
         if any(folder.iterdir()):
             raise TransferError(f"the folder {folder} is not empty. Name a new or an empty one; nothing is replaced.")
+    check_writable(folder)
     free_bytes = shutil.disk_usage(folder.parent).free
     if free_bytes < size_bytes:
         raise TransferError(

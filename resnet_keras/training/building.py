@@ -53,8 +53,8 @@ def built(start: StartingPoint) -> keras.Model:
     """
     if not isinstance(start.network, Architecture):
         raise ArchitectureError(
-            f"{start.source}: a network of its owner's own. Keras 3 trains it from the Keras checkpoint with the model "
-            "in it, in float32."
+            f"{start.source}: a network of its owner's own. Keras 3 trains and evaluates it from the Keras checkpoint "
+            "with the model in it alone, in float32."
         )
     model = _with_arguments(resnet(start.network), start)
     _set_weights(model, start)

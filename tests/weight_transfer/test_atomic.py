@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from weight_transfer.atomic import TEMPORARY_PREFIX, atomic_write, check_output
+from weight_transfer.atomic_folder import check_folder
 from weight_transfer.errors import TransferError
 
 OLD, NEW = b"the earlier file", b"the new file, and longer"
@@ -159,6 +160,13 @@ def test_device_or_pipe_as_output(tmp_path):
         check_output(tmp_path / "pipe")
     with pytest.raises(TransferError, match="exists and is not a regular file"):
         check_output("/dev/null")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="a folder of Linux that nobody may write, root included")
+def test_a_folder_that_nobody_may_write():
+    for check in (check_output, check_folder):
+        with pytest.raises(TransferError, match=r"cannot write /proc/port.*: .*\. No file can be made in /proc"):
+            check("/proc/port.safetensors", size_bytes=1_000)
 
 
 def test_too_little_space(output, monkeypatch):

@@ -175,6 +175,11 @@ CONTAINERS: Mapping[str, tuple[_Writer | None, _Writer | None]] = {
 }
 
 
+def check_container(path: str | os.PathLike[str]) -> None:
+    """Raises TransferError where a name fits no container of Keras."""
+    _writer(Path(path), weights_only=False)
+
+
 def _writer(path: Path, weights_only: bool) -> _Writer:
     for ending, writers in CONTAINERS.items():
         if path.name.endswith(ending):

@@ -95,8 +95,10 @@ def _divisor(text: str) -> float:
         found = scale[1] / scale[0]
     except (ValueError, ZeroDivisionError) as error:
         raise TransferError(f"--scale must be a number such as 1/255 or 0.0039. Received: {text!r}") from error
+    if not found > 0:
+        raise TransferError(f"--scale must be a number above 0, such as 1/255 or 0.0039. Received: {text!r}")
     if not 1 <= found <= 65536:
-        hint = f" Is 1/{text} meant?" if found > 0 else ""
+        hint = "" if found > 65536 else f" Is 1/{text} meant?"
         raise TransferError(
             f"--scale multiplies numbers of 0..255, and must not make them larger.{hint} Received: {text!r}"
         )

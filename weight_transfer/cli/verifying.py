@@ -154,7 +154,7 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
                 "reference": escape(found.loaded_by) + note + f", recorded {found.recorded}",
                 "inputs": escape("; ".join(found.inputs)),
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal",
-                "not in the file": escape(", ".join(found.assumed)),
+                **({"not in the file": escape(", ".join(found.assumed))} if found.assumed else {}),
             }
         )
     )

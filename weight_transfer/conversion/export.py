@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.architecture import Architecture
-from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.checkpoint.writing import check_container, write_checkpoint
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Converted, read_converted
-from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing, nearest
+from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.network import Network, title_of
+from weight_transfer.network import HeadedResNet, Network, title_of
 from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, read_state, state_beside
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
@@ -75,14 +75,21 @@ def keras_writes(network: Network, what: str) -> Architecture:
     """Returns a network that can be written back to Keras.
 
     Raises:
-        ArchitectureError: It has an imported graph.
+        ArchitectureError: It has an imported graph, as a whole or for its head.
     """
-    if not isinstance(network, Architecture):
-        raise ArchitectureError(
-            f"{what}: an imported graph; only ResNets are written back to Keras. "
-            "Convert the checkpoint with --as native, if it is one."
-        )
-    return network
+    if isinstance(network, Architecture):
+        return network
+    if isinstance(network, HeadedResNet):
+        layers = list(network.head.layers)
+        rest = f" and {len(layers) - SHOWN_AT_MOST} more" if len(layers) > SHOWN_AT_MOST else ""
+        named, way = f"a ResNet with its owner's own head (layers {', '.join(layers[:SHOWN_AT_MOST])}{rest})", ""
+    else:
+        named = f"{title_of(network)}, an imported graph of {len(network.layers)} layers"
+        way = "; if it is a ResNet that was read with --as graph, convert it without"
+    raise ArchitectureError(
+        f"{what}: {named}; only ResNets are written back to Keras, with a head of a known form. Such a network is "
+        f"not written back yet: keep its Keras checkpoint{way}."
+    )
 
 
 def export(
@@ -109,6 +116,7 @@ def export(
         TransferError: The output cannot be written, or no optimizer state of these weights lies beside the source.
     """
     protect_inputs([output], [source])
+    check_container(output)
     converted = read_converted(source)
     network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()

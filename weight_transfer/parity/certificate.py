@@ -84,7 +84,9 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise VerificationError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     except (ValueError, RecursionError) as error:
-        raise VerificationError(f"{path}: no JSON ({error}). Expected what `verify --certificate` wrote.") from error
+        raise VerificationError(
+            f"{path}: no certificate: no JSON ({error}). Expected what `verify --certificate` wrote."
+        ) from error
     needed = {"certificate", "converted_sha256", "port_digest", "passed", "source", "source_sha256", "recorded"}
     missing = needed - set(values) if isinstance(values, dict) else needed
     if missing:

@@ -27,6 +27,7 @@ from weight_transfer.training.history import History
 from weight_transfer.training.printing import print_evaluation, print_notes, print_trained
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.run_folder import CHECKPOINTS, RunFolder, is_first_process
+from weight_transfer.training.step_log import check_log
 
 
 class Side(Protocol):
@@ -135,10 +136,12 @@ def _begun(package: str, resume: Path | None, said: dict[str, Any]) -> tuple[Rec
 
 
 def _protect_inputs(recipe: Recipe, package: str) -> None:
-    """Refuses a training that would write over what it reads."""
+    """Refuses a training that would write over what it reads, or over a file that is no log with its log of steps."""
     data = expanded(recipe.data) if "{" in recipe.data and "://" not in recipe.data else [recipe.data]
     written = (recipe.write_order, recipe.log_steps, *RunFolder(Path(recipe.output)).files(package))
     protect_inputs(written, [*data, recipe.checkpoint, recipe.initial_weights, recipe.order])
+    if recipe.log_steps is not None:
+        check_log(Path(recipe.log_steps))
 
 
 def _check_inside(folder: RunFolder, recipe: Recipe, given: Collection[str]) -> None:

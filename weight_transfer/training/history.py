@@ -96,7 +96,11 @@ def read_history(path: Path) -> History:
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file, strict=True))
         rows = tuple(_row(line) for line in lines)
-    except (OSError, csv.Error, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        raise TransferError(
+            f"{path}: cannot be read ({error.strerror}). Expected a run folder, or its history.csv."
+        ) from error
+    except (csv.Error, ValueError, TypeError, KeyError) as error:
         raise TransferError(f"{path}: not a history ({error}). Expected columns {','.join(COLUMNS)}.") from error
     if [row.epoch for row in rows] != list(range(1, len(rows) + 1)):
         raise TransferError(f"{path}: its epochs are not 1, 2, 3 and so on. It was changed by hand.")

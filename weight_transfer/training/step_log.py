@@ -27,6 +27,7 @@ class StepRow:
 
 
 COLUMNS = tuple(field.name for field in fields(StepRow))
+LONGEST = 100  # characters of another file's columns in a message
 
 
 class StepLog:
@@ -42,9 +43,7 @@ class StepLog:
 
     def __init__(self, path: Path, epochs_before: int = 0) -> None:
         self._path = path
-        kept = (
-            [row for row in read_steps(path) if row.epoch <= epochs_before] if epochs_before and path.exists() else []
-        )
+        kept = [row for row in check_log(path) if row.epoch <= epochs_before]
         self._next = kept[-1].step + 1 if kept else 1
         self._waiting: list[StepRow] = []
         self._write(kept, "w")
@@ -76,6 +75,18 @@ class StepLog:
             raise TransferError(f"{self._path}: cannot be written ({error.strerror}).") from error
 
 
+def check_log(path: Path) -> list[StepRow]:
+    """Returns what a file to write holds already, which is nothing where there is none.
+
+    Raises:
+        TransferError: It holds something else than steps, and would be lost.
+    """
+    try:
+        return read_steps(path) if path.exists() else []
+    except TransferError as error:
+        raise TransferError(f"{error} It would be replaced: name another file.") from error
+
+
 def read_steps(path: Path) -> list[StepRow]:
     """Reads a file of steps.
 
@@ -84,9 +95,12 @@ def read_steps(path: Path) -> list[StepRow]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
+            lines = csv.DictReader(file)
+            if tuple(lines.fieldnames or COLUMNS) != COLUMNS:
+                raise ValueError(f"columns {','.join(lines.fieldnames or ())}"[:LONGEST])
             return [
                 StepRow(int(line["step"]), int(line["epoch"]), float(line["loss"]), float(line["learning_rate"]))
-                for line in csv.DictReader(file)
+                for line in lines
             ]
     except (OSError, csv.Error, ValueError, TypeError, KeyError) as error:
         raise TransferError(f"{path}: not a log of steps ({error}). Expected columns {','.join(COLUMNS)}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -15,6 +16,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from weight_transfer import verify
+from weight_transfer.cli import terminal
+from weight_transfer.cli.verifying import print_verification
 from weight_transfer.parity.recording import VALUES
 from weight_transfer.parity.report import Planted
 
@@ -80,6 +84,14 @@ def test_inference_only(verified, command, here):
     found = strict_json(command(*arguments, "--inference-only", "--json").stdout)
     assert {row["check"] for row in found["rows"]} == {"inference"}
     assert not any("training" in row["name"] for row in found["rows"])
+
+
+def test_what_is_not_in_the_file_is_a_row_where_there_is_any(verified, here, monkeypatch, capsys):
+    found = verify(verified.source, verified.port, reference=verified.recording, training=False)
+    monkeypatch.setattr(terminal.out, "width", 200)
+    for assumed in ((), ("epsilon 0.001",)):
+        print_verification(dataclasses.replace(found, assumed=assumed))
+        assert ("not in the file" in capsys.readouterr().out) is bool(assumed)
 
 
 def test_a_planted_epsilon_exits_1_and_is_explained(verified, command, here):

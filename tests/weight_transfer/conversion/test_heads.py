@@ -9,7 +9,8 @@ import torch
 from sides import run_sides_here
 
 from resnet_torch import ImportedModel, ResNet, load_model
-from weight_transfer import ArchitectureError, Hints, MappingError, convert, export, verify
+from weight_transfer import ArchitectureError, Hints, MappingError, TransferError, convert, export, verify
+from weight_transfer.converted import read_converted
 from weight_transfer.network import HeadedResNet
 
 
@@ -89,5 +90,10 @@ def test_the_head_freezes_as_a_part(files):
 
 def test_only_resnets_go_back_to_keras(files, tmp_path):
     output = convert(files["own names"], tmp_path / "port.safetensors").output
-    with pytest.raises(ArchitectureError, match="only ResNets are written back"):
+    layers = ", ".join(read_converted(output).network.head.layers)
+    said = rf"owner's own head \(layers {layers}\); only ResNets are written back .* keep its Keras checkpoint\.$"
+    with pytest.raises(ArchitectureError, match=said):
         export(output, tmp_path / "back.keras")
+    for name in ("back.txt", "back.safetensors"):
+        with pytest.raises(TransferError, match=r"the output's name must say its container: \.keras .*, \.weights\.h5"):
+            export(output, tmp_path / name)

@@ -170,13 +170,15 @@ def change(certificate: Path, /, **values: Any) -> None:
 @pytest.mark.parametrize("content", ["", "{", "not json", "[" * 100_000, "\x00"])
 def test_what_is_no_json_is_refused(content, port, certificate):
     certificate.write_text(content)
-    with pytest.raises(VerificationError, match=r"certificate.json: no JSON .* Expected what `verify --certificate`"):
+    with pytest.raises(
+        VerificationError, match=r"certificate.json: no certificate: no JSON .* Expected what `verify --certificate`"
+    ):
         check_certificate(certificate, port)
 
 
 def test_bytes_that_are_no_text_are_refused(port, certificate):
     certificate.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(VerificationError, match="no JSON"):
+    with pytest.raises(VerificationError, match="no certificate: no JSON"):
         check_certificate(certificate, port)
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from resnet_torch.__main__ import app
 from weight_transfer.errors import TransferError
 from weight_transfer.training.history import EpochRow, History, read_history, row_of, write_history
 from weight_transfer.training.step_log import StepLog, read_steps
@@ -69,6 +70,13 @@ def test_what_is_no_history_is_refused(tmp_path, text):
         read_history(tmp_path / "history.csv")
 
 
+def test_a_missing_history_is_no_history_in_plain_words(tmp_path):
+    with pytest.raises(
+        TransferError, match=r"gone: cannot be read \(No such file or directory\). Expected a run folder"
+    ):
+        read_history(tmp_path / "gone")
+
+
 def test_rows_of_what_keras_logs():
     logs = {"loss": 1, "accuracy": 0.5, "val_loss": 2.5, "val_accuracy": 0.25, "learning_rate": 7}
     assert row_of(4, logs, 1e-3) == EpochRow(4, 1.0, 0.5, 2.5, 0.25, 1e-3)
@@ -96,5 +104,18 @@ def test_steps_refuse_another_file(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(TransferError, match="not a log of steps"):
         StepLog(tmp_path / "a.csv", epochs_before=1)
+    (tmp_path / "columns.csv").write_text("a,b\n")
+    (tmp_path / "best.safetensors").write_bytes(b"\xff\x00weights")
+    for name in ("a.csv", "columns.csv", "best.safetensors"):
+        before = (tmp_path / name).read_bytes()
+        with pytest.raises(TransferError, match=r"not a log of steps .* It would be replaced: name another file"):
+            StepLog(tmp_path / name)
+        with pytest.raises(TransferError, match="It would be replaced"):
+            app.main(
+                ["train", "--data", "d.npz", "-o", str(tmp_path / "run"), "--log-steps", str(tmp_path / name)],
+                standalone_mode=False,
+            )
+        assert (tmp_path / name).read_bytes() == before
+    assert not (tmp_path / "run").exists()
     with pytest.raises(TransferError, match="cannot be written"):
         StepLog(tmp_path / "no" / "a.csv")
