@@ -15,6 +15,8 @@ from typing import Any
 import keras_process
 import pytest
 
+from weight_transfer.isolation import CHILDREN
+
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: the workers share them, their children too
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -49,6 +51,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "keras_side" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.keras)
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test runs in this process protects the processes it starts; the next test has its own."""
+    for name in CHILDREN:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

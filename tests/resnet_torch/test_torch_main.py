@@ -10,6 +10,12 @@ import sys
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def not_yet_imported(monkeypatch):
+    """`runpy` warns of a module that a test of the same process has imported."""
+    monkeypatch.delitem(sys.modules, "resnet_torch.__main__", raising=False)
+
+
 def test_a_persons_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["resnet_torch", "compare", "--input-size", "224"])
     with pytest.raises(SystemExit, match="2"):

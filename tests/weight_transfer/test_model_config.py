@@ -17,5 +17,6 @@ def test_a_resnets_view_refuses_layers_called_twice_and_names_used_twice():
     config["config"]["layers"].append(
         {"class_name": "Dense", "name": "d", "config": {}, "inbound_nodes": reads("n", 1)}
     )
+    config["config"]["output_layers"] = [["d", 0, 0]]  # a layer that no output needs is none of the network's
     with pytest.raises(ArchitectureError, match="two layers of the file's model are both named 'd'"):
         model_graph(keras_graph(config))

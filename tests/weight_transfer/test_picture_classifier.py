@@ -20,14 +20,14 @@ def graph(*shapes: tuple[int | None, ...], data_format: str = "channels_last", o
 
 
 def test_a_resnet_by_its_architecture():
-    assert picture_classifier(checkpoints.small()) == PictureClassifier((33, 33), 3, 10)
+    assert picture_classifier(checkpoints.small()) == PictureClassifier((33, 33), 3, 10, binary=False)
     free = checkpoints.small(in_shape=(None, None, 1))
-    assert picture_classifier(free) == PictureClassifier(None, 1, 10)
+    assert picture_classifier(free) == PictureClassifier(None, 1, 10, binary=False)
 
 
 def test_a_head_of_its_own_decides_the_classes():
     backbone = checkpoints.small(head=Head(pooling=None, classes=None))
-    assert picture_classifier(HeadedResNet(backbone, graph((7,)))) == PictureClassifier((33, 33), 3, 7)
+    assert picture_classifier(HeadedResNet(backbone, graph((7,)))) == PictureClassifier((33, 33), 3, 7, binary=False)
 
 
 def test_a_graph_without_classes_or_without_a_picture_is_refused():

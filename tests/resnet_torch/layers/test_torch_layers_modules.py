@@ -125,6 +125,8 @@ def test_alpha_dropout_keeps_mean_and_variance():
     assert layer(x).var() == pytest.approx(1, abs=0.03)
 
 
-def test_augmentation_is_identity_in_training_too():
+def test_augmentation_acts_in_training_alone():
     (x,) = tensors(IMAGE)
-    assert torch.equal(built("RandomRotation", {"factor": 0.3}, IMAGE).train()(x), x)
+    layer = built("RandomRotation", {"factor": 0.3}, IMAGE)
+    assert torch.equal(layer.eval()(x), x)
+    assert not torch.equal(layer.train()(x), x)
