@@ -96,11 +96,13 @@ def _divisor(text: str) -> float:
     except (ValueError, ZeroDivisionError) as error:
         raise TransferError(f"--scale must be a number such as 1/255 or 0.0039. Received: {text!r}") from error
     if not found > 0:
-        raise TransferError(f"--scale must be a number above 0, such as 1/255 or 0.0039. Received: {text!r}")
-    if not 1 <= found <= 65536:
-        hint = "" if found > 65536 else f" Is 1/{text} meant?"
+        raise TransferError(f"--scale must be a finite number above 0, such as 1/255 or 0.0039. Received: {text!r}")
+    if found > 65536:
+        raise TransferError(f"--scale must not be below 1/65536, which leaves nothing of 0..255. Received: {text!r}")
+    if found < 1:
         raise TransferError(
-            f"--scale multiplies numbers of 0..255, and must not make them larger.{hint} Received: {text!r}"
+            f"--scale multiplies numbers of 0..255, and must not make them larger. Is 1/{text} meant? "
+            f"Received: {text!r}"
         )
     return found
 

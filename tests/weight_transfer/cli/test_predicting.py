@@ -128,9 +128,10 @@ def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, 
 
 BAD = {
     "a scale that is the inverse": (["chelsea.jpg", "--scale", "255"], "Is 1/255 meant?"),
-    "a scale that is NaN": (["chelsea.jpg", "--scale", "nan"], "--scale must be a number above 0"),
-    "a scale below 0": (["chelsea.jpg", "--scale", "-1"], "--scale must be a number above 0"),
-    "a scale of no end": (["chelsea.jpg", "--scale", "1/0"], "--scale must be a number above 0"),
+    "a scale of almost nothing": (["chelsea.jpg", "--scale", "1e-9"], "--scale must not be below 1/65536"),
+    "a scale that is NaN": (["chelsea.jpg", "--scale", "nan"], "--scale must be a finite number above 0"),
+    "a scale below 0": (["chelsea.jpg", "--scale", "-1"], "--scale must be a finite number above 0"),
+    "a scale of no end": (["chelsea.jpg", "--scale", "1/0"], "--scale must be a finite number above 0"),
     "a scale of no number": (["chelsea.jpg", "--scale", "x"], "--scale must be a number such as 1/255"),
     "a preset and a scale": (
         ["chelsea.jpg", "--scale", "1/255", "--preprocessing", "caffe"],
