@@ -103,7 +103,8 @@ class _Run:
 
     def run(self) -> History:
         """Trains, phase for phase."""
-        write_history(self.folder.history, self.history)
+        if self.state:
+            write_history(self.folder.history, self.history)
         if self.state.get("stopped"):
             self.table.note(f"stopped early after epoch {self.done}: there is nothing to go on with")
         with progress(self.quiet) as bar:
@@ -128,6 +129,7 @@ class _Run:
         every = callbacks.all()
         if self.state:
             every.append(callbacks.restore(self.state, self.best_weights, goes_on))
+        write_history(self.folder.history, self.history)
         self._fit(every, phase)
         self.history = callbacks.history
         self.state = callbacks.state(len(self.history))

@@ -93,11 +93,18 @@ def _train(package: str, side_module: str, side_options: Sequence[Callable[[Any]
     @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
     def train(resume: Path | None, json: bool, **said: Any) -> None:
         """Train a ResNet by the tutorial's recipe, from scratch, or from a checkpoint."""
+        existed = resume is not None or Path(str(said["output"])).exists()
         recipe, own, notes = _begun(package, resume, said)
         if not json and is_first_process():
             print_notes(notes)
         side = cast(Side, importlib.import_module(side_module))
-        history = side.train(recipe, resume=resume is not None, quiet=json, **own)
+        try:
+            history = side.train(recipe, resume=resume is not None, quiet=json, **own)
+        except Exception:
+            if not existed and is_first_process():
+                written = (recipe.write_order, recipe.log_steps)
+                RunFolder(Path(recipe.output)).discard(package, [Path(path) for path in written if path])
+            raise
         if not is_first_process():
             return
         if json:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,23 @@ class RunFolder:
             raise TransferError(f"{self.path}: cannot be made ({error.strerror}). Name another run folder.") from error
         content = {"side": package, "side_options": dict(side_options), "recipe": recipe.to_dict()}
         write_text(self.recipe, json.dumps(content, indent=2) + "\n")
+
+    def discard(self, package: str, more: Iterable[Path]) -> None:
+        """Removes a folder that `begin` made, where the training was refused before its first step.
+
+        A training writes ``history.csv`` when it begins. What others put into the folder stays, and the folder with it.
+
+        Args:
+            package: The side.
+            more: Files that the recipe names and that may be in it.
+        """
+        if self.history.exists():
+            return
+        inside = [path for path in more if path.resolve().is_relative_to(self.path.resolve())]
+        for path in (*self.files(package), self.split, *inside):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            self.path.rmdir()
 
     def read(self) -> tuple[Recipe, str, dict[str, Any]]:
         """Returns what ``recipe.json`` says: the recipe, the side's package, its own options.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import rich_click as click
 from weight_transfer.cli.running import run
 from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.dialects import design
+from weight_transfer.errors import TransferError
 from weight_transfer.training import (
     EpochRow,
     Evaluation,
@@ -138,6 +140,25 @@ def test_a_run_is_not_overwritten_and_not_gone_on_with_by_the_other_side(call, t
     RunFolder(tmp_path / "run").write(recipe, "resnet_torch", own)
     code, _, err = call("train", "--resume", tmp_path / "run")
     assert (code, "a run of resnet_torch" in err) == (2, True)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_refused_training_leaves_no_folder_that_it_made(call, tmp_path, monkeypatch, before):
+    folder = RunFolder(tmp_path / "run")
+
+    def refuse(recipe, **_):
+        folder.summary.write_text("layers")
+        if "begun" in recipe.data:
+            write_history(folder.history, History())
+        raise TransferError("of other classes")
+
+    if before:
+        folder.path.mkdir()
+    monkeypatch.setitem(sys.modules, "noting_side", types.SimpleNamespace(train=refuse))
+    code, _, err = call("train", "--data", "d", "-o", folder.path)
+    assert (code, "of other classes" in err, folder.path.exists()) == (2, True, before)
+    assert call("train", "--data", "begun", "-o", folder.path)[0] == 2
+    assert {path.name for path in folder.path.iterdir()} == {"recipe.json", "summary.txt", "history.csv"}
 
 
 def test_other_processes_of_a_run_leave_the_folder_alone(call, tmp_path, monkeypatch):
