@@ -66,6 +66,9 @@ def test_evaluate_is_the_owners_accuracy(kind, owners, keras_side, tmp_path):
     if kind != "inside":  # Keras builds no imported graph from a converted file
         found = keras_side(keras_evaluations.evaluate, keras_evaluations.as_json(said_recipe(owner)), port)
         assert found["accuracy"] == pytest.approx(owner["accuracy"], abs=1e-6)
+    else:
+        with pytest.raises(Exception, match="Keras 3 trains and evaluates it from the Keras checkpoint with the model"):
+            keras_side(keras_evaluations.evaluate, keras_evaluations.as_json(said_recipe(owner)), port)
     with pytest.raises(TransferError, match=r"its preprocessing is (known|inside the network): .* Received caffe"):
         evaluate(said_recipe(owner, preprocessing="caffe"), port, part=None, quiet=True, accelerator="cpu")
 
