@@ -146,7 +146,8 @@ def _known(kind: str, text: str, known: Mapping[str, Signature]) -> tuple[str, d
     impossible = list(_impossible(arguments))
     if impossible:
         raise TransferError(f"{name}: {'; '.join(impossible)}. Received: {text!r}")
-    return name, arguments
+    # Keras's SGD refuses a whole number as momentum.
+    return name, {key: float(value) if key == "momentum" else value for key, value in arguments.items()}
 
 
 def _impossible(arguments: Mapping[str, Any]) -> Iterator[str]:

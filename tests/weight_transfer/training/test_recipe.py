@@ -83,6 +83,10 @@ def test_other_optimizers_are_refused_by_name(text, message):
         recipe(optimizer=text)
 
 
+def test_a_whole_momentum_is_a_float_as_keras_asks():
+    assert isinstance(recipe(optimizer="SGD(momentum=1)").optimizer_config()["config"]["momentum"], float)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_both_sides_take_every_argument(name, keras_signatures):
     arguments = set(OPTIMIZERS[name].optional)
