@@ -55,7 +55,7 @@ def identify(checkpoint: Checkpoint, hints: Hints | None = None) -> Identified:
         found = dataclasses.replace(found, assumed=(*found.assumed, CLASSES_BY_NAME))
     precision = _precision(found)
     remarks = remarks_of(found.arrays, found.keras, precision, checkpoint.backend)
-    return dataclasses.replace(found, precision=precision, remarks=remarks)
+    return dataclasses.replace(found, precision=precision, remarks=(*found.remarks, *remarks))
 
 
 def _precision(found: Identified) -> Precision:
