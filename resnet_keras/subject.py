@@ -29,7 +29,7 @@ from weight_transfer.network import Network, backbone_of, graph_of, network_from
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
 from weight_transfer.parity.recording import OUTPUT, output_names
-from weight_transfer.preprocessing import Preprocessing
+from weight_transfer.preprocessing import PRESETS, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _any_subject(reference: Reference, graph: KerasGraph, dtypes: Sequence[str])
     last = last_activations_of(graph)
     outputs = output_names(len(graph.outputs), taps)
     models = {dtype: rebuild(reference, graph, dtype, last) for dtype in dtypes}
-    return Subject(reference, models, taps, names, _feeds(graph, taps, outputs), tuple(last), outputs, "none")
+    return Subject(reference, models, taps, names, _feeds(graph, taps, outputs), tuple(last), outputs, PRESETS["none"])
 
 
 def _variables(model: Rebuilt, names: Mapping[str, str]) -> Iterator[Variable]:

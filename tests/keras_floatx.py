@@ -20,9 +20,11 @@ def floatx(keras: Any, dtype: str) -> Iterator[None]:
         with floats(dtype):
             yield
         return
-    before = keras.backend.floatx()
+    before, policy = keras.backend.floatx(), keras.mixed_precision.global_policy()
     keras.backend.set_floatx(dtype)
+    keras.mixed_precision.set_global_policy(dtype)  # one that an earlier test chose would stay
     try:
         yield
     finally:
         keras.backend.set_floatx(before)
+        keras.mixed_precision.set_global_policy(policy)

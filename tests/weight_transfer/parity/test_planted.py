@@ -150,9 +150,9 @@ STRUCTURAL: Mapping[str, tuple[Break, str, str, str]] = {
     ),
     "shortcut and third convolution swapped": (
         swap_shortcut_and_third,
-        "conv2_block1_0_conv",
+        "conv2_block1_3_conv",  # the first of the two in Keras's order of calls
         "partner",
-        "stages.stage2.1.residual.conv2_block1_3_conv",
+        "stages.stage2.1.shortcut.conv2_block1_0_conv",
     ),
 }
 
