@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from weight_transfer.class_owners import is_own
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.conversion.regularizers import KERAS_1, MAY_BE_ABSENT, held_by_backbone, row_of
+from weight_transfer.conversion.regularizers import MAY_BE_ABSENT, held_by_backbone, rewritten, row_of
 from weight_transfer.converted import LayerConstraints
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.layer_graph import constraints_in
@@ -154,13 +154,7 @@ def constraints_for_keras(constraints: LayerConstraints) -> dict[str, dict[str, 
     Raises:
         TransferError: A constraint is not known.
     """
-    return {
-        layer: {
-            KERAS_1.get(argument, argument): _for_keras(constraint_from_keras(config, f"{layer}, {argument}"))
-            for argument, config in held.items()
-        }
-        for layer, held in constraints.items()
-    }
+    return rewritten(constraints, lambda config, where: _for_keras(constraint_from_keras(config, where)))
 
 
 def _for_keras(constraint: Constraint) -> dict[str, Any]:

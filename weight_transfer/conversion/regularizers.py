@@ -139,12 +139,23 @@ def regularizers_for_keras(regularizers: LayerRegularizers) -> dict[str, dict[st
     Raises:
         TransferError: A regularizer is not known.
     """
+    return rewritten(regularizers, lambda config, where: _for_keras(penalty_from_keras(config, where)))
+
+
+def rewritten(
+    layers: Mapping[str, Mapping[str, Any]], write: Callable[[Any, str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Rewrites what layers hold by argument, under the names that Keras 2 and 3 have for the arguments.
+
+    Args:
+        layers: Config by argument by layer.
+        write: Makes the new config of one and of its place, ``layer, argument``, for messages.
+    """
     return {
         layer: {
-            KERAS_1.get(argument, argument): _for_keras(penalty_from_keras(config, f"{layer}, {argument}"))
-            for argument, config in held.items()
+            KERAS_1.get(argument, argument): write(config, f"{layer}, {argument}") for argument, config in held.items()
         }
-        for layer, held in regularizers.items()
+        for layer, held in layers.items()
     }
 
 
