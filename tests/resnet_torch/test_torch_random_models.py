@@ -61,7 +61,8 @@ def trained_once(model, inputs):
     rows = {row.torch: row for row in mapping(model.network)}
     named = dict(model.named_parameters())
     trainable = {name: one for name, one in named.items() if one.requires_grad}
-    found = torch.autograd.grad(sum(counted) + total, list(trainable.values()), allow_unused=True)
+    wanted = list(trainable.values())  # None in a network whose every array is frozen, or that has no arrays.
+    found = torch.autograd.grad(sum(counted) + total, wanted, allow_unused=True) if wanted else ()
     gradients = {
         rows[name].keras: rows[name].to_keras((torch.zeros_like(one) if gradient is None else gradient).numpy())
         for (name, one), gradient in zip(trainable.items(), found, strict=True)
