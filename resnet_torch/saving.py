@@ -25,7 +25,7 @@ from weight_transfer.converted import Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
-from weight_transfer.optimizer_state.writing import write_with_state
+from weight_transfer.optimizer.file_pair import write_with_state
 from weight_transfer.safetensors_header import DTYPES
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.converted import Tensor
-from weight_transfer.optimizer_state.rules import read_config
-from weight_transfer.optimizer_state.state import OptimizerState
-from weight_transfer.optimizer_state.variables import rows_by_layer
+from weight_transfer.optimizer.classes import read_config
+from weight_transfer.optimizer.state import OptimizerState
+from weight_transfer.optimizer.variables import rows_by_layer
 
 
 def tiny(dialect: str = "tutorial", **arguments: Any) -> Architecture:

@@ -10,8 +10,8 @@ from conftest import SHARED
 from resnet_torch import load_model
 from resnet_torch.optimizers import load_optimizer
 from weight_transfer import MappingError, convert, identify, read_checkpoint
-from weight_transfer.optimizer_state import layout
-from weight_transfer.optimizer_state.reading import read_optimizer_state
+from weight_transfer.optimizer import layout
+from weight_transfer.optimizer.from_keras import read_optimizer_state
 
 WILD = SHARED / "wild"
 # What each file holds: class, steps, weights with slots.

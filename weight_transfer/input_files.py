@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weight_transfer.checkpoint.limits import JSON_BYTES
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.state import path_of_state
+from weight_transfer.optimizer.state import path_of_state
 
 AnyPath = str | os.PathLike[str]
 

@@ -19,9 +19,9 @@ from resnet_torch.schedules import SCHEDULES, Keras2Decay
 from resnet_torch.unwrapping import as_array, unwrapped
 from weight_transfer.converted import Tensor as Written
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.optimizer_state.rules import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
-from weight_transfer.optimizer_state.state import OptimizerState
-from weight_transfer.optimizer_state.variables import rows_by_layer
+from weight_transfer.optimizer.classes import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
+from weight_transfer.optimizer.state import OptimizerState
+from weight_transfer.optimizer.variables import rows_by_layer
 
 PER_GROUP = (
     "params",

@@ -15,7 +15,7 @@ from resnet_torch.optimizers.rmsprop import RMSprop
 from resnet_torch.optimizers.sgd import SGD
 from resnet_torch.schedules import Keras2Decay, schedule_from_keras
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, SHARED_NAMES, read_config
+from weight_transfer.optimizer.classes import OUTSIDE_ROOT, SHARED_NAMES, read_config
 
 KINDS: Mapping[str, type[KerasOptimizer]] = {
     kind.__name__: kind for kind in (SGD, RMSprop, Adam, AdamW, Adamax, Nadam, Adagrad)

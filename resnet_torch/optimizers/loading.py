@@ -28,10 +28,10 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Tensor, is_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.network import title_of
-from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.rules import read_config
-from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.state import (
+from weight_transfer.optimizer.classes import read_config
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.state import (
     SUFFIX,
     OptimizerState,
     fingerprint_of,

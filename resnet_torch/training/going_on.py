@@ -15,7 +15,7 @@ from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.state import state_beside
+from weight_transfer.optimizer.state import state_beside
 
 Model = ResNet | ImportedModel
 OF_THE_FILE = ("iterations", "u_product")  # of a parameter group; the rest is the recipe's

@@ -21,7 +21,7 @@ from weight_transfer.cli.app import app
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import TransferError
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.optimizer_state.state import path_of_state
+from weight_transfer.optimizer.state import path_of_state
 from weight_transfer.training.run_folder import RunFolder
 
 

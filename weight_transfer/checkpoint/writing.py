@@ -24,8 +24,8 @@ from weight_transfer.checkpoint.layer_names import snake_case
 from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing, nearest
 from weight_transfer.graph import Layer
 from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config, model_name
-from weight_transfer.optimizer_state.state import OptimizerState
-from weight_transfer.optimizer_state.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
+from weight_transfer.optimizer.state import OptimizerState
+from weight_transfer.optimizer.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
 
 # The versions whose file layout is written here, as the files say themselves.
 # Source: keras/src/saving/saving_lib.py, keras 3.15.1; tf_keras/src/saving/legacy/hdf5_format.py, tf_keras 2.21.0.

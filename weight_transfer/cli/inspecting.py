@@ -35,9 +35,9 @@ from weight_transfer.network import (
     network_to_dict,
     title_of,
 )
-from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.state import OptimizerState, fingerprint_of, read_state, state_beside
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.state import OptimizerState, fingerprint_of, read_state, state_beside
 from weight_transfer.overview import Part, parts_of
 
 

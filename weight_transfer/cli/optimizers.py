@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from weight_transfer.optimizer_state.state import OptimizerState
+from weight_transfer.optimizer.state import OptimizerState
 
 
 def optimizer_as_dict(state: OptimizerState) -> dict[str, Any]:

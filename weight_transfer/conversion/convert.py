@@ -24,10 +24,10 @@ from weight_transfer.converted import Description, Tensor, ToWrite, fill_convert
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network
-from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.state import OptimizerState, path_of_state
-from weight_transfer.optimizer_state.writing import write_with_state
+from weight_transfer.optimizer.file_pair import write_with_state
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.state import OptimizerState, path_of_state
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 VARIANCES = ("/moving_variance", "/variance")

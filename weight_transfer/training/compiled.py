@@ -15,10 +15,10 @@ from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Description, is_converted, read_converted
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.configuring import compiled_config
-from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.rules import OUTSIDE_ROOT, REFUSED, Configured, read_config
-from weight_transfer.optimizer_state.state import OptimizerState, read_state, state_beside
+from weight_transfer.optimizer.classes import OUTSIDE_ROOT, REFUSED, Configured, read_config
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.identify import compiled_config
+from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
 from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.starting_point import last_activations

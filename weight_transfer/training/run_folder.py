@@ -12,7 +12,7 @@ from typing import Any
 
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.state import path_of_state
+from weight_transfer.optimizer.state import path_of_state
 from weight_transfer.training.history import History, read_history
 from weight_transfer.training.recipe import Recipe
 

@@ -22,7 +22,7 @@ from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.optimizers import load_grad_scaler, load_optimizer
 from weight_transfer import Hints, convert, export
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.optimizer_state import reading
+from weight_transfer.optimizer import from_keras
 
 GATE = 1e-9
 STEPS = (2, 2)
@@ -215,13 +215,13 @@ def test_each_mistake_is_seen(plant, train):
 @pytest.mark.parametrize("family", ["keras", "tf_keras"])
 def test_the_order_of_arrays_in_the_file_would_be_seen(family, train, monkeypatch):
     run = train(family, "graph", "Adam")
-    right = reading.variables_of
+    right = from_keras.variables_of
 
     def in_the_files_order(checkpoint: Any, identified: Any) -> Any:
         places = {name: place for place, name in enumerate(sorted(identified.arrays))}
         return tuple(sorted(right(checkpoint, identified), key=lambda variable: places[variable.row.keras]))
 
-    monkeypatch.setattr(reading, "variables_of", in_the_files_order)
+    monkeypatch.setattr(from_keras, "variables_of", in_the_files_order)
     with pytest.raises(Exception, match=r"variables are not those of Adam"):
         handover.taken_over(run.files["keras-zip"], family)
     # Names, where there are names, do not depend on it.

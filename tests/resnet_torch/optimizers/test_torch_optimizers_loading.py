@@ -16,8 +16,8 @@ from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.regularizers import regularizers_from_keras
 from resnet_torch.schedules import CosineDecay, Keras2Decay
 from weight_transfer import ArchitectureError, Hints, MappingError, OptionError, TransferError, convert, read_checkpoint
-from weight_transfer.optimizer_state import state as module
-from weight_transfer.optimizer_state.state import LossScale, read_state
+from weight_transfer.optimizer import state as module
+from weight_transfer.optimizer.state import LossScale, read_state
 
 
 @pytest.fixture

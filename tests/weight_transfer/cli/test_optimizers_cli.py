@@ -8,8 +8,8 @@ import checkpoints
 import pytest
 from optimizer_states import assert_same, tiny, written
 
-from weight_transfer.optimizer_state.state import read_state
-from weight_transfer.optimizer_state.variables import rows_by_layer
+from weight_transfer.optimizer.state import read_state
+from weight_transfer.optimizer.variables import rows_by_layer
 
 
 def test_there_and_back(command, tmp_path):

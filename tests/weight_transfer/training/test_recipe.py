@@ -12,7 +12,7 @@ from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.from_keras import KINDS
 from resnet_torch.schedules import SCHEDULES as TORCH_SCHEDULES
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.rules import RULES
+from weight_transfer.optimizer.classes import RULES
 from weight_transfer.training import Recipe
 from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 

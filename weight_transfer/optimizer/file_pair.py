@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.converted import Tensor, ToWrite, fill_converted
-from weight_transfer.optimizer_state.state import (
+from weight_transfer.optimizer.state import (
     Fingerprint,
     OptimizerState,
     earlier_state,

@@ -17,13 +17,13 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.converted import Tensor
 from weight_transfer.errors import MappingError, TransferError
-from weight_transfer.optimizer_state.configuring import Found, configured_of
-from weight_transfer.optimizer_state.layout import U_PRODUCT, Entry, match
-from weight_transfer.optimizer_state.rules import NEVER_NEGATIVE
-from weight_transfer.optimizer_state.said import Said
-from weight_transfer.optimizer_state.scalars import Scalars, read_scalars, u_product_of
-from weight_transfer.optimizer_state.state import OptimizerState
-from weight_transfer.optimizer_state.variables import Variable, other_order, variables_of
+from weight_transfer.optimizer.classes import NEVER_NEGATIVE
+from weight_transfer.optimizer.identify import Found, configured_of
+from weight_transfer.optimizer.layout import U_PRODUCT, Entry, match
+from weight_transfer.optimizer.scalars import Scalars, read_scalars, u_product_of
+from weight_transfer.optimizer.spec import Said
+from weight_transfer.optimizer.state import OptimizerState
+from weight_transfer.optimizer.variables import Variable, other_order, variables_of
 
 
 def read_optimizer_state(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.said import Said, parse_said
+from weight_transfer.optimizer.spec import Said, parse_said
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,7 @@ import numpy.typing as npt
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.optimizer_state.layout import Entry, entries_of
-from weight_transfer.optimizer_state.rules import (
+from weight_transfer.optimizer.classes import (
     AVERAGE,
     OUTSIDE_ROOT,
     SCHEDULES,
@@ -21,8 +20,9 @@ from weight_transfer.optimizer_state.rules import (
     Configured,
     read_config,
 )
-from weight_transfer.optimizer_state.state import OptimizerState
-from weight_transfer.optimizer_state.variables import Variable, rows_by_layer
+from weight_transfer.optimizer.layout import Entry, entries_of
+from weight_transfer.optimizer.state import OptimizerState
+from weight_transfer.optimizer.variables import Variable, rows_by_layer
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

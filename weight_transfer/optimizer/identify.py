@@ -10,8 +10,8 @@ from weight_transfer.checkpoint import Checkpoint, SavedOptimizer, read_checkpoi
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.rules import RULES, Configured, read_config
-from weight_transfer.optimizer_state.said import EXAMPLE, Said
+from weight_transfer.optimizer.classes import RULES, Configured, read_config
+from weight_transfer.optimizer.spec import EXAMPLE, Said
 
 # Keras 3's and tf_keras's, whose second one wraps the optimizers of its own newer kind.
 LOSS_SCALE = ("LossScaleOptimizer", "LossScaleOptimizerV3")

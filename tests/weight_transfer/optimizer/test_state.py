@@ -16,9 +16,9 @@ from optimizer_states import tiny, written
 
 from weight_transfer import CheckpointError, MappingError, TransferError, convert, export
 from weight_transfer.converted import read_converted
-from weight_transfer.optimizer_state import state as module
-from weight_transfer.optimizer_state import writing
-from weight_transfer.optimizer_state.state import (
+from weight_transfer.optimizer import file_pair
+from weight_transfer.optimizer import state as module
+from weight_transfer.optimizer.state import (
     METADATA_KEY,
     LossScale,
     earlier_state,
@@ -66,7 +66,7 @@ def test_a_failure_leaves_both_files_as_they_were(port, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "fill_state", full)
+    monkeypatch.setattr(file_pair, "fill_state", full)
     with pytest.raises(TransferError, match="No space left on device"):
         convert(path, port, with_optimizer=True)
     assert [file.read_bytes() for file in files] == before

@@ -10,7 +10,7 @@ from resnet_torch import schedules
 from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.from_keras import KINDS
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer_state.rules import RULES, SCHEDULES, read_config
+from weight_transfer.optimizer.classes import RULES, SCHEDULES, read_config
 
 
 def test_the_tables_and_the_optimizers_are_the_same():

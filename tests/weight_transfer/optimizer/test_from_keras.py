@@ -25,10 +25,10 @@ from weight_transfer import (
     read_checkpoint,
 )
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.optimizer_state.reading import read_optimizer_state
-from weight_transfer.optimizer_state.said import parse_said
-from weight_transfer.optimizer_state.scalars import _first_scale
-from weight_transfer.optimizer_state.variables import rows_by_layer
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.scalars import _first_scale
+from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.variables import rows_by_layer
 
 ENDINGS = ("keras", "h5", "weights.h5")
 FROZEN = ("stem.conv", "stem.bn_conv1")

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from weight_transfer.converted import Origin, Tensor, read_converted
 from weight_transfer.errors import CheckpointError
-from weight_transfer.optimizer_state.rules import RULES
+from weight_transfer.optimizer.classes import RULES
 from weight_transfer.safetensors_header import safetensors_header
 
 METADATA_KEY = "weight_transfer_optimizer"
@@ -48,7 +48,7 @@ class OptimizerState:
     """All that an optimizer knows.
 
     Attributes:
-        class_name: A key of `rules.RULES`.
+        class_name: A key of `classes.RULES`.
         config: What Keras serializes it as: ``class_name`` and ``config``.
         iterations: Steps taken.
         learning_rate: The current one; None where the config's schedule gives it.

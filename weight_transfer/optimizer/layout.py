@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from weight_transfer.checkpoint import Array
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.errors import MappingError
-from weight_transfer.optimizer_state.rules import AVERAGE, Configured, Generation, Slot
-from weight_transfer.optimizer_state.variables import Variable
+from weight_transfer.optimizer.classes import AVERAGE, Configured, Generation, Slot
+from weight_transfer.optimizer.variables import Variable
 
 U_PRODUCT = "u_product"  # Nadam's, one for all weights
 UNUSED = "unused"  # what Keras 2's Adam stores in place of a slot that it does not keep

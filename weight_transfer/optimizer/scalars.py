@@ -13,8 +13,8 @@ import numpy as np
 from weight_transfer.checkpoint import Array
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.errors import CheckpointError, TransferError
-from weight_transfer.optimizer_state.configuring import Found
-from weight_transfer.optimizer_state.state import LossScale
+from weight_transfer.optimizer.identify import Found
+from weight_transfer.optimizer.state import LossScale
 
 NOTHING = 1e-40  # a product that changes nothing any more where it is taken from 1
 MOST_STEPS = 2**53  # beyond it a float64 no longer counts by one
