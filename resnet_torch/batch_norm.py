@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from resnet_torch.channels import along_channels, in_one_format
 from resnet_torch.moving_variance import Increment, increment_factor, increment_of
 from resnet_torch.synchronized_step import several_processes, synchronized_step
-from weight_transfer.converted import MovingVariance
+from weight_transfer.description import MovingVariance
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from weight_transfer.conversion.constraints import Constraint, constrained_weights
-from weight_transfer.converted import Description
+from weight_transfer.description import Description
 from weight_transfer.errors import TransferError, listing, nearest
 from weight_transfer.layer_types import Weight
 

@@ -20,7 +20,7 @@ from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.normalizations import BatchNorm
 from weight_transfer.conversion.mapping import Row
-from weight_transfer.converted import MovingVariance
+from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph

@@ -22,7 +22,8 @@ from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import Description, is_converted, read_converted
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.description import Description
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import HeadedResNet

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 from torch import Tensor
 
-from weight_transfer.converted import MovingVariance
+from weight_transfer.description import MovingVariance
 
 # How the batch's variance, divided by n, goes into the moving one: as it is; times n / (n - 1); times what Keras 2
 # puts on it; times both.

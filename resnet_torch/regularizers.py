@@ -21,17 +21,12 @@ from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.mapping import HEAD
 from weight_transfer.conversion.regularizers import Penalty, penalties
-from weight_transfer.converted import (
-    Description,
-    Generation,
-    generation_of,
-    is_converted,
-    read_converted,
-)
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.description import Description, Generation, generation_of
 from weight_transfer.errors import TransferError, listing, nearest
 from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.module_paths import HEAD
 from weight_transfer.network import graph_of
 
 

@@ -23,7 +23,7 @@ from resnet_torch.inference import inference
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.converted import MADE_HERE, Description, MovingVariance
+from weight_transfer.description import MADE_HERE, Description, MovingVariance
 from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError

@@ -21,8 +21,9 @@ from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
-from weight_transfer.converted import Origin, ToWrite, Training, fill_converted
 from weight_transfer.converted import Tensor as Written
+from weight_transfer.converted import ToWrite, fill_converted
+from weight_transfer.description import Origin, Training
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
 from weight_transfer.optimizer.file_pair import write_with_state

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel
 from resnet_torch.resnet import DESCRIPTION, ResNet
-from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import TransferError
 
 Model = TypeVar("Model", bound=nn.Module)

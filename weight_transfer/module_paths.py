@@ -32,6 +32,7 @@ TAKEN_NAMES = frozenset(
     }
 )  # fmt: skip
 SEQUENTIAL_NAMES = frozenset({"append", "extend", "insert", "pop"})  # taken in a native ResNet's parts
+HEAD = "head."  # where a ResNet holds the graph of its own head
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 
 

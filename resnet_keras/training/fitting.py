@@ -19,7 +19,7 @@ from resnet_keras.training.feeding import Feed
 from weight_transfer.atomic import write_text
 from weight_transfer.cli.terminal import progress
 from weight_transfer.conversion.description import with_input
-from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import TransferError
 from weight_transfer.network import network_from_dict
 from weight_transfer.training.curves import draw_run

@@ -17,7 +17,7 @@ from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, liter
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
 from weight_transfer.conversion.mapping import modules_of_layers
-from weight_transfer.converted import Description
+from weight_transfer.description import Description
 from weight_transfer.network import channels_last, input_shapes, takes_images
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 

@@ -18,7 +18,8 @@ from resnet_torch.imported import steps
 from resnet_torch.loading import _module
 from resnet_torch.saving import _written, save_converted
 from resnet_torch.unwrapping import description_of_module, with_description
-from weight_transfer.converted import MADE_HERE, Description, write_converted
+from weight_transfer.converted import write_converted
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.module_paths import TAKEN_NAMES

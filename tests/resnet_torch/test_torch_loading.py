@@ -11,7 +11,7 @@ import torch
 from resnet_torch import load_model
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.conversion.mapping import mapping
-from weight_transfer.converted import generation_of, moving_variance_of
+from weight_transfer.description import generation_of, moving_variance_of
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

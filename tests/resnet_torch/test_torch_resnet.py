@@ -22,7 +22,7 @@ from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.loading import load_model
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
-from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.dialects import DIALECTS, design
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers, weighted

@@ -10,7 +10,8 @@ import pytest
 from handmade_graphs import conv, network, row
 
 from weight_transfer import ArchitectureError, CheckpointError, Hints, convert
-from weight_transfer.converted import MADE_HERE, Description, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
+from weight_transfer.description import MADE_HERE, Description
 
 
 def test_a_file_that_does_not_say_what_its_augmentation_does_is_warned_of(tmp_path):

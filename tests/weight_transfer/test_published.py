@@ -10,7 +10,7 @@ from handmade_graphs import network, row
 
 from weight_transfer import Hints, convert, design
 from weight_transfer.architecture import Head
-from weight_transfer.converted import MADE_HERE, Description, Training
+from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.published import expected_loading, expected_preprocessing
 

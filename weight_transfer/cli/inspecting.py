@@ -21,7 +21,8 @@ from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import Converted, Description, is_converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted
+from weight_transfer.description import Description
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import OptionError, TransferError
 from weight_transfer.keras_graph import keras_graph

@@ -21,7 +21,8 @@ from weight_transfer.cli.terminal import facts, input_facts, out, print_json, pr
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.description import with_input
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.converted import Converted, Description, is_converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted
+from weight_transfer.description import Description
 from weight_transfer.dialects import IMAGENET_CLASSES
 from weight_transfer.errors import TransferError
 from weight_transfer.images import check_loading, image_files

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from weight_transfer.converted import Description
+from weight_transfer.description import Description
 from weight_transfer.images import WAYS, Crop, ImageLoading, crop_text
 from weight_transfer.network import takes_images
 

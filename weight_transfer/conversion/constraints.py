@@ -11,7 +11,7 @@ from weight_transfer.class_owners import is_own
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.regularizers import MAY_BE_ABSENT, held_by_backbone, rewritten, row_of
-from weight_transfer.converted import LayerConstraints
+from weight_transfer.description import LayerConstraints
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.layer_graph import constraints_in
 from weight_transfer.layer_types import Weight

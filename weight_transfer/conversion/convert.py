@@ -20,7 +20,8 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import Row, mapping
-from weight_transfer.converted import Description, Tensor, ToWrite, fill_converted
+from weight_transfer.converted import Tensor, ToWrite, fill_converted
+from weight_transfer.description import Description
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network

@@ -17,7 +17,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
-from weight_transfer.converted import Description, Origin
+from weight_transfer.description import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
 from weight_transfer.images import Crop, ImageLoading, crop_text
 from weight_transfer.keras_graph import KerasLayer

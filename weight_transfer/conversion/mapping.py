@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 
@@ -15,10 +15,8 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.layer_types import Weight
-from weight_transfer.module_paths import path_in_0_1_0
+from weight_transfer.module_paths import HEAD
 from weight_transfer.network import Network, backbone_of, graph_of
-
-Tensor = TypeVar("Tensor")
 
 # What PyTorch calls each Keras array.
 TORCH_NAMES: Mapping[str, str] = {
@@ -35,9 +33,6 @@ TORCH_AXES: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("Conv2D", "kernel"): (3, 2, 0, 1),
     ("Dense", "kernel"): (1, 0),
 }
-
-
-HEAD = "head."  # where a ResNet holds the graph of its own head
 
 
 @dataclass(frozen=True)
@@ -80,27 +75,6 @@ def mapping(network: Network) -> tuple[Row, ...]:
     backbone, graph = backbone_of(network), graph_of(network)
     rows = () if backbone is None else _of_architecture(backbone)
     return (*rows, *(_of_graph(graph, "" if backbone is None else HEAD) if graph is not None else ()))
-
-
-def with_present_names(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """Returns tensors by today's state-dict keys, where version 0.1.0 wrote them under others.
-
-    Args:
-        tensors: As a file has them.
-        network: Whose they are.
-    """
-    graph, prefix = graph_of(network), "" if backbone_of(network) is None else HEAD
-    if graph is None:
-        return dict(tensors)
-    present = {row.torch for row in _of_graph(graph, prefix)}
-    names = {}
-    for path, layer in graph.layers.items():
-        for weight in layer.weights.values():
-            paths = graph.modules[path][0], path_in_0_1_0(path)
-            now, earlier = (f"{prefix}{module}.{weight.torch}" for module in paths)
-            if now not in tensors and earlier not in present:
-                names[earlier] = now
-    return {names.get(name, name): tensor for name, tensor in tensors.items()}
 
 
 def modules_of_layers(network: Network) -> dict[str, str]:

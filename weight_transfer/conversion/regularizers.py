@@ -10,7 +10,7 @@ from typing import Any, Literal
 from weight_transfer.class_owners import is_own
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.mapping import Row, mapping
-from weight_transfer.converted import LayerRegularizers
+from weight_transfer.description import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
 from weight_transfer.keras_graph import KerasLayer

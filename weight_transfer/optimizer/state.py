@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from weight_transfer.converted import Origin, Tensor, read_converted
+from weight_transfer.converted import Tensor, read_converted
+from weight_transfer.description import Origin
 from weight_transfer.errors import CheckpointError
 from weight_transfer.optimizer.classes import RULES
 from weight_transfer.safetensors_header import safetensors_header

@@ -13,7 +13,8 @@ from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import Description, is_converted, read_converted
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.classes import OUTSIDE_ROOT, REFUSED, Configured, read_config
 from weight_transfer.optimizer.from_keras import read_optimizer_state

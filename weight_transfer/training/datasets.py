@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from weight_transfer.atomic import write_text
-from weight_transfer.converted import Description
 from weight_transfer.data import (
     ArrayImages,
     Batches,
@@ -33,6 +32,7 @@ from weight_transfer.data import (
     write_order,
 )
 from weight_transfer.data.image_set import Indices, Subset
+from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.run_folder import RunFolder, is_first_process

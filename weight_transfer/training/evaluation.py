@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.converted import Description
+from weight_transfer.description import Description
 
 
 @dataclass(frozen=True)

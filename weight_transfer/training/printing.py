@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from weight_transfer.cli.terminal import facts, input_facts, out
-from weight_transfer.converted import Description
+from weight_transfer.description import Description
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.history import EpochRow, History
 

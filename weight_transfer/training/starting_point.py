@@ -15,7 +15,8 @@ from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.description import describe, with_input
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import MADE_HERE, Description, is_converted, read_converted
+from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.dialects import TUTORIAL, design, head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers

@@ -7,7 +7,8 @@ import h5py
 import pytest
 
 from weight_transfer import convert
-from weight_transfer.converted import Description, read_converted
+from weight_transfer.converted import read_converted
+from weight_transfer.description import Description
 from weight_transfer.errors import CheckpointError
 
 FROZEN = {name: {"trainable": False} for name in ("conv", "bn_conv1", "res2a_branch2a")}

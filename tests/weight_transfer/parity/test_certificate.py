@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from weight_transfer import CheckpointError, Row, TransferError, Verification, VerificationError, __version__, convert
-from weight_transfer.converted import Description, Tensor, read_converted, write_converted
+from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.description import Description
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.report import Prediction
 

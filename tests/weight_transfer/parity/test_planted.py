@@ -19,7 +19,8 @@ from resnet_torch.comparison.comparing import subject_for_comparison
 from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.sensitivity import sensitivity
 from weight_transfer import Architecture, Hints, convert, verify
-from weight_transfer.converted import MADE_HERE, Description, Tensor, read_converted, write_converted
+from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record

@@ -10,7 +10,8 @@ from junitparser import JUnitXml
 from sides import run_sides_here
 
 from weight_transfer import convert, verify
-from weight_transfer.converted import Description, Tensor, read_converted, write_converted
+from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.description import Description
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import page, write_report
 from weight_transfer.report.junit import write_junit

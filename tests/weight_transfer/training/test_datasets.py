@@ -9,8 +9,8 @@ import image_data
 import numpy as np
 import pytest
 
-from weight_transfer.converted import MADE_HERE, Description
 from weight_transfer.data import ArrayImages, Shuffled, split
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.dialects import design
 from weight_transfer.errors import TransferError
 from weight_transfer.preprocessing import Preprocessing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.dialects import design
 from weight_transfer.training import Evaluation, confusion_matrix
 

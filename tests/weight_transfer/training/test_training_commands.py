@@ -12,7 +12,7 @@ import pytest
 import rich_click as click
 
 from weight_transfer.cli.running import run
-from weight_transfer.converted import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.dialects import design
 from weight_transfer.errors import TransferError
 from weight_transfer.training import (
