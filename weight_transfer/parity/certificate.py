@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from weight_transfer.atomic import atomic_write
+from weight_transfer.atomic import write_text
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.report import Verification
@@ -28,8 +28,7 @@ def write_certificate(found: Verification, path: str | os.PathLike[str]) -> None
     values = found.to_dict()
     del values["predictions"]  # their pictures are for people
     text = json.dumps({"certificate": FORMAT, "tool_version": __version__, **values}, indent=1)
-    with atomic_write(path, size_bytes=len(text)) as temporary:
-        temporary.write_text(text)
+    write_text(path, text)
 
 
 @dataclass(frozen=True)
