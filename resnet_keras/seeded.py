@@ -9,16 +9,17 @@ Run as ``python -m resnet_keras.seeded REQUEST.json`` by ``weight-transfer demo`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from safetensors.numpy import load_file
 
 from resnet_keras.resnet import create_resnet
 from weight_transfer.keras_graph import keras_graph
-from weight_transfer.model_config import model_graph
+from weight_transfer.parity.inputs import load_cases
 from weight_transfer.parity.processes import serve, tell_progress
 
 
@@ -61,13 +62,15 @@ def _ending_a_residual(model: keras.Model) -> set[str]:
     """Names of the batch norms that end F(x): they feed an addition, and their convolution reads a
     layer that nothing else reads. A projection shortcut reads the block's input, which others read too.
     """
-    graph = model_graph(keras_graph({"class_name": type(model).__name__, "config": model.get_config()}))
+    graph = keras_graph({"class_name": type(model).__name__, "config": model.get_config()})
+    calls = {call.value: call for call in graph.calls}
+    readers = Counter(value for call in graph.calls for value in set(call.inputs))
     found = set()
-    for add in graph.of_class("Add"):
-        for norm in (graph.nodes[name] for name in add.inputs):
-            convs = [graph.nodes[name] for name in norm.inputs]
-            if convs and convs[0].inputs and len(graph.readers(convs[0].inputs[0])) == 1:
-                found.add(norm.name)
+    for add in (call for call in graph.calls if graph.layers[call.layer].class_name == "Add"):
+        for norm in (calls[value] for value in add.inputs):
+            convs = [calls[value] for value in norm.inputs]
+            if convs and convs[0].inputs and readers[convs[0].inputs[0]] == 1:
+                found.add(graph.layers[norm.layer].name)
     return found
 
 
@@ -108,14 +111,15 @@ def make(request: Mapping[str, Any]) -> dict[str, Any]:
     """Makes a checkpoint.
 
     Args:
-        request: ``depth``, ``seed``, ``images`` (a safetensors file), ``output``.
+        request: ``depth``, ``seed``, ``images`` (what `save_cases` wrote), ``output``.
 
     Returns:
         ``keras``: the version that wrote it.
     """
     model = create_resnet(depth=request["depth"])
     tell_progress(0.3)
-    seed_weights(model, load_file(request["images"])["images"], request["seed"])
+    (case,) = load_cases(Path(request["images"]))
+    seed_weights(model, case.arrays[0], request["seed"])
     tell_progress(0.9)
     model.save(request["output"])
     return {"keras": keras.__version__}

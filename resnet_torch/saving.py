@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,18 +15,17 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.freezing import frozen_layers_of, warn_of_partly_frozen
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.unwrapping import as_array, description_of_module, unwrapped
-from weight_transfer.atomic import atomic_write, check_output
+from resnet_torch.unwrapping import as_array, description_of_module, tensor_to_write, unwrapped
+from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
-from weight_transfer.converted import Tensor as Written
-from weight_transfer.converted import ToWrite, fill_converted
+from weight_transfer.converted import write_converted
 from weight_transfer.description import Origin, Training
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.images import ImageLoading
 from weight_transfer.optimizer.file_pair import write_with_state
-from weight_transfer.safetensors_header import DTYPES
+from weight_transfer.tensor_file import DTYPES
 
 
 def save_converted(
@@ -80,12 +78,11 @@ def save_converted(
         precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),
         frozen=frozen_layers_of(bare),
     )
-    written = ToWrite(tuple(_written(row.torch, state[row.torch]) for row in rows), description)
+    written = [tensor_to_write(row.torch, state[row.torch]) for row in rows]
     if optimizer is not None:
-        write_with_state(path, written, describe_optimizer(optimizer, bare))
+        write_with_state(path, written, description, describe_optimizer(optimizer, bare))
     else:
-        with atomic_write(path, size_bytes=written.size_bytes) as temporary:
-            fill_converted(temporary, written)
+        write_converted(path, written, description)
     warn_of_partly_frozen(bare, path)
 
 
@@ -152,11 +149,6 @@ def moving_variance_of_module(model: nn.Module) -> Any:
             "Set the same moving_variance on all of them."
         )
     return rules.pop() if rules else None
-
-
-def _written(name: str, tensor: Tensor) -> Written:
-    read: Callable[[], npt.NDArray[Any]] = lambda: as_array(tensor)  # noqa: E731
-    return Written(name, as_array(tensor[:0] if tensor.ndim else tensor).dtype, tuple(tensor.shape), read)
 
 
 def _dtype_of(state: dict[str, Tensor]) -> Any:

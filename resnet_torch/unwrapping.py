@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from resnet_torch.imported import ImportedModel
 from resnet_torch.resnet import DESCRIPTION, ResNet
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import TransferError
+from weight_transfer.tensor_file import Tensor as Written
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -52,3 +54,9 @@ def as_array(tensor: Tensor) -> npt.NDArray[Any]:
     held = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # exact, and NumPy has no bfloat16
     array: npt.NDArray[Any] = held.detach().cpu().contiguous().numpy()
     return array
+
+
+def tensor_to_write(name: str, tensor: Tensor) -> Written:
+    """Returns a live tensor as one that is to be written, its numbers as `as_array` gives them."""
+    read: Callable[[], npt.NDArray[Any]] = lambda: as_array(tensor)  # noqa: E731
+    return Written(name, as_array(tensor.new_empty(0)).dtype, tuple(tensor.shape), read)

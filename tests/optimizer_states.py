@@ -11,10 +11,10 @@ import numpy as np
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint.writing import write_checkpoint
-from weight_transfer.converted import Tensor
 from weight_transfer.optimizer.classes import read_config
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.tensor_file import Tensor
 
 
 def tiny(dialect: str = "tutorial", **arguments: Any) -> Architecture:
@@ -34,7 +34,7 @@ def state_of(
     config = {"class_name": name, "config": {"name": name.lower(), **(arguments or {})}}
     random = np.random.default_rng(5)
     tensors = tuple(
-        held(f"{slot.name}/{row.torch}", random.uniform(0.1, 1, row.torch_shape).astype("float32"))
+        Tensor.of(f"{slot.name}/{row.torch}", random.uniform(0.1, 1, row.torch_shape).astype("float32"))
         for slot in read_config(config).slots
         for rows in rows_by_layer(architecture).values()
         for row in rows
@@ -42,10 +42,6 @@ def state_of(
     )
     values = {"iterations": 7, "learning_rate": 0.25, "tensors": tensors, "frozen": frozen, **fields}
     return OptimizerState(name, config, **values)
-
-
-def held(name: str, array: np.ndarray) -> Tensor:
-    return Tensor(name, array.dtype, array.shape, lambda: array)
 
 
 def written(

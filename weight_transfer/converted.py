@@ -1,49 +1,45 @@
-"""The converted file: safetensors, with everything a reader needs in its metadata.
-
-Written as a stream, one tensor in memory at a time: the safetensors serialiser wants all of them
-at once, twice the file's size. The bytes are those that it gives, and its own reader reads them.
-"""
+"""The converted file: a network's tensors in PyTorch's layout, and all that is known of it."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-from weight_transfer.atomic import atomic_write
 from weight_transfer.description import Description, Origin
 from weight_transfer.errors import CheckpointError, listing
+from weight_transfer.fingerprint import Fingerprint
 from weight_transfer.layer_types.augmentations import says_nothing
 from weight_transfer.module_paths import HEAD, path_in_0_1_0
 from weight_transfer.network import Network, backbone_of, graph_of, network_to_dict
-from weight_transfer.safetensors_header import safetensors_header
+from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
-METADATA_KEY = "weight_transfer"
+CONVERTED = Kind(
+    name="converted network",
+    format=1,
+    expected="the output of `weight-transfer convert`",
+    remedy="Convert the checkpoint again.",
+    error=CheckpointError,
+)
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor to write: what it is, and how to get it when its turn comes."""
+def converted_content(tensors: Iterable[Tensor], description: Description) -> Content:
+    """Returns what goes into a converted file.
 
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    read: Callable[[], npt.NDArray[Any]]
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of its data."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    Args:
+        tensors: By state-dict key; each is read when its turn comes.
+        description: For the metadata.
+    """
+    return Content(CONVERTED, description.to_dict(), tuple(tensors))
 
 
 def write_converted(
@@ -63,45 +59,7 @@ def write_converted(
     Raises:
         TransferError: The output cannot be written.
     """
-    written = ToWrite(tuple(tensors), description)
-    with atomic_write(path, size_bytes=written.size_bytes) as temporary:
-        fill_converted(temporary, written, on_written)
-
-
-@dataclass(frozen=True)
-class ToWrite:
-    """What goes into a converted file; the arguments of `write_converted`."""
-
-    tensors: tuple[Tensor, ...]
-    description: Description
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the file."""
-        return len(self.header) + sum(tensor.size_bytes for tensor in self.tensors)
-
-    @property
-    def ordered(self) -> list[Tensor]:
-        """In the serialiser's own order: wide types first, then by name, so that all data is aligned."""
-        return sorted(self.tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-
-    @property
-    def header(self) -> bytes:
-        """What stands before the first tensor."""
-        return safetensors_header(
-            ((tensor.name, tensor.dtype, tensor.shape) for tensor in self.ordered),
-            {METADATA_KEY: json.dumps(self.description.to_dict(), sort_keys=True), "format": "pt"},
-        )
-
-
-def fill_converted(path: Path, written: ToWrite, on_written: Callable[[int], None] | None = None) -> None:
-    """Writes a converted file to a temporary one; each tensor is read when its turn comes."""
-    with path.open("wb") as file:
-        file.write(written.header)
-        for tensor in written.ordered:
-            file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
-            if on_written is not None:
-                on_written(tensor.size_bytes)
+    converted_content(tensors, description).write(path, on_written)
 
 
 @dataclass(frozen=True)
@@ -109,12 +67,17 @@ class Converted:
     """A converted file: what it says of itself, and its tensors when they are asked for.
 
     Attributes:
-        path: The file.
+        file: The file.
         description: What it says of its network.
     """
 
-    path: Path
+    file: TensorFile
     description: Description
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.file.path
 
     @property
     def network(self) -> Network:
@@ -128,28 +91,35 @@ class Converted:
 
     @property
     def sha256(self) -> str:
-        """Of the file."""
-        with self.path.open("rb") as file:
-            found = hashlib.sha256()
-            while piece := file.read(1 << 20):
-                found.update(piece)
-            return found.hexdigest()
+        """The sha256 of the whole file, in hexadecimal."""
+        return self.file.sha256
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
-        """Of the network and the tensors, in hexadecimal: the same in every file that holds them."""
-        found = hashlib.sha256(json.dumps(network_to_dict(self.description.network), sort_keys=True).encode())
-        for name, tensor in sorted(self.tensors().items()):
+        """A hash of the network and its tensors, in hexadecimal: the same in every file that holds them."""
+        found = hashlib.sha256(json.dumps(network_to_dict(self.network), sort_keys=True).encode())
+        for name, tensor in sorted(self.stored.items()):
             found.update(f"{name} {tensor.dtype.name} {tensor.shape}".encode())
-            found.update(np.ascontiguousarray(tensor).data)
+            found.update(np.ascontiguousarray(tensor.read()).data)
         return found.hexdigest()
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A hash of the tensors alone, by which an optimizer's state names the weights that it belongs to."""
+        found = Fingerprint()
+        for name, tensor in self.stored.items():
+            found.add(name, tensor.read())
+        return found.value
+
+    @functools.cached_property
+    def stored(self) -> Mapping[str, Tensor]:
+        """The tensors by state-dict key; each is read when asked for."""
+        names = _present_names(self.file.tensors, self.network)
+        return {names.get(name, name): tensor for name, tensor in self.file.tensors.items()}
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Reads all tensors, by state-dict key."""
-        with safe_open(self.path, framework="np") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        names = _present_names(set(found), self.network)
-        return {names.get(name, name): tensor for name, tensor in found.items()}
+        return {name: tensor.read() for name, tensor in self.stored.items()}
 
 
 def is_converted(path: str | os.PathLike[str]) -> bool:
@@ -166,29 +136,15 @@ def read_converted(path: str | os.PathLike[str]) -> Converted:
     """Reads the metadata of a converted file.
 
     Raises:
-        CheckpointError: It is no safetensors file, or one that this package did not write.
-        ArchitectureError: Its network is not described as one.
+        CheckpointError: It is no safetensors file, damaged, or one that `weight-transfer convert` did not write.
 
     Warns:
         UserWarning: It does not say what its augmentation does.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = (file.metadata() or {}).get(METADATA_KEY)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
-    if metadata is None:
-        raise CheckpointError(
-            f"{path}: a safetensors file without this package's metadata. Expected the output of "
-            "`weight-transfer convert`."
-        )
-    try:
-        description = Description.from_dict(json.loads(metadata))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
-    _warn_of_augmentation(path, description.network)
-    return Converted(path, description)
+    file = open_tensor_file(path, CONVERTED)
+    converted = Converted(file, file.parsed(Description.from_dict))
+    _warn_of_augmentation(converted.path, converted.network)
+    return converted
 
 
 def _warn_of_augmentation(path: Path, network: Network) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +15,12 @@ from resnet_torch.optimizers.from_keras import KINDS
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
 from resnet_torch.schedules import SCHEDULES, Keras2Decay
-from resnet_torch.unwrapping import as_array, unwrapped
-from weight_transfer.converted import Tensor as Written
+from resnet_torch.unwrapping import tensor_to_write, unwrapped
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.optimizer.classes import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.tensor_file import Tensor as Written
 
 PER_GROUP = (
     "params",
@@ -112,7 +111,7 @@ def _tensors(
             if tensor is None:  # never had a gradient: Keras's starts like this
                 tensor = torch.full_like(parameter, float(first or 0.0), dtype=torch.float32).to(parameter.dtype)
             _check(f"{slot} of {name}", slot, tensor, bad)
-            written.append(_written(f"{slot}/{name}", tensor))
+            written.append(tensor_to_write(f"{slot}/{name}", tensor))
     if bad:
         raise MappingError(f"values no optimizer has:{listing(bad)}\nNothing was written; earlier files are unchanged.")
     return written
@@ -123,11 +122,6 @@ def _check(where: str, slot: str, tensor: Tensor, bad: list[str]) -> None:
         bad.append(f"{where}: not finite")
     elif slot in NEVER_NEGATIVE and bool((tensor < 0).any()):
         bad.append(f"{where}: negative, which no step makes it")
-
-
-def _written(name: str, tensor: Tensor) -> Written:
-    read: Callable[[], npt.NDArray[Any]] = lambda: as_array(tensor)  # noqa: E731
-    return Written(name, as_array(tensor.new_empty(0)).dtype, tuple(tensor.shape), read)
 
 
 def _arguments(kind: str, optimizer: KerasOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -25,8 +23,9 @@ from weight_transfer.conversion.export import rows_of
 from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import Tensor, is_converted
+from weight_transfer.converted import is_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
+from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.network import title_of
 from weight_transfer.optimizer.classes import read_config
 from weight_transfer.optimizer.from_keras import read_optimizer_state
@@ -34,10 +33,10 @@ from weight_transfer.optimizer.spec import parse_said
 from weight_transfer.optimizer.state import (
     SUFFIX,
     OptimizerState,
-    fingerprint_of,
     read_state,
     state_beside,
 )
+from weight_transfer.tensor_file import Tensor
 
 Model = ResNet | ImportedModel
 
@@ -128,15 +127,10 @@ def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | Non
         identified = identify(checkpoint, hints)
         bad: list[str] = []
         state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
-        tensors = tuple(_held(tensor, tensor.read()) for tensor in state.tensors)
+        tensors = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)  # its file is about to close
         if bad:
             raise MappingError(f"{path.name}: values no trained network has:{listing(bad)}")
         return dataclasses.replace(state, tensors=tensors), fingerprint_of(to_torch(identified, path).items())
-
-
-def _held(tensor: Tensor, array: npt.NDArray[Any]) -> Tensor:
-    """The tensor without its file, which is about to close."""
-    return dataclasses.replace(tensor, read=lambda: array)
 
 
 def _check_parameters(path: Path, state: OptimizerState, parameters: Mapping[str, nn.Parameter], model: Model) -> None:

@@ -7,8 +7,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from resnet_torch.constraints import KEPT
@@ -18,7 +18,7 @@ from resnet_torch.standalone.forward import steps_of, variables
 from resnet_torch.standalone.model_source import COUNT, model_source, preprocessing_used
 from resnet_torch.standalone.readme import made_by, plain_text, readme
 from weight_transfer.atomic_folder import atomic_folder, check_folder
-from weight_transfer.converted import is_converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
 from weight_transfer.network import Network, channels_last, input_shapes, title_of
 
@@ -54,7 +54,7 @@ def write_standalone(converted: Path, folder: Path) -> None:
         raise CheckpointError(f"{converted}: not a converted file. Expected the output of `weight-transfer convert`.")
     known = read_converted(converted)
     model = aligned(load_model(converted))
-    dtype = _dtype(converted)
+    dtype = _dtype(known)
     shapes = in_shapes(known.network, model)
     how = preprocessing_used(known.description)
     title = plain_text(title_of(known.network))
@@ -89,11 +89,11 @@ def in_shapes(network: Network, model: nn.Module) -> dict[str, Shape]:
     }
 
 
-def _dtype(converted: Path) -> torch.dtype:
-    with safe_open(converted, framework="pt") as file:
-        found = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118 (not a dict)
-    floating = [dtype for dtype in found if dtype.is_floating_point]
-    return max(floating, key=lambda dtype: torch.finfo(dtype).bits, default=torch.float32)
+def _dtype(converted: Converted) -> torch.dtype:
+    floating = [tensor.dtype for tensor in converted.stored.values() if tensor.dtype.kind == "f"]
+    widest = max(floating, key=lambda dtype: dtype.itemsize, default=np.dtype(np.float32))
+    found: torch.dtype = getattr(torch, widest.name)
+    return found
 
 
 def _init_source(title: str, exported: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Files that version 0.1.0 converted from checkpoints of real Keras: they load as they did, and predict as Keras did.
 
 They were written at commit a77a5f9; beside each, ``x`` as Keras takes it and the ``y`` that Keras gave for it (of the
-one that was trained in PyTorch: that the port gave then).
+one that was trained in PyTorch: that the port gave then). ``trained`` has its optimizer's state beside it, and of
+``native``, taken back to Keras, there is what ``weight-transfer record`` wrote down.
 """
 
 from pathlib import Path
@@ -13,7 +14,10 @@ import torch
 from resnet_torch import load_model
 from resnet_torch.optimizers import Adam, load_optimizer
 from resnet_torch.saving import save_converted
+from resnet_torch.testing import assert_parity
 from weight_transfer.converted import read_converted
+from weight_transfer.optimizer.state import read_state
+from weight_transfer.parity.recording import read_recording
 
 FILES = sorted((Path(__file__).parents[1] / "data" / "converted_by_0.1.0").glob("*.npz"))
 
@@ -44,6 +48,21 @@ def test_what_it_says_beside_its_tensors_is_read():
 
 def test_the_optimizer_state_beside_it_is_read():
     model = load_model(FILES[0].parent / "trained.safetensors")
-    optimizer = load_optimizer(FILES[0].parent / "trained.optimizer.safetensors", model)
+    state = FILES[0].parent / "trained.optimizer.safetensors"
+    assert read_state(state).fingerprint == read_converted(FILES[0].parent / "trained.safetensors").fingerprint
+    optimizer = load_optimizer(state, model)
     assert isinstance(optimizer, Adam)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_the_recording_is_read_and_the_port_is_still_what_it_says():
+    path = FILES[0].parent / "native.recording.safetensors"
+    found = read_recording(path)
+    assert (found.origin.source, found.origin.loaded_by) == ("native.keras", "keras 3.15.1 from the file")
+    assert len(found.entries) == 243
+    model = load_model(FILES[0].parent / "native.safetensors")
+    assert len(assert_parity(model, path, training=True)) == 163
+    with torch.no_grad():
+        next(model.parameters()).mul_(1 + 1e-3)
+    with pytest.raises(AssertionError, match="conv1"):
+        assert_parity(model, path)

@@ -40,9 +40,10 @@ from resnet_torch.standalone.own_source import OwnSource, collect
 from resnet_torch.standalone.readme import plain_text
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.architecture import Head
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.preprocessing import Preprocessing, preprocess, preset
+from weight_transfer.tensor_file import Tensor
 
 
 def is_the_port(source: Path, folder: Path, hints: Hints | None = None) -> Path:
@@ -216,7 +217,7 @@ def test_the_readme_tells_what_acts_in_keras_training_alone(tmp_path):
     conversion = convert(source, tmp_path / "m.safetensors")
     description = dataclasses.replace(conversion.description, compiled={"loss": "mse"}, remarks=("said of it",))
     port = read_converted(conversion.output)
-    tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
+    tensors = [Tensor.of(name, a) for name, a in port.tensors().items()]
     write_converted(conversion.output, tensors, description)
     write_standalone(conversion.output, tmp_path / "port")
     text = (tmp_path / "port" / "README.md").read_text()

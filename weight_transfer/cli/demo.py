@@ -9,7 +9,6 @@ from pathlib import Path
 
 import rich_click as click
 from rich.markup import escape
-from safetensors.numpy import save_file
 
 from weight_transfer.architecture import DEPTHS
 from weight_transfer.checkpoint import read_checkpoint
@@ -22,7 +21,7 @@ from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
-from weight_transfer.parity.inputs import DEFAULT_SIZE, photographs
+from weight_transfer.parity.inputs import DEFAULT_SIZE, Case, photographs, save_cases
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.parity.verify import verify
 from weight_transfer.preprocessing import preprocess
@@ -92,7 +91,8 @@ def make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[
     """
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images.safetensors"
-        save_file({"images": preprocess(photographs((DEFAULT_SIZE, DEFAULT_SIZE)), "caffe")}, images)
+        batch = preprocess(photographs((DEFAULT_SIZE, DEFAULT_SIZE)), "caffe")
+        save_cases([Case("photographs", (batch,), raw=False)], images)
         request = {"depth": depth, "seed": seed, "images": str(images), "output": str(output)}
         run_side("resnet_keras.seeded", request, on_progress)
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy.typing as npt
 import rich_click as click
 from rich.markup import escape
 from rich.table import Table
@@ -38,8 +37,9 @@ from weight_transfer.network import (
 )
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.spec import parse_said
-from weight_transfer.optimizer.state import OptimizerState, fingerprint_of, read_state, state_beside
+from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
 from weight_transfer.overview import Part, parts_of
+from weight_transfer.tensor_file import Tensor
 
 
 @click.command(epilog="Example: weight-transfer inspect resnet50.h5")
@@ -231,7 +231,7 @@ def parts_table(parts: list[Part]) -> Table:
     return table
 
 
-def _print_arrays(arrays: Mapping[str, Array | npt.NDArray[Any]]) -> None:
+def _print_arrays(arrays: Mapping[str, Array | Tensor]) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("array", "shape", "dtype"):
         table.add_column(heading, overflow="fold")
@@ -240,15 +240,15 @@ def _print_arrays(arrays: Mapping[str, Array | npt.NDArray[Any]]) -> None:
     out.print(table)
 
 
-def _as_listed(arrays: Mapping[str, Array | npt.NDArray[Any]]) -> dict[str, Any]:
+def _as_listed(arrays: Mapping[str, Array | Tensor]) -> dict[str, Any]:
     return {name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in arrays.items()}
 
 
 def _show_converted(file: Path, arrays: bool, json: bool) -> None:
     converted, beside = read_converted(file), state_beside(file)
-    tensors = converted.tensors()
+    tensors = converted.stored
     saved = read_state(beside) if beside.exists() else None
-    if saved is not None and saved.fingerprint != fingerprint_of(tensors.items()):
+    if saved is not None and saved.fingerprint != converted.fingerprint:
         saved = None  # left there by other weights
     state = None if saved is None else saved.state
     if json:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.atomic import atomic_write, check_output
+from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Array, read_checkpoint
 from weight_transfer.conversion.description import describe, frozen_layers
 from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
@@ -20,7 +20,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.mapping import Row, mapping
-from weight_transfer.converted import Tensor, ToWrite, fill_converted
+from weight_transfer.converted import write_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.input_files import protect_inputs
@@ -29,6 +29,7 @@ from weight_transfer.optimizer.file_pair import write_with_state
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.spec import parse_said
 from weight_transfer.optimizer.state import OptimizerState, path_of_state
+from weight_transfer.tensor_file import Tensor
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 VARIANCES = ("/moving_variance", "/variance")
@@ -103,13 +104,13 @@ def convert(
         rows = mapping(identified.network)
         bad: list[str] = []
         description = describe(checkpoint, identified, hints, unfreeze=unfreeze)
-        written = ToWrite(tuple(tensors_of(identified, bad)), description)
+        written = tuple(tensors_of(identified, bad))
         state = None
         if with_optimizer:
             if unfreeze and frozen_layers(checkpoint, identified):
                 raise TransferError(NO_STATE_OF_FROZEN)
             state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
-        tensors = (*written.tensors, *(() if state is None else state.tensors))
+        tensors = (*written, *(() if state is None else state.tensors))
         total, done = sum(tensor.size_bytes for tensor in tensors), 0
 
         def on_written(size_bytes: int) -> None:
@@ -122,13 +123,12 @@ def convert(
 
         beside = None
         if state is None:
-            with atomic_write(output, size_bytes=written.size_bytes) as temporary:
-                fill_converted(temporary, written, on_written)
+            write_converted(output, written, description, on_written)
         else:
-            beside = write_with_state(output, written, state, on_written)
+            beside = write_with_state(output, written, description, state, on_written)
         return Conversion(
             output=Path(output),
-            description=written.description,
+            description=description,
             num_arrays=len(rows),
             num_parameters=sum(math.prod(row.shape) for row in rows),
             assumed=identified.assumed,

@@ -17,9 +17,10 @@ from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
+from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import HeadedResNet, Network, title_of
-from weight_transfer.optimizer.state import OptimizerState, fingerprint_of, read_state, state_beside
+from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone

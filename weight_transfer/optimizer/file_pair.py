@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from weight_transfer.atomic import atomic_write, check_output
-from weight_transfer.converted import Tensor, ToWrite, fill_converted
+from weight_transfer.converted import converted_content
+from weight_transfer.description import Description
+from weight_transfer.fingerprint import Fingerprint
 from weight_transfer.optimizer.state import (
-    Fingerprint,
     OptimizerState,
     earlier_state,
-    fill_state,
     path_of_state,
-    size_of_state,
     state_beside,
+    state_content,
 )
+from weight_transfer.tensor_file import Tensor
 
 
 def write_with_state(
     path: str | os.PathLike[str],
-    written: ToWrite,
+    tensors: Iterable[Tensor],
+    description: Description,
     state: OptimizerState,
     on_written: Callable[[int], None] | None = None,
 ) -> Path:
@@ -37,7 +35,8 @@ def write_with_state(
 
     Args:
         path: Of the converted file.
-        written: What goes into it.
+        tensors: What goes into it, by state-dict key; each is read when its turn comes.
+        description: For its metadata.
         state: What goes into the file beside it.
         on_written: Called with each tensor's size in bytes.
 
@@ -48,16 +47,17 @@ def write_with_state(
         TransferError: One of them cannot be written; an earlier pair is unchanged.
     """
     path, beside = Path(path), path_of_state(path)
-    check_output(path, size_bytes=written.size_bytes + size_of_state(state))
     fingerprint = Fingerprint()
-    counted = tuple(_counted(tensor, fingerprint) for tensor in written.tensors)
+    content = converted_content(map(fingerprint.counting, tensors), description)
+    size_of_state = sum(tensor.size_bytes for tensor in state.tensors)
+    check_output(path, size_bytes=content.size_bytes + size_of_state)
     with (
         _earlier_kept(path) as set_aside,
-        atomic_write(path, size_bytes=written.size_bytes) as weights,
-        atomic_write(beside, size_bytes=size_of_state(state)) as other,
+        atomic_write(path, size_bytes=content.size_bytes) as weights,
+        atomic_write(beside, size_bytes=size_of_state) as other,
     ):
-        fill_converted(weights, dataclasses.replace(written, tensors=counted), on_written)
-        fill_state(other, state, fingerprint.value, written.description.origin, on_written)
+        content.fill(weights, on_written)
+        state_content(state, fingerprint.value, description.origin).fill(other, on_written)
         set_aside()
     return beside
 
@@ -83,12 +83,3 @@ def _earlier_kept(path: Path) -> Iterator[Callable[[], None]]:
             beside.unlink(missing_ok=True)
         raise
     earlier.unlink(missing_ok=True)
-
-
-def _counted(tensor: Tensor, fingerprint: Fingerprint) -> Tensor:
-    def read() -> npt.NDArray[Any]:
-        array = tensor.read()
-        fingerprint.add(tensor.name, array)
-        return array
-
-    return dataclasses.replace(tensor, read=read)

@@ -15,7 +15,6 @@ from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
-from weight_transfer.converted import Tensor
 from weight_transfer.errors import MappingError, TransferError
 from weight_transfer.optimizer.classes import NEVER_NEGATIVE
 from weight_transfer.optimizer.identify import Found, configured_of
@@ -24,6 +23,7 @@ from weight_transfer.optimizer.scalars import Scalars, read_scalars, u_product_o
 from weight_transfer.optimizer.spec import Said
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import Variable, other_order, variables_of
+from weight_transfer.tensor_file import Tensor
 
 
 def read_optimizer_state(

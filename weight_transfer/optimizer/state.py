@@ -6,26 +6,27 @@ whoever only wants to predict need not take three times its size.
 
 from __future__ import annotations
 
-import hashlib
-import json
+import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-
-from weight_transfer.converted import Tensor, read_converted
+from weight_transfer.converted import read_converted
 from weight_transfer.description import Origin
 from weight_transfer.errors import CheckpointError
 from weight_transfer.optimizer.classes import RULES
-from weight_transfer.safetensors_header import safetensors_header
+from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file
 
-METADATA_KEY = "weight_transfer_optimizer"
 SUFFIX = ".optimizer.safetensors"
+STATE = Kind(
+    name="optimizer state",
+    format=1,
+    expected=f"the {SUFFIX} file that `weight-transfer convert --with-optimizer` or resnet_torch.save_converted wrote",
+    remedy="Convert the checkpoint again.",
+    error=CheckpointError,
+)
 EARLIER = ".earlier"
 
 
@@ -105,23 +106,6 @@ class SavedState:
     origin: Origin
 
 
-@dataclass
-class Fingerprint:
-    """Of weights, tensor by tensor in any order: the same for equal names, dtypes, shapes and numbers."""
-
-    _digests: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Counts a tensor in."""
-        content = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-        self._digests[name] = f"{array.dtype.name} {array.shape} {content}"
-
-    @property
-    def value(self) -> str:
-        """In hexadecimal."""
-        return hashlib.sha256(json.dumps(sorted(self._digests.items())).encode()).hexdigest()
-
-
 def path_of_state(weights: str | os.PathLike[str]) -> Path:
     """Returns where the state of a converted file lies: ``resnet50.optimizer.safetensors`` beside it."""
     weights = Path(weights)
@@ -146,42 +130,18 @@ def state_beside(weights: str | os.PathLike[str]) -> Path:
 def _belongs(beside: Path, weights: Path) -> bool:
     if not beside.exists():
         return False
-    return read_state(beside).fingerprint == fingerprint_of(read_converted(weights).tensors().items())
+    return read_state(beside).fingerprint == read_converted(weights).fingerprint
 
 
-def fill_state(
-    path: Path,
-    state: OptimizerState,
-    fingerprint: str,
-    origin: Origin,
-    on_written: Callable[[int], None] | None = None,
-) -> None:
-    """Writes a state to a temporary file; each tensor is read when its turn comes.
+def state_content(state: OptimizerState, fingerprint: str, origin: Origin) -> Content:
+    """Returns what goes into a state's file.
 
     Args:
-        path: Of the temporary file.
-        state: What to write.
+        state: What it holds.
         fingerprint: Of the weights.
         origin: Of the weights.
-        on_written: Called with each tensor's size in bytes.
     """
-    ordered = sorted(state.tensors, key=lambda tensor: (-tensor.dtype.itemsize, tensor.name))
-    metadata = {**state.facts(), "fingerprint": fingerprint, "origin": origin.__dict__}
-    header = safetensors_header(
-        ((tensor.name, tensor.dtype, tensor.shape) for tensor in ordered),
-        {METADATA_KEY: json.dumps(metadata, sort_keys=True), "format": "pt"},
-    )
-    with path.open("wb") as file:
-        file.write(header)
-        for tensor in ordered:
-            file.write(np.ascontiguousarray(tensor.read()).data.cast("B"))
-            if on_written is not None:
-                on_written(tensor.size_bytes)
-
-
-def size_of_state(state: OptimizerState) -> int:
-    """Bytes of all its tensors."""
-    return sum(tensor.size_bytes for tensor in state.tensors)
+    return Content(STATE, {**state.facts(), "fingerprint": fingerprint, "origin": origin.__dict__}, state.tensors)
 
 
 def read_state(path: str | os.PathLike[str]) -> SavedState:
@@ -190,56 +150,26 @@ def read_state(path: str | os.PathLike[str]) -> SavedState:
     Raises:
         CheckpointError: It is none, or damaged.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = (file.metadata() or {}).get(METADATA_KEY)
-            names = list(file.keys())
-            tensors = [] if metadata is None else [_tensor(path, file.get_slice(name), name) for name in names]
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error}).") from error
-    if metadata is None:
-        raise CheckpointError(
-            f"{path}: holds no optimizer state. Expected the {SUFFIX} file that `weight-transfer convert "
-            "--with-optimizer` or resnet_torch.save_converted wrote."
-        )
-    try:
-        return _parsed(path, json.loads(metadata), tuple(tensors))
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: its metadata is damaged ({error}). Convert the checkpoint again.") from error
+    file = open_tensor_file(path, STATE)
+    return file.parsed(functools.partial(_saved, file))
 
 
-def _parsed(path: Path, values: dict[str, Any], tensors: tuple[Tensor, ...]) -> SavedState:
+def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
+    for tensor in file.tensors.values():
+        if tensor.dtype.kind != "f":
+            raise CheckpointError(
+                f"{file.path}: {tensor.name} is of type {DTYPES[tensor.dtype.name]}. Expected floating-point numbers."
+            )
+    values = dict(facts)
     fingerprint, origin = values.pop("fingerprint"), Origin(**values.pop("origin"))
     scale = values.pop("loss_scale")
     if values["class_name"] not in RULES:
         raise ValueError(f"class_name {values['class_name']!r}")
     state = OptimizerState(
-        tensors=tensors,
+        tensors=tuple(file.tensors.values()),
         loss_scale=None if scale is None else LossScale(**scale),
         frozen=tuple(values.pop("frozen")),
         assumed=tuple(values.pop("assumed")),
         **values,
     )
-    return SavedState(path, state, fingerprint, origin)
-
-
-def _tensor(path: Path, piece: Any, name: str) -> Tensor:
-    dtype = np.dtype({"F64": "float64", "F32": "float32", "F16": "float16"}.get(piece.get_dtype(), "V1"))
-    if dtype.kind != "f":
-        raise CheckpointError(f"{path}: {name} is of type {piece.get_dtype()}. Expected floating-point numbers.")
-
-    def read() -> npt.NDArray[Any]:
-        with safe_open(path, framework="np") as file:
-            array: npt.NDArray[Any] = file.get_tensor(name)
-            return array
-
-    return Tensor(name, dtype, tuple(piece.get_shape()), read)
-
-
-def fingerprint_of(tensors: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:
-    """Returns the fingerprint of weights by state-dict key."""
-    found = Fingerprint()
-    for name, array in tensors:
-        found.add(name, array)
-    return found.value
+    return SavedState(file.path, state, fingerprint, origin)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,19 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from weight_transfer.errors import VerificationError
 from weight_transfer.images import WAYS, ImageLoading
 from weight_transfer.network import Network, channels_last, input_shapes
+from weight_transfer.tensor_file import Content, Kind, Tensor, open_tensor_file
 
+INPUTS = Kind(
+    name="input batches",
+    format=1,
+    expected="what weight_transfer.parity.inputs.save_cases wrote",
+    remedy="Verify again.",
+    error=VerificationError,
+)
 DEFAULT_SIZE = 224
 TRAINING_BATCH = 4
 MOST_PHOTOGRAPHS = 8
@@ -230,23 +235,29 @@ def in_channels(photo: npt.NDArray[Any], channels: int) -> npt.NDArray[Any]:
 
 def save_cases(some_cases: Sequence[Case], path: Path) -> None:
     """Writes inputs for another process to read."""
-    described = [describe_case(case) for case in some_cases]
-    arrays = {
-        f"{index}/{number}": np.ascontiguousarray(array)
+    tensors = (
+        Tensor.of(f"{index}/{number}", array)
         for index, case in enumerate(some_cases)
         for number, array in enumerate(case.arrays)
-    }
-    save_file(arrays, path, {"cases": json.dumps(described)})
+    )
+    Content(INPUTS, {"cases": [describe_case(case) for case in some_cases]}, tuple(tensors)).write(path)
 
 
 def load_cases(path: Path) -> list[Case]:
-    """Reads what `save_cases` wrote."""
-    with safe_open(path, framework="np") as file:
-        described = json.loads(file.metadata()["cases"])
+    """Reads what `save_cases` wrote.
+
+    Raises:
+        VerificationError: It is something else, or damaged.
+    """
+    file = open_tensor_file(path, INPUTS)
+
+    def cases_of(facts: Mapping[str, Any]) -> list[Case]:
         return [
-            case_of(row, [file.get_tensor(f"{index}/{number}") for number in range(row["inputs"])])
-            for index, row in enumerate(described)
+            case_of(row, [file.tensors[f"{index}/{number}"].read() for number in range(row["inputs"])])
+            for index, row in enumerate(facts["cases"])
         ]
+
+    return file.parsed(cases_of)
 
 
 def describe_case(case: Case) -> dict[str, Any]:

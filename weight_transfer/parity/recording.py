@@ -7,30 +7,32 @@ memory at a time.
 
 from __future__ import annotations
 
-import json
-import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 
-from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.report import Check
 from weight_transfer.parity.sketch import DETAILS, Detail, Expected, sketch
 from weight_transfer.preprocessing import PRESETS, Preprocessing, preset
-from weight_transfer.safetensors_header import LENGTH_SIZE, safetensors_header
+from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
-METADATA_KEY = "weight_transfer_recording"
-FORMAT = 1
+RECORDING = Kind(
+    name="recording",
+    format=1,
+    expected="a file that `weight-transfer record` wrote",
+    remedy="Record it again.",
+    error=VerificationError,
+)
+PIECE_BYTES = 1 << 20  # read at a time; whole numbers
 Tops = list[list[tuple[int, float]]]  # of each picture: class and value, the largest first
 VALUES = "values"
 TOP = 5  # classes of a picture
@@ -184,13 +186,14 @@ class RecordingWriter:
         self._entries[key] = Entry(**{**entry.__dict__, "noise": noise})
 
     def _write(self) -> None:
-        arrays = {
-            f"input/{case.name}/{number}": np.ascontiguousarray(array)
+        everything = lambda: np.concatenate([np.empty(0), *self._pieces()])  # noqa: E731
+        values = Tensor(VALUES, np.dtype(np.float64), (self._count,), everything, self._pieces)
+        inputs = (
+            Tensor.of(f"input/{case.name}/{number}", array)
             for case in self._cases
             for number, array in enumerate(case.arrays)
-        }
-        information = {
-            "format": FORMAT,
+        )
+        facts = {
             "detail": self.detail.name,
             "origin": {**asdict(self.origin), "preprocessing": self.origin.preprocessing.to_dict()},
             "feeds": self.feeds,
@@ -198,20 +201,12 @@ class RecordingWriter:
             "cases": [describe_case(case) for case in self._cases],
             "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
         }
-        header = safetensors_header(
-            [
-                (VALUES, np.dtype(np.float64), (self._count,)),
-                *((name, array.dtype, array.shape) for name, array in arrays.items()),
-            ],
-            {METADATA_KEY: json.dumps(information, separators=(",", ":"))},
-        )
-        size = len(header) + self._count * 8 + sum(array.nbytes for array in arrays.values())
-        with atomic_write(self.path, size_bytes=size) as temporary, temporary.open("wb") as file:
-            file.write(header)
-            self._blob.seek(0)
-            shutil.copyfileobj(self._blob, file, 1 << 20)
-            for array in arrays.values():
-                file.write(array.tobytes())
+        Content(RECORDING, facts, (values, *inputs)).write(self.path)
+
+    def _pieces(self) -> Iterator[npt.NDArray[Any]]:
+        self._blob.seek(0)
+        while piece := self._blob.read(PIECE_BYTES):
+            yield np.frombuffer(piece)
 
 
 @dataclass(frozen=True)
@@ -219,7 +214,7 @@ class Recording:
     """A recording that was opened.
 
     Attributes:
-        path: The file.
+        file: The file.
         origin: What was recorded.
         detail: How much of each tensor it holds.
         cases: The inputs, in the order in which they are shown.
@@ -228,7 +223,7 @@ class Recording:
         tops: By case, the top classes that Keras gives each picture.
     """
 
-    path: Path
+    file: TensorFile
     origin: Origin
     detail: Detail
     cases: tuple[Case, ...]
@@ -237,62 +232,48 @@ class Recording:
     tops: Mapping[str, Tops]
     starts: Mapping[tuple[str, str, str], int] = field(repr=False)
 
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.file.path
+
     def of(self, case: str, check: Check) -> list[Entry]:
         """The entries of one case and check."""
         return [entry for entry in self.entries if entry.case == case and entry.check == check]
 
     def expected(self, entry: Entry) -> Expected:
         """Reads what is kept of a tensor."""
-        start = self._first_value + 8 * self.starts[entry.case, entry.check, entry.name]
-        kept = np.fromfile(self.path, "<f8", self.detail.kept(entry.shape), offset=start)
+        start = self.starts[entry.case, entry.check, entry.name]
+        kept = self.file.elements(VALUES, start, self.detail.kept(entry.shape))
         return Expected(entry.key, entry.shape, entry.peak, kept, self.detail)
-
-    @cached_property
-    def _first_value(self) -> int:
-        """Where ``values``, which come first, begin in the file: its header, long as it is, is read but once."""
-        with self.path.open("rb") as file:
-            return LENGTH_SIZE + int.from_bytes(file.read(LENGTH_SIZE), "little")
 
 
 def read_recording(path: Path) -> Recording:
     """Opens a recording.
 
     Raises:
-        VerificationError: It is none, damaged, or of a newer format.
+        VerificationError: It is none, damaged, or of another format.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            if text is None:
-                raise VerificationError(
-                    f"{path}: holds no recording. Expected a file that `weight-transfer record` wrote."
-                )
-            information = json.loads(text)
-            if information["format"] != FORMAT:
-                raise VerificationError(
-                    f"{path}: a recording of format {information['format']}, expected {FORMAT}. Record it again."
-                )
-            cases = tuple(
-                case_of(row, [file.get_tensor(f"input/{row['name']}/{number}") for number in range(row["inputs"])])
-                for row in information["cases"]
-            )
-            entries = tuple(
-                Entry(c, k, name, tuple(shape), *rest) for c, k, name, shape, *rest in information["entries"]
-            )
-            detail = DETAILS[information["detail"]]
-            origin = dict(information["origin"])
-            origin |= {name: tuple(origin[name]) for name in ("last_activations", "outputs")}
-            stored = origin["preprocessing"]  # of version 0.1: a preset's name
-            origin["preprocessing"] = preset(stored) if isinstance(stored, str) else Preprocessing.from_dict(stored)
-            starts, total = _starts(entries, detail)
-            if file.get_slice(VALUES).get_shape() != [total]:
-                raise KeyError(VALUES)
-            feeds = {name: tuple(inputs) for name, inputs in information["feeds"].items()}
-            return Recording(Path(path), Origin(**origin), detail, cases, entries, feeds, information["tops"], starts)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, VerificationError):
-            raise
-        raise VerificationError(f"{path}: not a readable recording ({error}). Record it again.") from error
+    file = open_tensor_file(path, RECORDING)
+    return file.parsed(partial(_recording, file))
+
+
+def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
+    cases = tuple(
+        case_of(row, [file.tensors[f"input/{row['name']}/{number}"].read() for number in range(row["inputs"])])
+        for row in facts["cases"]
+    )
+    entries = tuple(Entry(c, k, name, tuple(shape), *rest) for c, k, name, shape, *rest in facts["entries"])
+    detail = DETAILS[facts["detail"]]
+    origin = dict(facts["origin"])
+    origin |= {name: tuple(origin[name]) for name in ("last_activations", "outputs")}
+    stored = origin["preprocessing"]  # of version 0.1: a preset's name
+    origin["preprocessing"] = preset(stored) if isinstance(stored, str) else Preprocessing.from_dict(stored)
+    starts, total = _starts(entries, detail)
+    if file.tensors[VALUES].shape != (total,):
+        raise KeyError(VALUES)
+    feeds = {name: tuple(inputs) for name, inputs in facts["feeds"].items()}
+    return Recording(file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts)
 
 
 def _starts(entries: Sequence[Entry], detail: Detail) -> tuple[dict[tuple[str, str, str], int], int]:

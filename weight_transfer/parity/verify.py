@@ -187,12 +187,11 @@ def _png(picture: npt.NDArray[Any]) -> str:
 
 def differing_arrays(identified: Identified, port: Converted) -> list[str]:
     """Arrays that are not bit for bit the same on both sides."""
-    tensors = port.tensors()
     targets = {row.keras: row.torch for row in mapping(port.network)}
     differing = []
     for row, read in zip(mapping(identified.network), tensors_of(identified, []), strict=True):
-        tensor = tensors.get(targets.get(row.keras, ""))
+        tensor = port.stored.get(targets.get(row.keras, ""))
         ours = read.read()
-        if tensor is None or tensor.dtype != ours.dtype or not np.array_equal(tensor, ours):
+        if tensor is None or tensor.dtype != ours.dtype or not np.array_equal(tensor.read(), ours):
             differing.append(row.keras)
     return differing

@@ -29,13 +29,14 @@ from resnet_torch import BatchNorm2d, load_model
 from resnet_torch.comparison.comparing import compare, learn_as_in_float64, limits_of, rows_of, tops_of
 from resnet_torch.comparison.subject import subject_of
 from weight_transfer import convert
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Recording
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.tolerances import TOLERANCES
 from weight_transfer.preprocessing import PRESETS
+from weight_transfer.tensor_file import Tensor
 
 LIMIT = TOLERANCES["inference"]["float64"].error
 CASES = [Case("one", (images(2, 6, 5, 3),), raw=False), Case("two", (images(1, 6, 5, 3, seed=1),), raw=False)]
@@ -217,7 +218,7 @@ def test_a_request_with_other_numbers_is_explained_with_the_right_ones(files, tm
     name = "stages.stage2.a.residual.res2a_branch2b.weight"
     state[name] = 1.01 * state[name]
     broken = tmp_path / "broken.safetensors"
-    tensors = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
+    tensors = [Tensor.of(name, value) for name, value in state.items()]
     write_converted(broken, tensors, converted.description)
     unexplained = compare(request(files, converted=broken))["explanation"]
     assert unexplained["layer"] == "res2a_branch2b"

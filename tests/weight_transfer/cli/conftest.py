@@ -15,8 +15,9 @@ from sides import run_sides_here
 
 from weight_transfer import convert
 from weight_transfer.cli import main, terminal
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.parity.reference import record
+from weight_transfer.tensor_file import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,7 @@ def verified(tmp_path_factory, keras_side) -> Verified:
         record(found.source, found.recording)
     port = read_converted(found.port)
     conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
-    tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
+    tensors = [Tensor.of(name, a) for name, a in port.tensors().items()]
     wrong = dataclasses.replace(port.network, conventions=conventions)
     write_converted(found.broken, tensors, dataclasses.replace(port.description, network=wrong))
     checkpoints.checkpoint(found.other, checkpoints.small())

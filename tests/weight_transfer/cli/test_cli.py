@@ -257,7 +257,7 @@ def test_verify_through_real_processes_exits_1_at_a_planted_epsilon(tmp_path, ke
     assert found["passed"]
     assert found["reference"] == "file"
     broken = tmp_path / "broken.safetensors"
-    before, after = b'\\"epsilon\\": 0.001', b'\\"epsilon\\": 1e-05'
+    before, after = b'\\"epsilon\\":0.001', b'\\"epsilon\\":1e-05'
     assert before in port.read_bytes()
     broken.write_bytes(port.read_bytes().replace(before, after))
     done = run("verify", source, broken)

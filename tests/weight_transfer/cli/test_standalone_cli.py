@@ -77,5 +77,5 @@ def test_what_the_other_process_refuses_is_told_in_its_words(tmp_path):
     done = run(tmp_path / "x.safetensors", "--to-folder", tmp_path / "port")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
-    assert "without this package's metadata" in done.stderr
+    assert "holds no converted network" in done.stderr
     assert not (tmp_path / "port").exists()

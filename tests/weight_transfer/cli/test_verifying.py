@@ -144,7 +144,7 @@ def test_everything_is_written(which, verified, command, here, tmp_path):
 def test_an_output_of_another_size_is_json_too(verified, command, here, tmp_path):
     broken = tmp_path / "broken.safetensors"
     content = verified.port.read_bytes()
-    before = b'\\"pool_padding\\": \\"zeros\\"'
+    before = b'\\"pool_padding\\":\\"zeros\\"'
     assert before in content
     broken.write_bytes(content.replace(before, before.replace(b"zeros", b"none ").replace(b'none \\"', b'none\\" ')))
     certificate = tmp_path / "certificate.json"
@@ -159,8 +159,8 @@ def test_an_output_of_another_size_is_json_too(verified, command, here, tmp_path
 BAD_REFERENCES: dict[str, tuple[Callable[[Any], Path], str]] = {
     "of another checkpoint": (lambda files: files.recording, "a recording of another checkpoint"),
     "a port": (lambda files: files.port, "holds no recording"),
-    "a Keras file": (lambda files: files.source, "not a readable recording"),
-    "nothing": (lambda files: files.source.parent / "nowhere", "not a readable recording"),
+    "a Keras file": (lambda files: files.source, "not a readable safetensors file"),
+    "nothing": (lambda files: files.source.parent / "nowhere", "not a readable safetensors file"),
 }
 
 

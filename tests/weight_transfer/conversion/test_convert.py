@@ -181,7 +181,7 @@ BAD_CONVERTED = {
     "not safetensors": (lambda path: path.write_bytes(b"\x10\0\0\0\0\0\0\0{ not json"), "not a readable safetensors"),
     "foreign": (
         lambda path: path.write_bytes(safetensors.numpy.save({"a": np.zeros(1)})),
-        "without this package's metadata",
+        "holds no converted network. Expected the output of `weight-transfer convert`",
     ),
     "damaged metadata": (
         lambda path: path.write_bytes(safetensors.numpy.save({"a": np.zeros(1)}, metadata={"weight_transfer": "{}"})),

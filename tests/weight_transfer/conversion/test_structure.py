@@ -7,6 +7,7 @@ import dataclasses
 
 import checkpoints
 import pytest
+from handmade_configs import DENSE, TWICE, nested, reads
 
 from weight_transfer import ArchitectureError
 from weight_transfer.architecture import Head
@@ -327,3 +328,27 @@ def test_what_no_resnet_has():
     nested = {**graph.layers, "inner/fc_final": dataclasses.replace(layer, path="inner/fc_final")}
     with pytest.raises(ArchitectureError, match="two layers of the file's model are both named 'fc_final'"):
         check_called_once(dataclasses.replace(graph, layers=nested))
+
+
+def sized(config):
+    """A handmade config whose inputs and Dense layers have a size, so that its shapes are known."""
+    for layer in config["config"]["layers"]:
+        if "layers" in layer["config"]:
+            sized(layer)
+        elif layer["class_name"] == "InputLayer":
+            layer["config"]["batch_input_shape"] = [None, 4]
+        else:
+            layer["config"]["units"] = 4
+    return config
+
+
+def test_what_no_resnet_has_in_a_files_config():
+    with pytest.raises(ArchitectureError, match="layer 'd' is called 2 times; a ResNet calls each once"):
+        check_called_once(graph_of(sized(copy.deepcopy(TWICE))))
+    config = nested(copy.deepcopy(DENSE))
+    config["config"]["layers"].append(
+        {"class_name": "Dense", "name": "d", "config": {}, "inbound_nodes": reads("n", 1)}
+    )
+    config["config"]["output_layers"] = [["d", 0, 0]]  # a layer that no output needs is none of the network's
+    with pytest.raises(ArchitectureError, match="two layers of the file's model are both named 'd'"):
+        check_called_once(graph_of(sized(config)))

@@ -17,8 +17,7 @@ from checkpoints import legacy_weights, small
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.errors import MappingError
 from weight_transfer.families import FAMILIES, Recognised, like, recognise
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.model_config import Node, model_graph
+from weight_transfer.keras_graph import KerasGraph, KerasLayer, keras_graph
 
 BOTH = ("tf_keras", "keras")
 PREACT = ("one-pixel-attack", "cifar-10-cnn")  # they differ in no name, no shape, no order of layers
@@ -324,24 +323,29 @@ WITH_GRAPH = {
 def test_a_recognised_network_is_the_one_that_the_file_describes(shared_data, name):
     with read_checkpoint(shared_data / "wild" / name) as checkpoint:
         found = recognise(checkpoint)[0]
-        truth = model_graph(keras_graph(checkpoint.config))
+        truth = keras_graph(checkpoint.config)
     assert found.family == WITH_GRAPH[name][0]
     assert WITH_GRAPH[name][1] in found.title
-    ours = model_graph(keras_graph(found.config))
-    assert [_computes(node) for node in ours.nodes.values()] == [_computes(node) for node in truth.nodes.values()]
-    assert _edges(ours.nodes) == _edges(truth.nodes)
+    ours = keras_graph(found.config)
+    assert _computed(ours) == _computed(truth)
+    assert _edges(ours) == _edges(truth)
 
 
-def _computes(node: Node) -> tuple[object, ...]:
+def _computed(graph: KerasGraph) -> list[tuple[object, ...]]:
+    """What each call computes."""
+    return [_computes(graph.layers[call.layer]) for call in graph.calls]
+
+
+def _computes(layer: KerasLayer) -> tuple[object, ...]:
     keys = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation", "epsilon", "units", "pool_size")
-    shape = node.config.get("batch_input_shape", node.config.get("batch_shape"))
-    return (node.class_name, shape, *(node.config.get(key) for key in keys))
+    shape = layer.config.get("batch_input_shape", layer.config.get("batch_shape"))
+    return (layer.class_name, shape, *(layer.config.get(key) for key in keys))
 
 
-def _edges(nodes: Mapping[str, Node]) -> list[list[int]]:
+def _edges(graph: KerasGraph) -> list[list[int]]:
     """Who reads whom, by place, since the names' counters differ."""
-    place = {name: number for number, name in enumerate(nodes)}
-    return [[place[source] for source in node.inputs] for node in nodes.values()]
+    place = {call.value: number for number, call in enumerate(graph.calls)}
+    return [[place[source] for source in call.inputs] for call in graph.calls]
 
 
 @pytest.mark.parametrize(

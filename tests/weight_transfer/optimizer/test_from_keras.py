@@ -10,7 +10,6 @@ import zipfile
 import checkpoints
 import h5py
 import numpy as np
-import optimizer_states
 import pytest
 from optimizer_states import assert_same, numbers, tiny, written
 
@@ -29,6 +28,7 @@ from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.scalars import _first_scale
 from weight_transfer.optimizer.spec import parse_said
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.tensor_file import Tensor
 
 ENDINGS = ("keras", "h5", "weights.h5")
 FROZEN = ("stem.conv", "stem.bn_conv1")
@@ -42,7 +42,7 @@ def read(path, said=None, **hints):
         state = read_optimizer_state(checkpoint, identify(checkpoint, hints), parse_said(said), hints, bad)
         numbers(state)
         assert not bad
-        held = tuple(optimizer_states.held(tensor.name, tensor.read()) for tensor in state.tensors)
+        held = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)
         return dataclasses.replace(state, tensors=held)
 
 

@@ -16,17 +16,17 @@ from optimizer_states import tiny, written
 
 from weight_transfer import CheckpointError, MappingError, TransferError, convert, export
 from weight_transfer.converted import read_converted
+from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.optimizer import file_pair
-from weight_transfer.optimizer import state as module
 from weight_transfer.optimizer.state import (
-    METADATA_KEY,
     LossScale,
     earlier_state,
-    fingerprint_of,
     path_of_state,
     read_state,
     state_beside,
+    state_content,
 )
+from weight_transfer.tensor_file import METADATA_KEY
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_everything_is_kept(tmp_path):
     )
     path = tmp_path / "x.optimizer.safetensors"
     origin = read_converted(convert(written(tmp_path / "m.keras")[0], tmp_path / "m.safetensors").output).origin
-    module.fill_state(path, state, "abc", origin)
+    state_content(state, "abc", origin).write(path)
     saved = read_state(path)
     optimizer_states.assert_same(saved.state, state)
     assert (saved.fingerprint, saved.origin) == ("abc", origin)
@@ -66,7 +66,7 @@ def test_a_failure_leaves_both_files_as_they_were(port, tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(file_pair, "fill_state", full)
+    monkeypatch.setattr(file_pair, "state_content", full)
     with pytest.raises(TransferError, match="No space left on device"):
         convert(path, port, with_optimizer=True)
     assert [file.read_bytes() for file in files] == before
@@ -132,7 +132,9 @@ def test_a_kill_between_the_renames_leaves_both_files_or_neither(times, port, tm
         (lambda path: path.write_bytes(path.read_bytes()[:-8]), "not a readable safetensors file"),
         (lambda path: _metadata(path, None), "holds no optimizer state. Expected the .optimizer.safetensors file"),
         (lambda path: _metadata(path, "{"), "its metadata is damaged"),
-        (lambda path: _metadata(path, "{}"), "its metadata is damaged"),
+        (lambda path: _metadata(path, '{"kind": "optimizer state", "format": 1}'), "its metadata is damaged"),
+        (lambda path: _metadata(path, '{"kind": "optimizer state"}'), "its metadata is damaged"),
+        (lambda path: _changed(path, format=2), "its format is 2, expected 1. Convert the checkpoint again"),
         (lambda path: _changed(path, class_name="Lion"), "damaged .class_name 'Lion'"),
         (lambda path: _changed(path, more=1), "its metadata is damaged"),
         (lambda path: _tensors(path, {"momentum/x": np.ones(2, "int32")}), r"momentum/x is of type I32"),

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from weight_transfer import CheckpointError, Row, TransferError, Verification, VerificationError, __version__, convert
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.description import Description
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.report import Prediction
+from weight_transfer.tensor_file import Tensor
 
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
 
@@ -119,7 +120,7 @@ def test_the_same_tensors_in_another_file(port, certificate, tmp_path):
 
 
 def write(path: Path, tensors: dict[str, np.ndarray], network: Any, origin: Any) -> Path:
-    wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in tensors.items()]
+    wanted = [Tensor.of(name, value) for name, value in tensors.items()]
     write_converted(path, wanted, Description(network, origin))
     return path
 

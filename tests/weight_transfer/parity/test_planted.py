@@ -19,13 +19,14 @@ from resnet_torch.comparison.comparing import subject_for_comparison
 from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.sensitivity import sensitivity
 from weight_transfer import Architecture, Hints, convert, verify
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.preprocessing import preset
+from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
 
@@ -178,6 +179,6 @@ def write_broken(port: Path, broken: Path, break_it: Break) -> Path:
     assert isinstance(converted.network, Architecture)
     made = break_it(state, converted.network)
     description = made if isinstance(made, Description) else Description(made, converted.origin)
-    wanted = [Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in state.items()]
+    wanted = [Tensor.of(name, value) for name, value in state.items()]
     write_converted(broken, wanted, description)
     return broken

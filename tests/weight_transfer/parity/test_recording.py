@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save_file
 from weight_transfer import VerificationError, read_checkpoint
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import (
-    METADATA_KEY,
     VALUES,
     Entry,
     Origin,
@@ -29,7 +28,7 @@ from weight_transfer.parity.recording import (
 from weight_transfer.parity.reference import check_same
 from weight_transfer.parity.sketch import COMPACT, LIVE, Detail
 from weight_transfer.preprocessing import PRESETS
-from weight_transfer.safetensors_header import DTYPES
+from weight_transfer.tensor_file import DTYPES, METADATA_KEY
 
 GENERATOR = np.random.default_rng(0)
 PICTURES = GENERATOR.integers(0, 256, (2, 5, 7, 3)).astype(np.uint8)
@@ -247,13 +246,13 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damaged_metadata_is_refused(what, path):
-    with pytest.raises(VerificationError, match=r"reference.safetensors: not a readable recording \(.*Record it again"):
+    with pytest.raises(VerificationError, match=r"reference.safetensors: its metadata is damaged \(.*Record it again"):
         read_recording(damaged(path, DAMAGE[what]))
 
 
 def test_metadata_that_is_no_json_is_refused(path):
     save_file(load_file(path), path, {METADATA_KEY: "{"})
-    with pytest.raises(VerificationError, match="not a readable recording"):
+    with pytest.raises(VerificationError, match="its metadata is damaged"):
         read_recording(path)
 
 
@@ -261,12 +260,12 @@ def test_metadata_that_is_no_json_is_refused(path):
 def test_a_truncated_file_is_refused(share, path):
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(VerificationError, match="not a readable recording"):
+    with pytest.raises(VerificationError, match="not a readable safetensors file"):
         read_recording(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(VerificationError, match=r"nowhere.safetensors: not a readable recording .*No such file"):
+    with pytest.raises(VerificationError, match=r"nowhere.safetensors: not a readable safetensors file .*No such file"):
         read_recording(tmp_path / "nowhere.safetensors")
 
 
@@ -279,12 +278,12 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 def test_a_keras_file_is_refused(tmp_path):
     path = checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
-    with pytest.raises(VerificationError, match="not a readable recording"):
+    with pytest.raises(VerificationError, match="not a readable safetensors file"):
         read_recording(path)
 
 
 def test_a_newer_format_is_refused(path):
-    with pytest.raises(VerificationError, match=r"a recording of format 2, expected 1. Record it again"):
+    with pytest.raises(VerificationError, match=r"its format is 2, expected 1. Record it again"):
         read_recording(damaged(path, setting("format", 2)))
 
 

@@ -13,10 +13,11 @@ import pytest
 from sides import run_sides_here
 
 from weight_transfer import VerificationError, convert
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.parity.training import Training, record_training, verify_training
+from weight_transfer.tensor_file import Tensor
 from weight_transfer.training.calls import optimizer_config, schedule_config
 
 pytestmark = pytest.mark.keras
@@ -202,7 +203,7 @@ def test_the_unbiased_variance_shows_in_the_statistics_alone(source, recordings)
 def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, tmp_path):
     port = read_converted(convert(source, tmp_path / "right.safetensors").output)
     conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
-    tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in port.tensors().items()]
+    tensors = [Tensor.of(name, a) for name, a in port.tensors().items()]
     broken = tmp_path / "broken.safetensors"
     wrong = dataclasses.replace(port.network, conventions=conventions)
     write_converted(broken, tensors, dataclasses.replace(port.description, network=wrong))
@@ -219,7 +220,7 @@ def test_other_weights_are_not_equal_training(source, recordings, tmp_path):
     port = read_converted(convert(source, tmp_path / "right.safetensors").output)
     arrays = {name: array.copy() for name, array in port.tensors().items()}
     arrays["stem.conv.bias"][0] += 1e-3  # which changes no loss: a batch norm takes it off again
-    tensors = [Tensor(name, a.dtype, a.shape, lambda a=a: a) for name, a in arrays.items()]
+    tensors = [Tensor.of(name, a) for name, a in arrays.items()]
     other = tmp_path / "other.safetensors"
     write_converted(other, tensors, port.description)
     training = Training([PLANTED["unknown"][0]], num_steps=6)

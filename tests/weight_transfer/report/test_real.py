@@ -10,11 +10,12 @@ from junitparser import JUnitXml
 from sides import run_sides_here
 
 from weight_transfer import convert, verify
-from weight_transfer.converted import Tensor, read_converted, write_converted
+from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.description import Description
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import page, write_report
 from weight_transfer.report.junit import write_junit
+from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
 
@@ -63,9 +64,7 @@ def test_a_wrong_epsilon(files, tmp_path):
     converted = read_converted(files[1])
     architecture = converted.network
     wrong = dataclasses.replace(architecture, conventions=dataclasses.replace(architecture.conventions, epsilon=1e-5))
-    tensors = [
-        Tensor(name, value.dtype, value.shape, lambda value=value: value) for name, value in converted.tensors().items()
-    ]
+    tensors = [Tensor.of(name, value) for name, value in converted.tensors().items()]
     write_converted(tmp_path / "broken.safetensors", tensors, Description(wrong, converted.origin))
     found = verify(files[0], tmp_path / "broken.safetensors")
     content = page.render(found)
