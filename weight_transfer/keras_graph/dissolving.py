@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph.calls import Inbound
@@ -12,6 +12,8 @@ from weight_transfer.keras_graph.limits import MAX_WORK
 from weight_transfer.keras_graph.models import CallKey, Model, Row
 from weight_transfer.keras_graph.references import leaves
 from weight_transfer.keras_graph.refusal import malformed, shown
+
+Given = TypeVar("Given")
 
 NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "mask": (None,),
@@ -59,7 +61,7 @@ class _Writer:
                 made[key] = (self._layer(row, inputs, inbound.arguments, mode),)
             else:
                 _check_arguments(row, inbound)
-                made[key] = self.call(row.model, _matched(row, inbound, inputs), mode)
+                made[key] = self.call(row.model, matched(row, inbound, inputs), mode)
         return tuple(made[name, number][tensor] for name, number, tensor in model.outputs)
 
     def _layer(self, row: Row, inputs: tuple[str, ...], arguments: Mapping[str, Any], training: bool | None) -> str:
@@ -113,8 +115,17 @@ def _check_arguments(row: Row, inbound: Inbound) -> None:
         )
 
 
-def _matched(row: Row, inbound: Inbound, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """A call's values in the order of the nested model's inputs: by name from a dict, else by position."""
+def matched(row: Row, inbound: Inbound, inputs: tuple[Given, ...]) -> tuple[Given, ...]:
+    """Returns what a nested model is called on in the order of its inputs: by name from a dict, else by position.
+
+    Args:
+        row: The model.
+        inbound: The call.
+        inputs: What the call reads: values, or anything else of each.
+
+    Raises:
+        ArchitectureError: The call gives more or fewer.
+    """
     wanted = () if row.model is None else row.model.input_keys
     if inbound.keys is not None and set(wanted) <= set(inbound.keys):
         by_key = dict(zip(inbound.keys, inputs, strict=True))

@@ -41,7 +41,19 @@ def keras_graph(config: Mapping[str, Any]) -> KerasGraph:
     Source: functional_from_config in keras/src/models/functional.py, keras 3.15.1; reconstruct_from_config in
         tf_keras/src/engine/functional.py, tf_keras 2.21.0.
     """
-    return dissolved(_Reader().model(as_mapping(with_owners(config), "the model config"), "", 0))
+    return dissolved(read_model(config))
+
+
+def read_model(config: Mapping[str, Any]) -> Model:
+    """Reads a model config as its file lists it, nested models whole, every reference resolved.
+
+    Args:
+        config: As `keras_graph` takes it.
+
+    Raises:
+        ArchitectureError: The config is malformed, no graph, or beyond the limits.
+    """
+    return _Reader().model(as_mapping(with_owners(config), "the model config"), "", 0)
 
 
 class _Reader:

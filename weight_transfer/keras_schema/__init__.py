@@ -1,0 +1,10 @@
+"""A model config in the schema of another Keras, for files that the other one loads.
+
+The schemas differ in how calls, shapes, dtype policies and nested objects are written, in the names of arguments, and
+in what some of them mean. What the target cannot say is refused by name. No Keras is imported.
+"""
+
+from weight_transfer.keras_schema.schema import in_schema, schema_of
+from weight_transfer.keras_schema.target import Container, Schema
+
+__all__ = ["Container", "Schema", "in_schema", "schema_of"]

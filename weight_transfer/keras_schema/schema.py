@@ -1,0 +1,95 @@
+"""A whole model config in the schema of another Keras."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from weight_transfer.keras_graph import keras_graph
+from weight_transfer.keras_graph.reading import read_model
+from weight_transfer.keras_schema.equality import check_equal
+from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
+from weight_transfer.keras_schema.models import Translation, translated_model
+from weight_transfer.keras_schema.target import READERS, Container, Schema, Target
+from weight_transfer.keras_schema.training import trainable_flags
+from weight_transfer.layer_graph import layer_graph
+
+# Keys and classes that one generation alone writes.
+_KERAS_3_KEYS, _KERAS_2_KEYS = ("keras_history", "batch_shape"), ("batch_input_shape",)
+_KERAS_3_CLASSES, _KERAS_2_CLASSES = ("DTypePolicy", "__keras_tensor__"), ("TFOpLambda", "SlicingOpLambda")
+_KERAS_1_WORDS = frozenset(KERAS_1_ARGUMENTS) - {"length", "p", "bias", "stride"}  # which others use too
+
+
+def schema_of(config: Mapping[str, Any], keras_version: str | None) -> Schema:
+    """Returns which generation wrote a model config: by its form, and where that is the same in both by the version.
+
+    Args:
+        config: ``{"class_name": ..., "config": ...}``.
+        keras_version: As the file says it; None where it does not.
+    """
+    for node in _objects(config):
+        class_name = node.get("class_name")
+        if class_name in _KERAS_3_CLASSES or any(key in node for key in _KERAS_3_KEYS):
+            return "keras3"
+        if class_name in _KERAS_2_CLASSES or any(key in node for key in _KERAS_2_KEYS):
+            return "keras2"
+    return "keras3" if keras_version is None or keras_version.startswith("3") else "keras2"
+
+
+def in_schema(
+    config: Mapping[str, Any], schema: Schema, *, container: Container, keras_version: str | None = None
+) -> dict[str, Any]:
+    """Returns a model config as another generation of Keras reads it, with all that acts in inference and in training.
+
+    tf_keras 2.21 loads ``keras2``, Keras 3.15 ``keras3``. A config that is already so is returned as it is. What
+    compiled the model is left out of any other: it is written with the optimizer.
+
+    Example:
+        >>> config = json.loads(keras.Sequential([keras.Input((4,)), keras.layers.ReLU()]).to_json())
+        >>> in_schema(config, "keras2", container=".h5")["config"]["layers"][0]["config"]["batch_input_shape"]
+        [None, 4]
+
+    Args:
+        config: ``{"class_name": ..., "config": ...}`` of any Keras from 1 on.
+        schema: What to write.
+        container: Of what file the config becomes a part.
+        keras_version: What wrote the config: some options mean another thing in another Keras.
+
+    Returns:
+        New at each call.
+
+    Raises:
+        ArchitectureError: The model cannot be read, or has what the schema cannot say; the message names the layers,
+            the fields and the schema.
+    """
+    source = schema_of(config, keras_version)
+    if source == schema and not _is_keras_1(config) and (container == ".h5" or "module" in config):
+        return copy.deepcopy(dict(config))
+    target = Target(schema, container)
+    keras = keras_graph(config)
+    graph = layer_graph(keras, keras_version or READERS[source])
+    flags = trainable_flags(config, keras, graph, source, target)
+    written = translated_model(config, read_model(config), Translation(target, source, graph, flags))
+    check_equal(graph, layer_graph(keras_graph(written), READERS[schema]), target)
+    return written
+
+
+def _is_keras_1(config: Mapping[str, Any]) -> bool:
+    """Whether a config has words that no later Keras reads."""
+    return any(
+        node.get("class_name") in ("Merge", *KERAS_1_CLASSES) or not _KERAS_1_WORDS.isdisjoint(node)
+        for node in _objects(config)
+    )
+
+
+def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Every dict in a config, the outer before the inner."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, Mapping):
+            yield item
+            waiting += item.values()
+        elif isinstance(item, (list, tuple)):
+            waiting += item
