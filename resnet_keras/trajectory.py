@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from resnet_keras.optimizers import build_optimizer, config_of, slots_of
 from resnet_keras.recording import STATISTICS, origin_of, peak_of, peaks_of
-from resnet_keras.subject import Subject, Variable, subject_of
+from resnet_keras.subject import Subject, subject_of
 from weight_transfer.errors import VerificationError
+from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.processes import serve, steps
 from weight_transfer.parity.recording import RecordingWriter
@@ -24,19 +26,6 @@ from weight_transfer.parity.tolerances import TOLERANCES
 
 GATE = TOLERANCES["weights"]["float64"].error
 Peaks = dict[str, dict[str, float]]  # by layer and array
-
-# Attributes in which both Kerases keep a slot for every variable, and Keras 3's name of the slot.
-SLOTS = {
-    "momentums": "momentum",
-    "_momentums": "momentum",
-    "_m": "momentum",
-    "_velocities": "velocity",
-    "_velocity_hats": "velocity_hat",
-    "_average_gradients": "average_gradient",
-    "_accumulators": "accumulator",
-    "_u": "norm",
-    "_model_variables_moving_average": "average",
-}
 
 
 def record_runs(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +45,7 @@ def record_runs(request: Mapping[str, Any]) -> dict[str, Any]:
     training = _Training(subject)
     progress = steps(len(request["runs"]) * len(batches))
     for run in request["runs"]:
-        optimizer = optimizer_of(subject.reference.module, run["optimizer"])
+        optimizer = build_optimizer(subject.reference.module, spec_of_config(run["optimizer"]))
         output = Path(run["output"])
         with RecordingWriter(output, DETAILS[request["detail"]], output.parent) as writer:
             losses = {}
@@ -68,7 +57,7 @@ def record_runs(request: Mapping[str, Any]) -> dict[str, Any]:
                 writer.add(name, "step", name, np.array([loss]), peak=max(map(abs, losses.values())))
             for check, name, array, peak in training.state(optimizer):
                 writer.add(batches[-1][0].name, check, name, array, peak)
-            writer.origin = origin_of(subject, request, {}, _config(subject.reference.module, optimizer))
+            writer.origin = origin_of(subject, request, {}, config_of(subject.reference.module, optimizer))
     return {}
 
 
@@ -132,7 +121,7 @@ class _Training:
         gradients = {layer: peaks for layer, peaks in self.peaks.items() if peaks}
         rounding = {name for name, peak in peaks_of(gradients).items() if peak is not None}
         start = {one.name: array for one, array in zip(self.variables, self.initial, strict=True)}
-        arrays = {"": [one.array for one in self.trained], **_slots(optimizer, self.trained)}
+        arrays = {"": [one.array for one in self.trained], **slots_of(optimizer, len(self.trained))}
         for slot, values in arrays.items():
             largest: dict[str, float] = {}
             for one, array in zip(self.trained, values, strict=True):
@@ -149,50 +138,6 @@ class _Training:
         for one in self.variables:
             if one.role in STATISTICS:
                 yield "moving", one.name, one.array, None
-
-
-def optimizer_of(module: Any, config: Mapping[str, Any]) -> Any:
-    """Builds an optimizer.
-
-    Args:
-        module: `keras` or `tf_keras`.
-        config: ``class_name`` and ``config``, whose ``learning_rate`` may be a schedule's.
-    """
-    arguments = dict(config["config"])
-    rate = arguments["learning_rate"]
-    if isinstance(rate, Mapping):
-        arguments["learning_rate"] = getattr(module.optimizers.schedules, rate["class_name"])(**rate["config"])
-    own = {} if module.__name__ == "keras" else {"jit_compile": False}
-    return getattr(module.optimizers, config["class_name"])(**arguments, **own)
-
-
-def _slots(optimizer: Any, variables: Sequence[Variable]) -> dict[str, list[np.ndarray]]:
-    """Every slot's arrays, in the order of the variables."""
-    found = {}
-    for attribute, name in SLOTS.items():
-        kept = getattr(optimizer, attribute, None) or []
-        if len(kept) == len(variables):
-            found[name] = [np.asarray(tf.convert_to_tensor(one)) for one in kept]
-    return found
-
-
-def _config(module: Any, optimizer: Any) -> dict[str, Any]:
-    """As a file that this Keras writes holds it."""
-    if module.__name__ == "keras":
-        found = module.optimizers.serialize(optimizer)
-    else:
-        found = module.optimizers.serialize(optimizer, use_legacy_format=True)
-    plain: dict[str, Any] = _plain(found)
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """As JSON can hold it."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 if __name__ == "__main__":

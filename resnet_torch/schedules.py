@@ -228,7 +228,8 @@ class Keras2Decay:
         return lr / (1.0 + float(f32(self.decay)) * step)
 
 
-SCHEDULES: Mapping[str, type] = {
+# By the name of the row in `weight_transfer.optimizer.classes.SCHEDULES`.
+SCHEDULE_CLASSES: Mapping[str, type] = {
     kind.__name__: kind
     for kind in (ExponentialDecay, PiecewiseConstantDecay, PolynomialDecay, InverseTimeDecay, CosineDecay)
 }
@@ -245,14 +246,14 @@ def schedule_from_keras(config: Mapping[str, Any], in_fit: bool = False) -> Sche
         TransferError: The schedule, or an argument of it, is not known.
     """
     name, arguments = str(config.get("class_name")), dict(config.get("config") or {})
-    if name not in SCHEDULES:
+    if name not in SCHEDULE_CLASSES:
         raise TransferError(
-            f"No learning rate schedule {name!r}. Known: {', '.join(sorted(SCHEDULES))}. "
+            f"No learning rate schedule {name!r}. Known: {', '.join(sorted(SCHEDULE_CLASSES))}. "
             "Write it as a function of the step, and pass it as lr."
         )
     arguments.pop("name", None)
     try:
-        schedule: Schedule = SCHEDULES[name](**arguments, in_fit=in_fit)
+        schedule: Schedule = SCHEDULE_CLASSES[name](**arguments, in_fit=in_fit)
     except TypeError as error:
         raise TransferError(f"{name} does not take what its config holds: {error}") from None
     return schedule

@@ -126,6 +126,42 @@ def cast(value: float) -> float:
     return float(keras.ops.cast(value, "float64"))
 
 
+def signatures(library: str, module: str) -> dict[str, dict[str, Any]]:
+    """Arguments and defaults of the classes in a module of a Keras: what a script may write.
+
+    Args:
+        library: ``keras`` or ``tf_keras``.
+        module: ``optimizers``, ``optimizers.schedules`` or ``optimizers.legacy``.
+    """
+    import importlib
+    import inspect
+
+    found = {}
+    for name, kind in vars(importlib.import_module(f"{library}.{module}")).items():
+        if inspect.isclass(kind):
+            arguments = inspect.signature(kind).parameters.values()
+            found[name] = {one.name: one.default for one in arguments if one.kind is one.POSITIONAL_OR_KEYWORD}
+    return found
+
+
+def slots_kept(library: str, specs: list[Any]) -> list[list[str]]:
+    """The slots that each optimizer keeps for one weight, as `resnet_keras.optimizers` finds them."""
+    import importlib
+
+    import tensorflow as tf
+
+    from resnet_keras.optimizers import build_optimizer, slots_of
+
+    module = importlib.import_module(library)
+    found = []
+    for spec in specs:
+        variables = [(module.Variable if library == "keras" else tf.Variable)(np.ones(3, "float32"))]
+        optimizer = build_optimizer(module, spec)
+        optimizer.build(variables)
+        found.append(list(slots_of(optimizer, 1)))
+    return found
+
+
 def serialized(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """A Keras 3 optimizer's config, as a file holds it."""
     import json

@@ -11,7 +11,7 @@ import numpy as np
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint.writing import write_checkpoint
-from weight_transfer.optimizer.classes import read_config
+from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
 from weight_transfer.tensor_file import Tensor
@@ -35,7 +35,7 @@ def state_of(
     random = np.random.default_rng(5)
     tensors = tuple(
         Tensor.of(f"{slot.name}/{row.torch}", random.uniform(0.1, 1, row.torch_shape).astype("float32"))
-        for slot in read_config(config).slots
+        for slot in spec_of_config(config).slots
         for rows in rows_by_layer(architecture).values()
         for row in rows
         if row.torch.rpartition(".")[0] not in frozen

@@ -10,17 +10,14 @@ import keras
 import numpy as np
 
 from resnet_keras.allowed import is_keras_training
+from resnet_keras.optimizers import build_optimizer
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.training.recipe import Recipe
 
 
 def compile_model(model: keras.Model, recipe: Recipe, learning_rate: float) -> None:
     """Compiles a model of one number per class."""
-    config = recipe.optimizer_config(learning_rate)
-    arguments = dict(config["config"])
-    if isinstance(arguments["learning_rate"], dict):
-        arguments["learning_rate"] = keras.optimizers.schedules.deserialize(arguments["learning_rate"])
-    optimizer = getattr(keras.optimizers, config["class_name"])(**arguments)
+    optimizer = build_optimizer(keras, recipe.optimizer_spec(learning_rate))
     model.compile(optimizer, loss_of(model, recipe), metrics=["accuracy"])
 
 

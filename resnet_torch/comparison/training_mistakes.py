@@ -17,11 +17,10 @@ import torch
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.training_run import TrainingRun, follow, rules_of
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
+from weight_transfer.optimizer.classes import OPTIMIZERS
 
 TORCH_EPSILON = 1e-8  # the default of most of torch.optim
 OWN_CLASSES = {"Nadam": "NAdam"}  # PyTorch's name, where it has another
-# Arguments that both have, besides the learning rate and the weight decay.
-ARGUMENTS = ("betas", "eps", "momentum", "nesterov", "alpha", "centered", "amsgrad", "initial_accumulator_value")
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ def _own_classes(optimizer: KerasOptimizer, rates: Sequence[float]) -> Iterator[
     if kind is None:
         return
     takes = inspect.signature(kind).parameters
-    same = {key: value for key, value in optimizer.param_groups[0].items() if key in ARGUMENTS and key in takes}
+    own = {argument.torch_name for argument in OPTIMIZERS[name].own}
+    same = {key: value for key, value in optimizer.param_groups[0].items() if key in own and key in takes}
     same["weight_decay"] = optimizer.param_groups[0]["weight_decay"] or 0
     others = [("Keras's arguments", same)]
     if "eps" in same:

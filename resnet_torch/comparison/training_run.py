@@ -18,8 +18,8 @@ from resnet_torch.loading import load_model
 from resnet_torch.optimizers import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from weight_transfer.errors import TransferError, VerificationError
+from weight_transfer.optimizer.grammar import parse_call
 from weight_transfer.parity.recording import Entry, Recording
-from weight_transfer.training.calls import parsed_call
 
 
 @dataclass
@@ -103,19 +103,19 @@ def optimizer_of(text: str, params: list[Any], lr: float) -> tuple[torch.optim.O
     Raises:
         TransferError: There is no such thing, it does not take the arguments, or it is no optimizer.
     """
-    path, arguments = parsed_call("optimizer", text)
-    module, _, name = path.rpartition(".")
+    call = parse_call(text)
+    module = call.path.rpartition(".")[0]
     try:
-        make = getattr(importlib.import_module(module or "torch.optim"), name)
-        follows = "lr" not in arguments and "lr" in inspect.signature(make).parameters
-        made = make(params, **arguments, **({"lr": lr} if follows else {}))
+        make = getattr(importlib.import_module(module or "torch.optim"), call.name)
+        follows = "lr" not in call.arguments and "lr" in inspect.signature(make).parameters
+        made = make(params, **call.arguments, **({"lr": lr} if follows else {}))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise TransferError(
             f"the port's optimizer cannot be made: {error}. Expected a class or function with its module and named "
             f"arguments, such as torch.optim.Adam(eps=1e-7). Received: {text!r}"
         ) from error
     if not isinstance(made, torch.optim.Optimizer):
-        raise TransferError(f"{path} made a {type(made).__name__}. Expected a torch.optim.Optimizer.")
+        raise TransferError(f"{call.path} made a {type(made).__name__}. Expected a torch.optim.Optimizer.")
     return made, follows
 
 

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.imported import ImportedModel
-from resnet_torch.optimizers.from_keras import KINDS
+from resnet_torch.optimizers.from_keras import OPTIMIZER_CLASSES
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
-from resnet_torch.schedules import SCHEDULES, Keras2Decay
+from resnet_torch.schedules import SCHEDULE_CLASSES, Keras2Decay
 from resnet_torch.unwrapping import tensor_to_write, unwrapped
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.optimizer.classes import NEVER_NEGATIVE, OUTSIDE_ROOT, RULES, SHARED_NAMES
+from weight_transfer.optimizer.classes import DECAY, NEVER_NEGATIVE, OPTIMIZERS, OUTSIDE_ROOT, RATE
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
 from weight_transfer.tensor_file import Tensor as Written
@@ -44,11 +44,11 @@ def describe_optimizer(optimizer: KerasOptimizer, model: nn.Module) -> Optimizer
             frozen in a way that Keras does not have.
         TransferError: It is not one of this package, or its parameter groups differ, which Keras's cannot.
     """
-    kind = next((name for name, kind in KINDS.items() if type(optimizer) is kind), None)
+    kind = next((name for name, kind in OPTIMIZER_CLASSES.items() if type(optimizer) is kind), None)
     if kind is None:
         raise TransferError(
             f"a {type(optimizer).__name__} is no optimizer that Keras has. Expected one of resnet_torch.optimizers: "
-            f"{', '.join(KINDS)}."
+            f"{', '.join(OPTIMIZER_CLASSES)}."
         )
     bare = unwrapped(model)
     group = _common(optimizer)
@@ -126,10 +126,15 @@ def _check(where: str, slot: str, tensor: Tensor, bad: list[str]) -> None:
 
 def _arguments(kind: str, optimizer: KerasOptimizer, group: Mapping[str, Any]) -> dict[str, Any]:
     """Keras's arguments by Keras's names."""
-    values = {**group, **dict(zip(("beta_1", "beta_2"), group.get("betas", ()), strict=False))}
-    found = {keras: values[own] for keras, own in {**SHARED_NAMES, **RULES[kind].names}.items()}
-    if group.get(OUTSIDE_ROOT):
-        found[OUTSIDE_ROOT] = True
+    found: dict[str, Any] = {}
+    taken: dict[str, int] = {}
+    for argument in OPTIMIZERS[kind].arguments:
+        if argument.effect == "rule" and argument.name not in (RATE, DECAY):
+            name, value = argument.torch_name, group[argument.torch_name]
+            found[argument.name] = value[taken.get(name, 0)] if isinstance(value, tuple | list) else value
+            taken[name] = taken.get(name, 0) + 1
+    if not found.get(OUTSIDE_ROOT):  # Keras has no such argument
+        found.pop(OUTSIDE_ROOT, None)
     if group["use_ema"] and group["ema_rule"] == "tf_keras":
         found["jit_compile"] = False  # by which its config is known
     return {"name": kind.lower(), **found, **_rate(optimizer.defaults["lr"], float(group["lr"]))}
@@ -137,13 +142,13 @@ def _arguments(kind: str, optimizer: KerasOptimizer, group: Mapping[str, Any]) -
 
 def _rate(lr: Any, current: float) -> dict[str, Any]:
     if isinstance(lr, Keras2Decay) and not callable(lr.lr):
-        return {"learning_rate": lr.lr, "decay": lr.decay}
+        return {RATE: lr.lr, DECAY: lr.decay}
     if not callable(lr):
-        return {"learning_rate": current}
+        return {RATE: current}
     name = type(lr).__name__
     arguments = {}
-    if type(lr) is SCHEDULES.get(name):
+    if type(lr) is SCHEDULE_CLASSES.get(name):
         arguments = {field.name: getattr(lr, field.name) for field in dataclasses.fields(lr)}
         arguments.pop("in_fit")
         arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}
-    return {"learning_rate": {"class_name": name, "config": arguments}}
+    return {RATE: {"class_name": name, "config": arguments}}

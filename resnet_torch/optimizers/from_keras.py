@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Real
 from typing import Any
 
 from resnet_torch.optimizers.adagrad import Adagrad
@@ -14,10 +13,11 @@ from resnet_torch.optimizers.nadam import Nadam
 from resnet_torch.optimizers.rmsprop import RMSprop
 from resnet_torch.optimizers.sgd import SGD
 from resnet_torch.schedules import Keras2Decay, schedule_from_keras
-from weight_transfer.errors import TransferError
-from weight_transfer.optimizer.classes import OUTSIDE_ROOT, SHARED_NAMES, read_config
+from weight_transfer.optimizer.classes import DECAY, RATE
+from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
 
-KINDS: Mapping[str, type[KerasOptimizer]] = {
+# By the name of the row in `weight_transfer.optimizer.classes.OPTIMIZERS`.
+OPTIMIZER_CLASSES: Mapping[str, type[KerasOptimizer]] = {
     kind.__name__: kind for kind in (SGD, RMSprop, Adam, AdamW, Adamax, Nadam, Adagrad)
 }
 
@@ -46,27 +46,31 @@ def optimizer_from_keras(
     Source: Keras 3.15.1 keras/src/optimizers/__init__.py, deserialize; tf_keras optimizers/legacy;
     keras 2.3 keras/optimizers.py.
     """
-    read = read_config(config)
-    known = {**SHARED_NAMES, **read.rule.names, OUTSIDE_ROOT: "eps_outside_root"}
-    chosen = {known[key]: value for key, value in read.arguments.items() if key in known}
-    if "beta_1" in chosen or "beta_2" in chosen:
-        chosen["betas"] = chosen.pop("beta_1", 0.9), chosen.pop("beta_2", 0.999)
-    if read.generation == "tf_keras":
+    return build_optimizer(spec_of_config(config), params, lr)
+
+
+def build_optimizer(spec: OptimizerSpec, params: Parameters, lr: LearningRate | None = None) -> KerasOptimizer:
+    """Builds the optimizer of a specification; see `optimizer_from_keras`.
+
+    Args:
+        spec: Its class and arguments, and whose rule it is.
+        params: See `KerasOptimizer`.
+        lr: In place of the specification's.
+
+    Raises:
+        TransferError: The schedule is not known here.
+    """
+    by_name: dict[str, list[Any]] = {}
+    for argument in spec.row.arguments:
+        if argument.effect == "rule" and argument.name not in (RATE, DECAY):
+            by_name.setdefault(argument.torch_name, []).append(spec.value(argument.name))
+    chosen = {name: tuple(values) if len(values) > 1 else values[0] for name, values in by_name.items()}
+    if spec.generation == "tf_keras":
         chosen["ema_rule"] = "tf_keras"
-    lr = _learning_rate(read.arguments) if lr is None else lr
-    if lr is not None:
-        chosen["lr"] = lr
-    return KINDS[read.name](params, **chosen)
+    return OPTIMIZER_CLASSES[spec.row.name](params, lr=_learning_rate(spec) if lr is None else lr, **chosen)
 
 
-def _learning_rate(arguments: Mapping[str, Any]) -> LearningRate | None:
-    value = arguments.get("learning_rate")
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        rate: LearningRate = schedule_from_keras(value, in_fit=True)
-    elif isinstance(value, Real):
-        rate = float(value)
-    else:
-        raise TransferError(f"learning_rate must be a number or a serialized schedule. Received: {value!r}")
-    return Keras2Decay(rate, arguments["decay"]) if arguments.get("decay") else rate
+def _learning_rate(spec: OptimizerSpec) -> LearningRate:
+    schedule, decay = spec.schedule, spec.arguments.get(DECAY)
+    rate = float(spec.value(RATE)) if schedule is None else schedule_from_keras(schedule.to_config(), in_fit=True)
+    return Keras2Decay(rate, decay) if decay else rate

@@ -27,9 +27,9 @@ from weight_transfer.converted import is_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.network import title_of
-from weight_transfer.optimizer.classes import read_config
 from weight_transfer.optimizer.from_keras import read_optimizer_state
-from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.grammar import parse_optimizer
+from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.optimizer.state import (
     SUFFIX,
     OptimizerState,
@@ -62,7 +62,7 @@ def load_optimizer(
         model: What `load_model` gave for the same file, on any device, not yet trained on.
         lr: A rate or schedule in place of Keras's.
         hints: For a Keras checkpoint, what its file does not show.
-        optimizer: For a Keras checkpoint, what it does not say of its optimizer: ``"Adam learning_rate=1e-4"``.
+        optimizer: For a Keras checkpoint, what it does not say of its optimizer: ``"Adam(learning_rate=1e-4)"``.
         any_weights: Do not ask whether the model still has the weights that the state belongs to.
 
     Raises:
@@ -126,7 +126,7 @@ def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | Non
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         bad: list[str] = []
-        state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
+        state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), hints, bad)
         tensors = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)  # its file is about to close
         if bad:
             raise MappingError(f"{path.name}: values no trained network has:{listing(bad)}")
@@ -145,7 +145,7 @@ def _check_parameters(path: Path, state: OptimizerState, parameters: Mapping[str
                 problems.append(f"{slot} of {name}: {tensor.shape}, the parameter {tuple(parameters[name].shape)}")
     learning = [name for name in known if name.rpartition(".")[0] not in state.frozen]
     if state.tensors or state.iterations:
-        needed = [slot.name for slot in read_config(state.config).slots]
+        needed = [slot.name for slot in spec_of_config(state.config).slots]
         there = {tensor.name for tensor in state.tensors}
         problems += [
             f"{slot} of {name}: missing" for slot in needed for name in learning if f"{slot}/{name}" not in there

@@ -5,7 +5,7 @@ from __future__ import annotations
 from resnet_torch.batch_norm import set_trainable
 from resnet_torch.freezing import freeze_layers
 from resnet_torch.imported import ImportedModel
-from resnet_torch.optimizers import optimizer_from_keras
+from resnet_torch.optimizers.from_keras import build_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
 from resnet_torch.training.going_on import KeptState
@@ -62,8 +62,8 @@ class Phases:
 
     def optimizer(self, model: ResNet | ImportedModel) -> KerasOptimizer:
         """Makes the optimizer with which the phase begins, as Keras does when it compiles."""
-        config = self.recipe.optimizer_config(self.current.learning_rate)
-        optimizer = optimizer_from_keras(config, model.named_parameters())
+        spec = self.recipe.optimizer_spec(self.current.learning_rate)
+        optimizer = build_optimizer(spec, model.named_parameters())
         if self.kept is not None and self.number == 0:
             self.kept.give(optimizer, model)
         return optimizer

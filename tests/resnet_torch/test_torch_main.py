@@ -52,5 +52,5 @@ def test_an_unknown_optimizer_is_found_before_anything_is_loaded(monkeypatch, tm
     monkeypatch.setattr(sys, "argv", ["resnet_torch", "train", *arguments])
     with pytest.raises(SystemExit, match="2"):
         runpy.run_module("resnet_torch", run_name="__main__")
-    assert capsys.readouterr().err.startswith("error: no optimizer 'Adan' (nearest: adam). Known:")
+    assert capsys.readouterr().err.startswith("error: No optimizer 'Adan' (nearest: adam). Known:")
     assert not (tmp_path / "run").exists()

@@ -97,7 +97,7 @@ def test_the_last_bit_differs_between_a_call_and_fit():
 def schedules_drawn(draw):
     rate = st.floats(1e-6, 2.0)
     steps = st.integers(1, 2000)
-    name = draw(st.sampled_from(sorted(schedules.SCHEDULES)))
+    name = draw(st.sampled_from(sorted(schedules.SCHEDULE_CLASSES)))
     if name == "PiecewiseConstantDecay":
         boundaries = sorted(draw(st.sets(st.integers(0, 2000), min_size=1, max_size=5)))
         values = draw(st.lists(st.floats(1e-6, 2.0), min_size=len(boundaries) + 1, max_size=len(boundaries) + 1))

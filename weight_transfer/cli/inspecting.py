@@ -36,7 +36,7 @@ from weight_transfer.network import (
     title_of,
 )
 from weight_transfer.optimizer.from_keras import read_optimizer_state
-from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
 from weight_transfer.overview import Part, parts_of
 from weight_transfer.tensor_file import Tensor
@@ -87,7 +87,7 @@ def _optimizer(
     checkpoint: Checkpoint, identified: Identified | TransferError, said: str | None, hints: Hints
 ) -> OptimizerState | TransferError | None:
     """The optimizer's state, why it cannot be carried over, or None where there is none."""
-    wanted = parse_said(said)
+    wanted = parse_optimizer(said)
     try:
         saved = checkpoint.optimizer
         if saved is None or not saved.arrays or isinstance(identified, TransferError):

@@ -30,7 +30,7 @@ as_json = click.option("--json", "json", is_flag=True, help="Print one JSON obje
 optimizer = click.option(
     "--optimizer",
     metavar="TEXT",
-    help="What the file does not say of its optimizer: 'Adam learning_rate=1e-4 beta_2=0.99'.",
+    help="What the file does not say of its optimizer: 'Adam(learning_rate=1e-4, beta_2=0.99)'.",
 )
 
 # What decides an architecture beyond names and shapes, in the order of the help.

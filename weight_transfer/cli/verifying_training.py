@@ -17,14 +17,14 @@ from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.cli.verifying import DIFFERS, headed
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
+from weight_transfer.optimizer.grammar import parse_call, training_optimizer
+from weight_transfer.optimizer.spec import call_text, spec_of_config
 from weight_transfer.parity.groups import CHECKS, worst_of
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.training import Training, verify_training
 from weight_transfer.parity.training_report import TrainingVerification
-from weight_transfer.training.calls import optimizer_config, parsed_call, schedule_config
 
 MOST_STEPS = 1000
-UNSAID = ("name", "is_legacy_optimizer", "jit_compile")  # of an optimizer: its rule does not depend on them
 
 
 @click.command(
@@ -77,9 +77,9 @@ def verify_training_command(
     hints = options.hints_of(**said)
     _check_picture(curves, [file, converted, data, *hints.files])
     if port_optimizer is not None:
-        parsed_call("optimizer", port_optimizer)
-    rate = learning_rate if schedule is None else schedule_config(schedule, learning_rate)
-    training = Training([optimizer_config(optimizer, rate)], steps, batch_size, data, port_optimizer, moving_variance)
+        parse_call(port_optimizer)
+    config = training_optimizer(optimizer, learning_rate, schedule).to_config()
+    training = Training([config], steps, batch_size, data, port_optimizer, moving_variance)
     with progress(quiet=json) as bar:
         (found,) = verify_training(file, training, converted, hints, on_progress=bar)
     if curves is not None:
@@ -157,23 +157,9 @@ def _print_table(rows: Sequence[Row]) -> None:
     out.print(table)
 
 
-def in_words(optimizer: Mapping[str, Any]) -> str:
-    """Returns an optimizer's config as a person writes it, without what is None or False."""
-    config = optimizer["config"]
-    unused = UNSAID if config.get("use_ema") else (*UNSAID, "ema_momentum")
-    given = {key: value for key, value in config.items() if value not in (None, False) and key not in unused}
-    rate = given.get("learning_rate")
-    if isinstance(rate, Mapping):
-        own = {key: value for key, value in rate["config"].items() if value is not None and key != "name"}
-        given["learning_rate"] = f"{rate['class_name']}({_arguments(own)})"
-    name = str(optimizer["class_name"]).rpartition(">")[2]
-    return f"{name}({_arguments(given)})"
-
-
-def _arguments(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
-    )
+def in_words(config: Mapping[str, Any]) -> str:
+    """Returns an optimizer's config as a person writes it, without what changes nothing."""
+    return call_text(spec_of_config(config).acting, lambda value: f"{value:g}")
 
 
 def _verdict(found: TrainingVerification) -> str:

@@ -27,7 +27,7 @@ from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network
 from weight_transfer.optimizer.file_pair import write_with_state
 from weight_transfer.optimizer.from_keras import read_optimizer_state
-from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.state import OptimizerState, path_of_state
 from weight_transfer.tensor_file import Tensor
 
@@ -83,7 +83,7 @@ def convert(
         hints: What the file may not show.
         on_progress: Called with (bytes done, bytes in all).
         with_optimizer: Write the optimizer's state too, to ``OUTPUT.optimizer.safetensors``.
-        optimizer: What the file does not say of it: ``"Adam learning_rate=1e-4"``.
+        optimizer: What the file does not say of it: ``"Adam(learning_rate=1e-4)"``.
         unfreeze: Let layers learn that do not in Keras (``trainable=False``).
 
     Raises:
@@ -109,7 +109,7 @@ def convert(
         if with_optimizer:
             if unfreeze and frozen_layers(checkpoint, identified):
                 raise TransferError(NO_STATE_OF_FROZEN)
-            state = read_optimizer_state(checkpoint, identified, parse_said(optimizer), hints, bad)
+            state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), hints, bad)
         tensors = (*written, *(() if state is None else state.tensors))
         total, done = sum(tensor.size_bytes for tensor in tensors), 0
 

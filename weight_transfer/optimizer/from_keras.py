@@ -17,10 +17,10 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.errors import MappingError, TransferError
 from weight_transfer.optimizer.classes import NEVER_NEGATIVE
-from weight_transfer.optimizer.identify import Found, configured_of
+from weight_transfer.optimizer.identify import FileOptimizer, optimizer_of
 from weight_transfer.optimizer.layout import U_PRODUCT, Entry, match
 from weight_transfer.optimizer.scalars import Scalars, read_scalars, u_product_of
-from weight_transfer.optimizer.spec import Said
+from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import Variable, other_order, variables_of
 from weight_transfer.tensor_file import Tensor
@@ -29,7 +29,7 @@ from weight_transfer.tensor_file import Tensor
 def read_optimizer_state(
     checkpoint: Checkpoint,
     identified: Identified,
-    said: Said | None = None,
+    said: OptimizerSpec | None = None,
     hints: Hints | None = None,
     bad: list[str] | None = None,
 ) -> OptimizerState:
@@ -54,14 +54,14 @@ def read_optimizer_state(
             f"{quoted(label)}: holds no optimizer state. Expected a model that was saved after model.compile(), by "
             "model.save() or Keras 3's save_weights(). Convert it without --with-optimizer."
         )
-    found = configured_of(checkpoint, saved, said or Said(), hints or Hints())
+    found = optimizer_of(checkpoint, saved, said or OptimizerSpec(), hints or Hints())
     scalars = read_scalars(label, saved.arrays, found)
     entries = _entries(checkpoint, identified, scalars, found)
     arrays = {id(entry): array for entry, array in zip(entries, scalars.rest, strict=True)} if entries else {}
-    kept = {slot.name for slot in found.configured.slots}
+    kept = {slot.name for slot in found.spec.slots}
     bad = [] if bad is None else bad
     return OptimizerState(
-        class_name=found.configured.name,
+        class_name=found.spec.row.name,
         config=found.config,
         iterations=scalars.iterations,
         learning_rate=scalars.learning_rate,
@@ -78,9 +78,11 @@ def read_optimizer_state(
     )
 
 
-def _entries(checkpoint: Checkpoint, identified: Identified, scalars: Scalars, found: Found) -> tuple[Entry, ...]:
+def _entries(
+    checkpoint: Checkpoint, identified: Identified, scalars: Scalars, found: FileOptimizer
+) -> tuple[Entry, ...]:
     label = checkpoint.path.name
-    if not scalars.rest and (not found.configured.slots or scalars.iterations == 0):
+    if not scalars.rest and (not found.spec.slots or scalars.iterations == 0):
         return ()  # without slots, or compiled and never trained
     if not scalars.rest:
         raise MappingError(
@@ -94,12 +96,12 @@ def _entries(checkpoint: Checkpoint, identified: Identified, scalars: Scalars, f
             "not whose each slot is. Give --config model.json (model.to_json()) or --like a full-model file of it."
         )
     if identified.own_config is not None or checkpoint.variables:
-        return match(label, scalars.rest, found.configured, variables)
+        return match(label, scalars.rest, found.spec, variables)
     return _without_a_config(label, identified, scalars, found, variables)
 
 
 def _without_a_config(
-    label: str, identified: Identified, scalars: Scalars, found: Found, variables: tuple[Variable, ...]
+    label: str, identified: Identified, scalars: Scalars, found: FileOptimizer, variables: tuple[Variable, ...]
 ) -> tuple[Entry, ...]:
     """The order of a ResNet's layers depends on which branch an addition names first; shapes must show it."""
     orders = [variables]
@@ -109,7 +111,7 @@ def _without_a_config(
     errors: list[MappingError] = []
     for order in orders:
         try:
-            entries = match(label, scalars.rest, found.configured, order)
+            entries = match(label, scalars.rest, found.spec, order)
         except MappingError as error:
             errors.append(error)
         else:
@@ -129,14 +131,14 @@ def _frozen(checkpoint: Checkpoint, identified: Identified) -> tuple[str, ...]:
     return tuple(dict.fromkeys(variable.module for variable in variables if not variable.learns))
 
 
-def _u_product(entries: Sequence[Entry], scalars: Scalars, found: Found) -> float | None:
-    if found.configured.name != "Nadam":
+def _u_product(entries: Sequence[Entry], scalars: Scalars, found: FileOptimizer) -> float | None:
+    if found.spec.class_name != "Nadam":
         return None
     for entry, array in zip(entries, scalars.rest, strict=False):
         if entry.slot == U_PRODUCT:
             return float(array.read())
     dtype = scalars.rest[0].dtype if scalars.rest else np.dtype("float32")
-    return u_product_of(scalars.iterations, found.configured.arguments.get("beta_1", 0.9), dtype)
+    return u_product_of(scalars.iterations, found.spec.value("beta_1"), dtype)
 
 
 def _tensor(entry: Entry, array: Array, identified: Identified, bad: list[str]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,24 +11,24 @@ from weight_transfer.checkpoint import Checkpoint, SavedOptimizer, read_checkpoi
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer.classes import RULES, Configured, read_config
-from weight_transfer.optimizer.spec import EXAMPLE, Said
+from weight_transfer.optimizer.classes import EARLIER, OPTIMIZERS, OUTSIDE_ROOT, RATE, Generation, OptimizerClass
+from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
 
+EXAMPLE = "'Adam(learning_rate=1e-4)'"
 # Keras 3's and tf_keras's, whose second one wraps the optimizers of its own newer kind.
 LOSS_SCALE = ("LossScaleOptimizer", "LossScaleOptimizerV3")
 # Under a mixed_float16 policy `compile` wraps an optimizer so, and a file may show the inner one alone.
 # Source: keras 3.15.1, keras/src/optimizers/loss_scale_optimizer.py; the same in tf_keras 2.21.0.
 BY_COMPILE: Mapping[str, Any] = {"dynamic": True, "initial_scale": 2.0**15, "dynamic_growth_steps": 2000}
-RATES: Mapping[str, float] = {"SGD": 0.01}  # by default, where it is not 0.001
 
 
 @dataclass(frozen=True)
-class Found:
+class FileOptimizer:
     """The optimizer of a file.
 
     Attributes:
-        configured: Its config, read.
-        config: The same as Keras serializes it.
+        spec: What it is.
+        config: The same as Keras serializes it; the file's own words where a person says nothing else.
         own: Whether the config is this file's, and so its learning rate the current one.
         says_rate: Whether a person gave the learning rate.
         scaling: The config of the ``LossScaleOptimizer`` around it.
@@ -36,7 +37,7 @@ class Found:
         assumed: What the file does not say, in words.
     """
 
-    configured: Configured
+    spec: OptimizerSpec
     config: Mapping[str, Any]
     own: bool
     says_rate: bool
@@ -46,44 +47,45 @@ class Found:
     assumed: tuple[str, ...]
 
 
-def configured_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: Said, hints: Hints) -> Found:
+def optimizer_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: OptimizerSpec, hints: Hints) -> FileOptimizer:
     """Returns the optimizer of a file.
+
+    Args:
+        checkpoint: The file.
+        saved: The variables of its optimizer.
+        said: What a person says of it; their class and arguments hold whatever the file says.
+        hints: What they say of the file; ``like`` names another file of the same model, compiled alike.
 
     Raises:
         TransferError: Nothing says which it is, or it is one that is not known here.
     """
     training, config = checkpoint.training or {}, _config_in(checkpoint.training)
-    own, assumed = config is not None, []
+    own, assumed, scaling = config is not None, [], None
     if config is not None and not config["config"]:  # compile("adam")
-        config, more = _by_name(str(config["class_name"]), _marks(checkpoint, saved))
+        config, more = _by_name(str(config["class_name"]), _generation(checkpoint, saved))
         assumed += more
     if config is None and hints.like is not None:
         with read_checkpoint(hints.like) as other:
             config = _config_in(other.training)
         if config is not None:
             assumed.append(f"the optimizer's arguments are those of {hints.like.name}")
-    if said.class_name is not None and (config is None or not _same(config, said.class_name)):
-        config, own = {"class_name": said.class_name, "config": _marks(checkpoint, saved)}, False
+    said_anew = said.class_name is not None and (config is None or not _same(config, said.class_name))
+    if said_anew:
+        own, config = False, _of_this_keras(said, _generation(checkpoint, saved)).to_config()
         assumed += _defaults(said)
-    if config is None:
+    elif config is None:
         raise _unknown(checkpoint, saved)
-    config, scaling = _inside(config, checkpoint)
-    if scaling is None and saved.wrapped:
-        scaling = BY_COMPILE
-    arguments = {**(config.get("config") or {}), **said.arguments}
-    config = {"class_name": str(config.get("class_name")), "config": arguments}
-    try:
-        configured = read_config(config)
-    except TransferError as error:
-        raise TransferError(f"{quoted(checkpoint.path.name)}: its optimizer cannot be carried over. {error}") from error
+    else:
+        config, scaling = _inside(config, checkpoint)
+    spec, config = _read(checkpoint, config, {} if said_anew else said.arguments)
     loss = training.get("loss")
-    return Found(
-        configured=configured,
+    return FileOptimizer(
+        spec=spec,
         config=config,
         own=own,
-        says_rate="learning_rate" in said.arguments,
-        scaling=scaling,
-        scale_saved=configured.generation == "keras3",
+        says_rate=RATE in said.arguments,
+        scaling=BY_COMPILE if scaling is None and saved.wrapped else scaling,
+        scale_saved=spec.generation == "keras3",
         loss=loss if isinstance(loss, str) else None,
         assumed=tuple(assumed),
     )
@@ -100,7 +102,7 @@ def compiled_config(checkpoint: Checkpoint) -> Mapping[str, Any] | None:
     if config is None and isinstance(named, str):  # compile("lion")
         return {"class_name": named, "config": {}}
     if config is not None and not config["config"]:
-        config, _ = _by_name(str(config["class_name"]), {})
+        config, _ = _by_name(str(config["class_name"]), "keras3")
     return None if config is None else _inside(config, checkpoint)[0]
 
 
@@ -108,7 +110,7 @@ def _config_in(training: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The optimizer's config as each Keras puts it beside the loss."""
     for key in ("optimizer_config", "optimizer"):
         config = (training or {}).get(key)
-        if isinstance(config, str) and _rule_named(config) is not None:
+        if isinstance(config, str) and _row_named(config) is not None:
             return {"class_name": config, "config": {}}
         if isinstance(config, Mapping) and isinstance(config.get("class_name"), str):
             inside = config.get("config")
@@ -121,33 +123,55 @@ def _same(config: Mapping[str, Any], class_name: str) -> bool:
     return str(config["class_name"]).removeprefix("Custom>").lower() == class_name.lower()
 
 
-def _marks(checkpoint: Checkpoint, saved: SavedOptimizer) -> dict[str, Any]:
-    """By which `read_config` knows the Keras: tf_keras stores no learning rate and no name."""
+def _generation(checkpoint: Checkpoint, saved: SavedOptimizer) -> Generation:
+    """The Keras that wrote a file without a config: tf_keras stores no learning rate and no name."""
     rates = (array.shape == () and array.dtype.kind == "f" for array in saved.arrays[:2])
-    keras3 = saved.name is not None or any(rates)
-    return {} if keras3 else {"jit_compile": False}
+    return "keras3" if saved.name is not None or any(rates) else "tf_keras"
 
 
-def _rule_named(name: str) -> str | None:
-    """The key of `RULES` that Keras takes a name for, in any case."""
-    return {known.lower(): known for known in RULES}.get(name.lower())
+def _of_this_keras(said: OptimizerSpec, generation: Generation) -> OptimizerSpec:
+    """What a person says, by the rule of the Keras that wrote the file where their words show none."""
+    return dataclasses.replace(said, generation=generation) if said.generation == "keras3" else said
 
 
-def _by_name(name: str, marks: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _read(
+    checkpoint: Checkpoint, config: Mapping[str, Any], arguments: Mapping[str, Any]
+) -> tuple[OptimizerSpec, Mapping[str, Any]]:
+    """A config with a person's arguments, read, and as Keras serializes it."""
+    config = {"class_name": str(config.get("class_name")), "config": config.get("config") or {}}
+    try:
+        spec = spec_of_config(config)
+        if arguments:
+            # Keras 2's place of epsilon follows from the arguments.
+            derived = (OUTSIDE_ROOT,) if spec.generation in EARLIER else ()
+            of_the_file = {key: value for key, value in spec.arguments.items() if key not in derived}
+            config = dataclasses.replace(spec, arguments={**of_the_file, **arguments}).to_config()
+            spec = spec_of_config(config)
+    except TransferError as error:
+        raise TransferError(f"{quoted(checkpoint.path.name)}: its optimizer cannot be carried over. {error}") from error
+    return spec, config
+
+
+def _row_named(name: str) -> OptimizerClass | None:
+    """The row of the table that Keras takes a name for, in any case."""
+    return next((row for known, row in OPTIMIZERS.items() if known.lower() == name.lower()), None)
+
+
+def _by_name(name: str, generation: Generation) -> tuple[dict[str, Any], list[str]]:
     """What ``compile("adam")`` makes, and what a file that keeps only the name does not say."""
-    known = _rule_named(name)
-    if known is None:
+    row = _row_named(name)
+    if row is None:
         return {"class_name": name, "config": {}}, []
-    rate = RATES.get(known, 1e-3)
-    config = {"class_name": known, "config": {"learning_rate": rate, **marks}}
-    if not marks:  # Keras 3 keeps the rate beside the slots
+    rate = row.defaults(generation)[RATE]
+    config = OptimizerSpec(row.name, {RATE: rate}, generation).to_config()
+    if generation == "keras3":  # which keeps the rate beside the slots
         return config, []
-    return config, [f"learning rate {rate:g}: {known}'s default, with which Keras itself goes on (the file keeps none)"]
+    words = f"learning rate {rate:g}: {row.name}'s default, with which Keras itself goes on (the file keeps none)"
+    return config, [words]
 
 
-def _defaults(said: Said) -> Iterator[str]:
-    name = _rule_named(str(said.class_name))
-    left = [] if name is None else [argument for argument in RULES[name].names if argument not in said.arguments]
+def _defaults(said: OptimizerSpec) -> Iterator[str]:
+    left = [argument.name for argument in said.row.own if argument.name not in said.arguments]
     if left:
         yield f"{', '.join(left)}: Keras's defaults (the file does not say; --optimizer does)"
 
@@ -171,6 +195,6 @@ def _unknown(checkpoint: Checkpoint, saved: SavedOptimizer) -> TransferError:
     called = f", which calls itself {quoted(saved.name)}," if saved.name else ""
     return TransferError(
         f"{quoted(checkpoint.path.name)}: holds {len(saved.arrays)} variables of an optimizer{called} and does not "
-        f"say of which class. Expected one of {', '.join(sorted(RULES))}: give --optimizer {EXAMPLE} with every "
+        f"say of which class. Expected one of {', '.join(sorted(OPTIMIZERS))}: give --optimizer {EXAMPLE} with every "
         "argument that was not Keras's default, or --like a full-model file that was compiled alike."
     )

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from weight_transfer.checkpoint import Array
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.errors import MappingError
-from weight_transfer.optimizer.classes import AVERAGE, Configured, Generation, Slot
+from weight_transfer.optimizer.classes import AVERAGE, TODAYS, Slot
+from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.variables import Variable
 
 U_PRODUCT = "u_product"  # Nadam's, one for all weights
 UNUSED = "unused"  # what Keras 2's Adam stores in place of a slot that it does not keep
 UNUSED_SHAPE = (1,)
-INTERLEAVING: tuple[Generation, ...] = ("keras3", "tf_keras")
 
 
 @dataclass(frozen=True)
@@ -38,77 +38,75 @@ class Entry:
         return UNUSED_SHAPE if self.slot == UNUSED else self.variable.row.shape
 
 
-def entries_of(configured: Configured, slots: Sequence[Slot], variables: Sequence[Variable]) -> tuple[Entry, ...]:
+def entries_of(spec: OptimizerSpec, slots: Sequence[Slot], variables: Sequence[Variable]) -> tuple[Entry, ...]:
     """Returns the variables that an optimizer keeps, in the order in which its Keras makes them.
 
     Args:
-        configured: The optimizer.
+        spec: The optimizer.
         slots: Those that it keeps.
         variables: The weights that it was built for, in their order.
     """
-    rule, newer = configured.rule, configured.generation in INTERLEAVING
+    row, newer = spec.row, spec.generation in TODAYS
     own = [slot for slot in slots if slot != AVERAGE]
-    together = rule.interleaved if newer else 1
+    together = row.interleaved if newer else 1
     groups = [[AVERAGE]] if AVERAGE in slots else []
     groups += [own[:together], *([slot] for slot in own[together:])]
     entries = [Entry(slot.name, variable) for group in groups for variable in variables for slot in group]
-    if configured.name == "Nadam" and configured.generation == "keras3":
+    if spec.class_name == "Nadam" and spec.generation == "keras3":
         entries.append(Entry(U_PRODUCT))
     return tuple(entries)
 
 
-def match(
-    label: str, arrays: Sequence[Array], configured: Configured, variables: Sequence[Variable]
-) -> tuple[Entry, ...]:
+def match(label: str, arrays: Sequence[Array], spec: OptimizerSpec, variables: Sequence[Variable]) -> tuple[Entry, ...]:
     """Returns what each array is.
 
     Args:
         label: The file, for messages.
         arrays: The optimizer's, without counter and learning rate.
-        configured: The optimizer.
+        spec: The optimizer.
         variables: Every weight that could learn, in the model's order.
 
     Raises:
         MappingError: They are not those of this optimizer and these weights.
     """
-    named = _by_name(arrays, configured, variables)
+    named = _by_name(arrays, spec, variables)
     if named is not None:
         return named
     shapes = [array.shape for array in arrays]
-    layouts = list(_layouts(configured, variables))
+    layouts = list(_layouts(spec, variables))
     for entries in layouts:
         if shapes == [entry.shape for entry in entries]:
             return entries
-    raise _mismatch(label, shapes, configured, variables, layouts)
+    raise _mismatch(label, shapes, spec, variables, layouts)
 
 
-def _layouts(configured: Configured, variables: Sequence[Variable]) -> Iterator[tuple[Entry, ...]]:
+def _layouts(spec: OptimizerSpec, variables: Sequence[Variable]) -> Iterator[tuple[Entry, ...]]:
     """What the arrays may be, the likeliest first.
 
     An optimizer that was built before layers were frozen has slots of all weights. tf_keras and Keras 2 keep
     SGD's momentum without using it, Keras 2 a number for each of Adam's missing slots.
     """
     learning = [variable for variable in variables if variable.learns]
-    slots = configured.slots
+    slots = spec.slots
     for chosen in (learning, list(variables)):
-        yield entries_of(configured, slots, chosen)
-        if configured.name == "SGD" and not configured.arguments.get("momentum"):
-            yield entries_of(configured, (*slots, *configured.rule.slots), chosen)
-        if configured.name == "Adam" and configured.generation == "keras2" and not configured.arguments.get("amsgrad"):
+        yield entries_of(spec, slots, chosen)
+        if spec.class_name == "SGD" and not spec.arguments.get("momentum"):
+            yield entries_of(spec, (*slots, *spec.row.slots), chosen)
+        if spec.class_name == "Adam" and spec.generation == "keras2" and not spec.arguments.get("amsgrad"):
             unused = tuple(Entry(UNUSED, variable) for variable in chosen)
-            yield (*entries_of(configured, slots, chosen), *unused)
+            yield (*entries_of(spec, slots, chosen), *unused)
 
 
 def _mismatch(
     label: str,
     shapes: Sequence[tuple[int, ...]],
-    configured: Configured,
+    spec: OptimizerSpec,
     variables: Sequence[Variable],
     layouts: Sequence[tuple[Entry, ...]],
 ) -> MappingError:
-    kept = ", ".join(slot.name for slot in configured.slots) or "no slots"
+    kept = ", ".join(slot.name for slot in spec.slots) or "no slots"
     learning = sum(variable.learns for variable in variables)
-    what = f"{quoted(label)}: its optimizer's variables are not those of {configured.name} ({kept}) for this network"
+    what = f"{quoted(label)}: its optimizer's variables are not those of {spec.class_name} ({kept}) for this network"
     same_count = next((entries for entries in layouts if len(entries) == len(shapes)), None)
     if same_count is not None:
         number = next(n for n, entry in enumerate(same_count) if entry.shape != shapes[n])
@@ -126,18 +124,16 @@ def _mismatch(
     )
 
 
-def _by_name(
-    arrays: Sequence[Array], configured: Configured, variables: Sequence[Variable]
-) -> tuple[Entry, ...] | None:
+def _by_name(arrays: Sequence[Array], spec: OptimizerSpec, variables: Sequence[Variable]) -> tuple[Entry, ...] | None:
     """What the names say, if each says it, and all of them together make sense; else None.
 
     ``adam/conv1_kernel_momentum`` (Keras 3), ``Adam/m/conv1/kernel:0`` (tf_keras), ``Adam/conv1/kernel/m:0``.
     """
-    slots = {slot.name: slot for slot in (AVERAGE, *configured.rule.slots)}
+    slots = {slot.name: slot for slot in (AVERAGE, *spec.row.slots)}
     known = _known_names(list(slots.values()), variables)
     entries: list[Entry] = []
     for array in arrays:
-        if configured.name == "Nadam" and array.shape == () and configured.generation == "keras3":
+        if spec.class_name == "Nadam" and array.shape == () and spec.generation == "keras3":
             entries.append(Entry(U_PRODUCT))  # a variable that Keras gives no name
             continue
         found = next((known[end] for end in _ends(_plain(array.name)) if end in known), None)
@@ -148,7 +144,7 @@ def _by_name(
     for entry in entries:
         if entry.variable is not None:
             kept.setdefault(entry.slot, []).append(entry.variable.row.keras)
-    needed = {slot.name for slot in configured.slots}
+    needed = {slot.name for slot in spec.slots}
     complete = all(len(set(names)) == len(names) for names in kept.values())
     if not complete or len({frozenset(names) for names in kept.values()}) > 1 or not needed.issubset(kept):
         return None

@@ -13,7 +13,7 @@ import numpy as np
 from weight_transfer.checkpoint import Array
 from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.errors import CheckpointError, TransferError
-from weight_transfer.optimizer.identify import Found
+from weight_transfer.optimizer.identify import FileOptimizer
 from weight_transfer.optimizer.state import LossScale
 
 NOTHING = 1e-40  # a product that changes nothing any more where it is taken from 1
@@ -39,7 +39,7 @@ class Scalars:
     assumed: tuple[str, ...]
 
 
-def read_scalars(label: str, arrays: Sequence[Array], found: Found) -> Scalars:
+def read_scalars(label: str, arrays: Sequence[Array], found: FileOptimizer) -> Scalars:
     """Reads the numbers that stand before an optimizer's slots.
 
     Raises:
@@ -54,7 +54,7 @@ def read_scalars(label: str, arrays: Sequence[Array], found: Found) -> Scalars:
         scale, unsaid = _first_scale(label, found.scaling)
     iterations, assumed = _iterations(label, waiting, found)
     stored = None
-    if waiting and waiting[0].shape == () and waiting[0].dtype.kind == "f" and found.configured.generation == "keras3":
+    if waiting and waiting[0].shape == () and waiting[0].dtype.kind == "f" and found.spec.generation == "keras3":
         # Of Nadam alone the last array is a number too, but never the first.
         stored = _number(label, "learning rate", waiting.pop(0))
     rate = _learning_rate(label, stored, found)
@@ -78,10 +78,10 @@ def u_product_of(iterations: int, beta_1: float, dtype: np.dtype[Any]) -> float:
     return float(product)
 
 
-def _iterations(label: str, waiting: list[Array], found: Found) -> tuple[int, tuple[str, ...]]:
-    old = found.configured.generation == "keras2"
+def _iterations(label: str, waiting: list[Array], found: FileOptimizer) -> tuple[int, tuple[str, ...]]:
+    old = found.spec.generation == "keras2"
     if old and (not waiting or waiting[0].shape != ()):
-        if found.configured.has_schedule or found.configured.arguments.get("decay"):
+        if found.spec.schedule is not None or found.spec.arguments.get("decay"):
             raise TransferError(
                 f"{quoted(label)}: its optimizer kept no step count (RMSprop and Adagrad before Keras 2.3), and its "
                 "learning rate depends on it. Load it in that Keras, compile without decay, and save again."
@@ -98,11 +98,11 @@ def _iterations(label: str, waiting: list[Array], found: Found) -> tuple[int, tu
     return int(value), ()
 
 
-def _learning_rate(label: str, stored: float | None, found: Found) -> float | None:
+def _learning_rate(label: str, stored: float | None, found: FileOptimizer) -> float | None:
     """The current rate: the variable's where there is one, for what was compiled may have been lowered since."""
-    configured = found.configured
-    said = configured.arguments.get("learning_rate")
-    if configured.has_schedule or configured.arguments.get("decay"):
+    spec = found.spec
+    said = spec.arguments.get("learning_rate")
+    if spec.schedule is not None or spec.arguments.get("decay"):
         return None
     if stored is not None and not found.says_rate:
         return stored
@@ -114,7 +114,7 @@ def _learning_rate(label: str, stored: float | None, found: Found) -> float | No
     )
 
 
-def _loss_scale(label: str, arrays: list[Array], found: Found) -> tuple[LossScale, list[Array]]:
+def _loss_scale(label: str, arrays: list[Array], found: FileOptimizer) -> tuple[LossScale, list[Array]]:
     """Counter and rate of the outer optimizer, which mean nothing, then its step counter and its scale.
 
     Source: keras/src/optimizers/loss_scale_optimizer.py, build and variables, keras 3.15.1.

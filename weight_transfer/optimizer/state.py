@@ -16,7 +16,7 @@ from typing import Any
 from weight_transfer.converted import read_converted
 from weight_transfer.description import Origin
 from weight_transfer.errors import CheckpointError
-from weight_transfer.optimizer.classes import RULES
+from weight_transfer.optimizer.classes import OPTIMIZERS
 from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file
 
 SUFFIX = ".optimizer.safetensors"
@@ -50,7 +50,7 @@ class OptimizerState:
     """All that an optimizer knows.
 
     Attributes:
-        class_name: A key of `classes.RULES`.
+        class_name: A key of `classes.OPTIMIZERS`.
         config: What Keras serializes it as: ``class_name`` and ``config``.
         iterations: Steps taken.
         learning_rate: The current one; None where the config's schedule gives it.
@@ -163,7 +163,7 @@ def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
     values = dict(facts)
     fingerprint, origin = values.pop("fingerprint"), Origin(**values.pop("origin"))
     scale = values.pop("loss_scale")
-    if values["class_name"] not in RULES:
+    if values["class_name"] not in OPTIMIZERS:
         raise ValueError(f"class_name {values['class_name']!r}")
     state = OptimizerState(
         tensors=tuple(file.tensors.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,9 @@ import numpy.typing as npt
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.optimizer.classes import (
-    AVERAGE,
-    OUTSIDE_ROOT,
-    SCHEDULES,
-    SHARED_NAMES,
-    Configured,
-    read_config,
-)
+from weight_transfer.optimizer.classes import AVERAGE, DECAY, OUTSIDE_ROOT, RATE, SCHEDULES, Generation
 from weight_transfer.optimizer.layout import Entry, entries_of
+from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import Variable, rows_by_layer
 
@@ -68,7 +63,7 @@ def for_keras3(state: OptimizerState, architecture: Architecture, weights: Array
     rate = state.learning_rate or 0.0
     number = np.float32 if float(np.float32(rate)) == rate else np.float64
     variables = [(f"{arguments['name']}/iteration", np.array(state.iterations, np.int64))]
-    if not configured.has_schedule:
+    if configured.schedule is None:
         variables.append((f"{arguments['name']}/learning_rate", np.array(rate, number)))
     else:
         arguments["learning_rate"] = {
@@ -80,7 +75,7 @@ def for_keras3(state: OptimizerState, architecture: Architecture, weights: Array
     for entry in entries_of(configured, configured.slots, learning):
         of = "variable" if entry.variable is None else entry.variable.row.keras.replace("/", "_")
         variables.append((f"{arguments['name']}/{of}_{entry.slot}", _value(entry, state, configured, weights)))
-    return ForKeras(configured.name, arguments, tuple(variables), frozen, state.loss)
+    return ForKeras(configured.row.name, arguments, tuple(variables), frozen, state.loss)
 
 
 def for_tf_keras(state: OptimizerState, architecture: Architecture, weights: Arrays) -> ForKeras:
@@ -93,20 +88,20 @@ def for_tf_keras(state: OptimizerState, architecture: Architecture, weights: Arr
         TransferError: tf_keras has no such optimizer, or could not go on with it from a file.
     """
     configured = _configured(state, "tf_keras")
-    if configured.name == "Nadam" and state.iterations:
+    if configured.class_name == "Nadam" and state.iterations:
         raise TransferError(
             "tf_keras keeps no product of Nadam's momentum in a file, and would go on otherwise than it stopped. Write "
             "a .keras or .weights.h5 file for Keras 3."
         )
     arguments = _arguments(state, configured)
-    slots = configured.rule.slots if configured.name == "SGD" else ()
+    slots = configured.row.slots if configured.class_name == "SGD" else ()
     slots = (*configured.slots, *(slot for slot in slots if slot not in configured.slots))
     variables = [("iteration:0", np.array(state.iterations, np.int64))]
     frozen, learning = _parts(state, architecture)
     for entry in entries_of(configured, slots, learning):
         row = entry.variable.row.keras if entry.variable is not None else ""
-        variables.append((f"{configured.name}/{entry.slot}/{row}:0", _value(entry, state, configured, weights)))
-    return ForKeras(configured.name, arguments, tuple(variables), frozen, state.loss)
+        variables.append((f"{configured.class_name}/{entry.slot}/{row}:0", _value(entry, state, configured, weights)))
+    return ForKeras(configured.row.name, arguments, tuple(variables), frozen, state.loss)
 
 
 def compile_config(optimizer: ForKeras) -> dict[str, Any]:
@@ -134,32 +129,29 @@ def training_config(optimizer: ForKeras) -> dict[str, Any]:
     return {**compiled, "optimizer_config": serialized}
 
 
-def _configured(state: OptimizerState, generation: Any) -> Configured:
-    read = read_config(state.config)
-    if read.arguments.get(OUTSIDE_ROOT) or read.arguments.get("decay"):
-        what = "adds epsilon outside the root" if read.arguments.get(OUTSIDE_ROOT) else "has an argument decay"
+def _configured(state: OptimizerState, generation: Generation) -> OptimizerSpec:
+    spec = spec_of_config(state.config)
+    if spec.arguments.get(OUTSIDE_ROOT) or spec.arguments.get(DECAY):
+        what = "adds epsilon outside the root" if spec.arguments.get(OUTSIDE_ROOT) else "has an argument decay"
         raise TransferError(
-            f"this {read.name} is Keras 2's, which {what}; Keras of today has no such optimizer. Write the weights "
-            "without it, or train on with an optimizer of resnet_torch.optimizers that has Keras 3's arguments."
+            f"this {spec.class_name} is Keras 2's, which {what}; Keras of today has no such optimizer. Write the "
+            "weights without it, or train on with an optimizer of resnet_torch.optimizers that has Keras 3's arguments."
         )
-    rate = read.arguments.get("learning_rate")
-    if isinstance(rate, Mapping) and rate.get("class_name") not in SCHEDULES:
+    if spec.schedule is not None and spec.schedule.row is None:
         raise TransferError(
-            f"the learning rate is a function, {rate.get('class_name')!r}, which no Keras file holds. Expected "
+            f"the learning rate is a function, {spec.schedule.class_name!r}, which no Keras file holds. Expected "
             f"a number, or one of {', '.join(SCHEDULES)}."
         )
-    return Configured(read.name, generation, read.arguments)
+    return dataclasses.replace(spec, generation=generation)
 
 
-def _arguments(state: OptimizerState, configured: Configured) -> dict[str, Any]:
-    known = [*SHARED_NAMES, *configured.rule.names, "learning_rate"]
-    found = {name: configured.arguments[name] for name in known if name in configured.arguments}
+def _arguments(state: OptimizerState, spec: OptimizerSpec) -> dict[str, Any]:
+    given = {**spec.arguments, "name": spec.arguments.get("name") or spec.row.name.lower()}
     if state.learning_rate is not None:
-        found["learning_rate"] = state.learning_rate
-    if isinstance(found.get("learning_rate"), Mapping):
-        rate = found["learning_rate"]
-        found["learning_rate"] = {"class_name": rate["class_name"], "config": dict(rate.get("config") or {})}
-    return {"name": configured.arguments.get("name") or configured.name.lower(), **found}
+        given[RATE] = state.learning_rate
+    elif spec.schedule is not None:
+        given[RATE] = spec.schedule.to_config()
+    return {name: given[name] for name in spec.row.defaults(spec.generation) if name in given}  # in Keras's order
 
 
 def _parts(state: OptimizerState, architecture: Architecture) -> tuple[frozenset[str], list[Variable]]:
@@ -176,7 +168,7 @@ def _parts(state: OptimizerState, architecture: Architecture) -> tuple[frozenset
     return frozen, [Variable(row) for layer in ordered if layer.name not in frozen for row in rows[layer.name]]
 
 
-def _value(entry: Entry, state: OptimizerState, configured: Configured, weights: Arrays) -> npt.NDArray[Any]:
+def _value(entry: Entry, state: OptimizerState, configured: OptimizerSpec, weights: Arrays) -> npt.NDArray[Any]:
     """A slot's numbers; where the state has none, what Keras starts from."""
     if entry.variable is None:
         dtype = next(iter(weights.values())).dtype
@@ -194,5 +186,5 @@ def _value(entry: Entry, state: OptimizerState, configured: Configured, weights:
     weight = weights[row.keras]
     if entry.slot == AVERAGE.name:
         return weight
-    first = configured.arguments.get("initial_accumulator_value", 0.1) if entry.slot == "accumulator" else 0.0
+    first = configured.value("initial_accumulator_value") if entry.slot == "accumulator" else 0.0
     return np.full(row.shape, np.float32(first), weight.dtype)

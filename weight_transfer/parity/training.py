@@ -40,7 +40,7 @@ class Training:
     """How to train.
 
     Attributes:
-        optimizers: Keras's, as `weight_transfer.training.calls.optimizer_config` gives them: a run for each.
+        optimizers: as Keras serializes them: a run for each.
         num_steps: Steps of a run.
         batch_size: Images of a batch.
         data: Images to draw from, as ``--data`` takes them; None for crops of photographs.

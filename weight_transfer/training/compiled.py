@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer.classes import OUTSIDE_ROOT, REFUSED, Configured, read_config
+from weight_transfer.optimizer.classes import DECAY, OUTSIDE_ROOT, RATE, optimizer_class
 from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.identify import compiled_config
+from weight_transfer.optimizer.spec import OptimizerSpec, ScheduleSpec, call_text, refused_arguments, spec_of_config
 from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
-from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.starting_point import last_activations
 
@@ -53,7 +53,8 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
         found["label_smoothing"] = smoothing
         notes += more
     other = {name for name in found if name in given and getattr(recipe, name) != found[name]}
-    if "optimizer" in other and _class(recipe.optimizer) != _class(found["optimizer"]):
+    classes = {parse_optimizer(text).class_name for text in (recipe.optimizer, found.get("optimizer"))}
+    if "optimizer" in other and len(classes) > 1:
         kept = {name: value for name, value in found.items() if name == "label_smoothing"}  # another one begins anew
     elif "learning_rate" in given and "schedule" not in given:
         other |= {"schedule"} if found.get("schedule") else set()
@@ -70,10 +71,6 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _class(text: str) -> str:
-    return text.partition("(")[0].strip().rpartition(".")[2].lower()
 
 
 def _read(path: Path) -> tuple[_Fields, Description]:
@@ -102,15 +99,15 @@ def _without_state(checkpoint: Checkpoint) -> _Fields:
         return {}, []
     if config is None:
         return {}, []
-    inside = config.get("config") or {}
-    refused = {key: value for key, value in inside.items() if key in REFUSED and value}
-    known = {"class_name": config["class_name"], "config": {k: v for k, v in inside.items() if k not in refused}}
     try:
-        fields, notes = _optimizer(OptimizerState(str(config["class_name"]), known, 0, None))
+        row, inside = optimizer_class(config["class_name"]), config.get("config") or {}
+        refused = refused_arguments(row, inside)
+        known = {"class_name": row.name, "config": {k: v for k, v in inside.items() if k not in refused}}
+        fields, notes = _optimizer(OptimizerState(row.name, known, 0, None))
     except TransferError:
         return {}, [f"{OURS}, where the file was compiled with {_foreign(config)}, which is not known here"]
-    without = [f"{OURS}, without the file's {_named(refused)}, which is not known here"] if refused else []
-    return fields, [*without, *notes]
+    words = call_text(OptimizerSpec(None, refused))
+    return fields, [*([f"{OURS}, without the file's {words}, which is not known here"] if refused else []), *notes]
 
 
 def _foreign(config: Mapping[str, Any]) -> str:
@@ -123,46 +120,34 @@ def _foreign(config: Mapping[str, Any]) -> str:
 
 def _optimizer(state: OptimizerState) -> _Fields:
     """The recipe's fields, and what they cannot say."""
-    configured = read_config(state.config)
-    values = {name: configured.arguments.get(name) for name in OPTIMIZERS[configured.name].optional}
-    idle = ("ema_momentum", "ema_overwrite_frequency") if not values["use_ema"] else ()
-    arguments = {
-        name: value for name, value in values.items() if value is not None and value is not False and name not in idle
-    }
-    rate, schedule, notes = _rate(state, configured)
-    if configured.arguments.get(OUTSIDE_ROOT):
-        notes.append(f"{configured.name} with epsilon inside the root, where this file's Keras 2 had it outside")
-    text = f"{configured.name}({_named(arguments)})" if arguments else configured.name
-    return {"optimizer": text, "learning_rate": rate, "schedule": schedule}, notes
+    spec = spec_of_config(state.config)
+    said = {name: value for name, value in spec.acting.arguments.items() if name not in (RATE, DECAY, OUTSIDE_ROOT)}
+    rate, schedule, notes = _rate(state, spec)
+    if spec.arguments.get(OUTSIDE_ROOT):
+        notes.append(f"{spec.class_name} with epsilon inside the root, where this file's Keras 2 had it outside")
+    return {"optimizer": str(OptimizerSpec(spec.class_name, said)), "learning_rate": rate, "schedule": schedule}, notes
 
 
-def _rate(state: OptimizerState, configured: Configured) -> tuple[float, str | None, list[str]]:
+def _rate(state: OptimizerState, spec: OptimizerSpec) -> tuple[float, str | None, list[str]]:
     """The rate with which the file stopped, or the first one and its schedule."""
-    configured_rate = configured.arguments.get("learning_rate")
-    if isinstance(configured_rate, Mapping):
-        return _schedule(configured_rate)
-    first = float(configured_rate) if isinstance(configured_rate, Real) else 1e-3
-    decay = configured.arguments.get("decay")
+    if spec.schedule is not None:
+        return _schedule(spec.schedule, spec.row.defaults(spec.generation)[RATE])
+    first, decay = float(spec.value(RATE)), spec.arguments.get(DECAY)
     if decay:  # Keras 2's own, which is this schedule
         values = {"initial_learning_rate": first, "decay_steps": 1, "decay_rate": float(decay)}
-        return first, f"InverseTimeDecay({_named(values)})", []
+        return first, str(ScheduleSpec("InverseTimeDecay", values)), []
     return first if state.learning_rate is None else state.learning_rate, None, []
 
 
-def _schedule(config: Mapping[str, Any]) -> tuple[float, str | None, list[str]]:
-    name, inside = str(config["class_name"]), dict(config.get("config") or {})
-    inside = {key: value for key, value in inside.items() if key != "name" and value is not None}
-    signature = SCHEDULES.get(name)
-    first = inside.get("initial_learning_rate", 1e-3)
-    rate = float(first) if isinstance(first, int | float) and first > 0 else 1e-3  # a warm-up may begin at 0
-    takes = () if signature is None else (*signature.required, *signature.optional)
+def _schedule(schedule: ScheduleSpec, default: float) -> tuple[float, str | None, list[str]]:
+    inside = {key: value for key, value in schedule.arguments.items() if key != "name" and value is not None}
+    first = inside.get("initial_learning_rate", default)
+    rate = float(first) if isinstance(first, int | float) and first > 0 else default  # a warm-up may begin at 0
+    takes = [] if schedule.row is None else [argument.name for argument in schedule.row.arguments]
     if not takes or not {*inside} <= {*takes}:
+        name = schedule.class_name
         return rate, None, [f"a constant learning rate, where the file has the schedule {name}, not known here"]
-    return rate, f"{name}({_named({one: inside[one] for one in takes if one in inside})})", []
-
-
-def _named(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return rate, str(ScheduleSpec(schedule.class_name, {one: inside[one] for one in takes if one in inside})), []
 
 
 # The loss

@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from weight_transfer.architecture import DEPTHS
 from weight_transfer.errors import TransferError, listing, nearest
 from weight_transfer.images import WAYS, Crop, ImageLoading, crop_of
+from weight_transfer.optimizer.grammar import training_optimizer
+from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.preprocessing import Preprocessing, preset
-from weight_transfer.training.calls import optimizer_config, schedule_config
 
 Dtype = Literal["float32", "float64"]
 Monitor = Literal["loss", "accuracy", "val_loss", "val_accuracy"]
@@ -143,16 +144,16 @@ class Recipe:
         problems = [*_out_of_range(self), *_impossible(self)]
         if problems:
             raise TransferError(f"the training cannot be as asked for:{listing(problems)}")
-        self.optimizer_config()
+        self.optimizer_spec()
 
-    def optimizer_config(self, learning_rate: float | None = None) -> dict[str, Any]:
-        """Returns the optimizer, schedule included, as Keras serializes it: what both sides build it from.
+    def optimizer_spec(self, learning_rate: float | None = None) -> OptimizerSpec:
+        """Returns the optimizer, schedule included: what both sides build it from.
 
         Args:
             learning_rate: In place of the recipe's own, as after unfreezing.
         """
         rate = self.learning_rate if learning_rate is None else learning_rate
-        return optimizer_config(self.optimizer, rate if self.schedule is None else schedule_config(self.schedule, rate))
+        return training_optimizer(self.optimizer, rate, self.schedule)
 
     @property
     def optimizer_words(self) -> str:

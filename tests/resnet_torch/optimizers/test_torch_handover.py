@@ -36,11 +36,11 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # What a weights file does not say, and Keras's user says again when they build the model.
 SAID = {
-    "Adam": "Adam",
-    "SGD": "SGD momentum=0.9 nesterov=true",
-    "RMSprop": "RMSprop momentum=0.8 centered=true",
-    "AdamW": "AdamW amsgrad=true use_ema=true ema_momentum=0.9",
-    "Nadam": "Nadam",
+    "Adam": "Adam()",
+    "SGD": "SGD(momentum=0.9, nesterov=True)",
+    "RMSprop": "RMSprop(momentum=0.8, centered=True)",
+    "AdamW": "AdamW(amsgrad=True, use_ema=True, ema_momentum=0.9)",
+    "Nadam": "Nadam()",
 }
 Train = Callable[..., Run]
 
@@ -69,7 +69,8 @@ def take_over(run: Run, kind: str, family: str, key: str, network: str = "native
         return handover.taken_over(run.files[kind], family)
     # tf_keras only counts the layers, which shows no dialect.
     hints = Hints(dialect="keras-applications") if network == "native" else Hints(like=run.files["legacy-h5"])
-    said = SAID[key] + ("" if family == "keras" else f" learning_rate={RATE}")  # tf_keras leaves it out
+    rate = "" if family == "keras" else f"learning_rate={RATE}, "  # tf_keras leaves it out
+    said = SAID[key].replace("(", f"({rate}")
     return handover.taken_over(run.files[kind], family, hints, optimizer=said)
 
 

@@ -15,7 +15,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.optim import lr_scheduler
 
 from resnet_torch import optimizers
-from resnet_torch.optimizers.from_keras import KINDS
+from resnet_torch.optimizers.from_keras import OPTIMIZER_CLASSES
 from resnet_torch.schedules import CosineDecay, ExponentialDecay
 from weight_transfer.errors import TransferError
 
@@ -196,7 +196,7 @@ def test_without_gradients_nothing_happens():
 
 def test_mixed_dtypes_and_half_precision():
     params = [nn.Parameter(torch.ones(3, dtype=dtype)) for dtype in (torch.float64, torch.float32, torch.bfloat16)]
-    for name in sorted(KINDS):
+    for name in sorted(OPTIMIZER_CLASSES):
         optimizer = getattr(optimizers, name)(params, weight_decay=0.1, global_clipnorm=0.1, use_ema=True)
         for param in params:
             param.grad = torch.ones_like(param)

@@ -73,7 +73,7 @@ def test_a_state_that_other_weights_left_there_is_not_shown(command, tmp_path):
         (["m.keras", "-o", "p.safetensors", "--optimizer", "Adam"], "Use it with --with-optimizer"),
         (
             ["m.keras", "-o", "p.safetensors", "--with-optimizer", "--optimizer", "Adam 1"],
-            "takes a class and its arguments",
+            "the optimizer must be a name, or a name with named arguments",
         ),
         (["plain.keras", "-o", "p.safetensors", "--with-optimizer"], "'plain.keras': holds no optimizer state"),
         (["plain.safetensors", "-o", "p.keras", "--with-optimizer"], "no optimizer state lies beside it"),

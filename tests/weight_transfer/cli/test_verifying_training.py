@@ -59,9 +59,9 @@ def test_a_difference_exits_1_and_is_explained(verified, command, here):
 
 
 BAD = {
-    "an unknown optimizer": (("--optimizer", "Adamm"), "no optimizer 'Adamm'"),
+    "an unknown optimizer": (("--optimizer", "Adamm"), "No optimizer 'Adamm'"),
     "an unknown argument": (("--optimizer", "Adam(clip=1)"), "it has no argument clip"),
-    "an unknown schedule": (("--schedule", "Cosine"), "no schedule 'Cosine'"),
+    "an unknown schedule": (("--schedule", "Cosine"), "No schedule 'Cosine'"),
     "no call": (("--port-optimizer", "torch.optim.SGD(0.1)"), "the optimizer must be a name"),
     "no data": (("--data", "nowhere.npz"), "nowhere.npz: does not exist"),
     "no picture": (("--curves", "curves.jpg"), "the picture is written as PNG or SVG"),

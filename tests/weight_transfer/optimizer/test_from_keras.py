@@ -25,8 +25,9 @@ from weight_transfer import (
 )
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.scalars import _first_scale
-from weight_transfer.optimizer.spec import parse_said
+from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.variables import rows_by_layer
 from weight_transfer.tensor_file import Tensor
 
@@ -39,7 +40,7 @@ def read(path, said=None, **hints):
     hints = Hints(**hints)
     with read_checkpoint(path) as checkpoint:
         bad: list[str] = []
-        state = read_optimizer_state(checkpoint, identify(checkpoint, hints), parse_said(said), hints, bad)
+        state = read_optimizer_state(checkpoint, identify(checkpoint, hints), parse_optimizer(said), hints, bad)
         numbers(state)
         assert not bad
         held = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)
@@ -62,7 +63,7 @@ def read(path, said=None, **hints):
 )
 def test_every_slot_finds_its_weight(name, arguments, ending, tmp_path):
     path, state = written(tmp_path / f"m.{ending}", name=name, arguments=arguments)
-    said = " ".join([name, *(f"{key}={json.dumps(value)}" for key, value in arguments.items())])
+    said = str(OptimizerSpec(name, arguments))
     assert_same(read(path, said if ending == "weights.h5" else None), state)
 
 
@@ -113,6 +114,7 @@ def test_a_legacy_optimizer_keeps_slot_after_slot(names, tmp_path):
     found = read(path)
     assert_same(found, state)
     assert "amsgrad" not in found.config["config"]
+    assert read(path, "learning_rate=0.5").learning_rate == 0.5  # a person's word before the file's lr
 
 
 def test_rmsprop_before_keras_2_3_kept_no_count(tmp_path):
@@ -165,7 +167,7 @@ def test_tf_kerass_weights_file_does_not_know_the_rate(tmp_path):
             variables.move(str(number), str(number - 1))
     with pytest.raises(TransferError, match="does not say how fast its optimizer learns now"):
         read(path, "Adam")
-    assert_same(read(path, "Adam learning_rate=0.25"), state)
+    assert_same(read(path, "Adam(learning_rate=0.25)"), state)
     whole, _ = written(tmp_path / "whole.keras")
     with pytest.raises(TransferError, match="does not say how fast"):  # that of another file may be old
         read(path, like=whole)
@@ -183,6 +185,17 @@ def test_a_schedule_gives_the_rate(tmp_path):
     found = read(path)
     assert_same(found, state)
     assert found.config["config"]["learning_rate"]["class_name"] == "ExponentialDecay"
+
+
+def test_a_person_adds_to_what_the_file_says(tmp_path):
+    path, state = written(tmp_path / "m.keras", arguments={"beta_1": 0.5})
+    found = read(path, "beta_2=0.25, clipnorm=1.0")
+    assert_same(found, state)
+    assert {**found.config["config"], "learning_rate": None, "name": None} == {
+        "beta_1": 0.5, "beta_2": 0.25, "clipnorm": 1.0, "learning_rate": None, "name": None
+    }  # fmt: skip
+    with pytest.raises(TransferError, match=r"cannot be carried over. Adam's config holds what is not known:\n  momen"):
+        read(path, "momentum=0.9")
 
 
 # What is not certain is refused.

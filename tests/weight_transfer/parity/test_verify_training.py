@@ -15,10 +15,10 @@ from sides import run_sides_here
 from weight_transfer import VerificationError, convert
 from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.errors import TransferError
+from weight_transfer.optimizer.grammar import training_optimizer
 from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.parity.training import Training, record_training, verify_training
 from weight_transfer.tensor_file import Tensor
-from weight_transfer.training.calls import optimizer_config, schedule_config
 
 pytestmark = pytest.mark.keras
 
@@ -46,7 +46,7 @@ RATE = 0.01
 def config(rule: str, arguments: str = "", schedule: str | None = None, rate: float = RATE) -> dict[str, Any]:
     name, _, own = rule.removesuffix(")").partition("(")
     inside = ", ".join(filter(None, (own, arguments)))
-    return optimizer_config(f"{name}({inside})", rate if schedule is None else schedule_config(schedule, rate))
+    return training_optimizer(f"{name}({inside})", rate, schedule).to_config()
 
 
 # Each rule as it is, and with the extras in turn; test_torch_optimizers.py has each with each, on given gradients.

@@ -107,7 +107,7 @@ def test_keras_2s_decay_is_a_schedule():
         "schedule": "InverseTimeDecay(initial_learning_rate=0.5, decay_steps=1, decay_rate=0.25)",
     }
     assert notes == []
-    assert recipe("a.h5", **fields).optimizer_config()["config"]["momentum"] == 0.5
+    assert recipe("a.h5", **fields).optimizer_spec().arguments["momentum"] == 0.5
 
 
 def test_arguments_of_zero_go_on():

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 
 import pytest
 
-from resnet_torch.optimizers import optimizer_from_keras
-from resnet_torch.optimizers.from_keras import KINDS
-from resnet_torch.schedules import SCHEDULES as TORCH_SCHEDULES
+from resnet_torch.schedules import SCHEDULE_CLASSES
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer.classes import RULES
 from weight_transfer.training import Recipe
-from weight_transfer.training.calls import OPTIMIZERS, SCHEDULES
 
 TUTORIAL = Recipe(data="x.npz", output="run")
 
@@ -24,7 +19,7 @@ def recipe(**more) -> Recipe:
 
 
 def test_defaults_are_the_tutorials():
-    assert TUTORIAL.optimizer_config() == {"class_name": "Adam", "config": {"learning_rate": 1e-3}}
+    assert TUTORIAL.optimizer_spec().to_config() == {"class_name": "Adam", "config": {"learning_rate": 1e-3}}
     assert (TUTORIAL.batch_size, TUTORIAL.epochs, TUTORIAL.preprocessing, TUTORIAL.split_seed) == (
         32,
         30,
@@ -52,16 +47,19 @@ def test_json_brings_back_the_same_recipe():
     ],
 )
 def test_optimizers_as_keras_writes_them(text, config):
-    found = recipe(optimizer=text, learning_rate=0.01).optimizer_config()
+    found = recipe(optimizer=text, learning_rate=0.01).optimizer_spec().to_config()
     assert found["config"] == {"learning_rate": 0.01, **config.get("config", config)}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("adamm", r"no optimizer 'adamm' \(nearest: adam\). Known: Adagrad, Adam, AdamW, Adamax, Nadam, RMSprop, SGD"),
-        ("Lion", r"no optimizer 'Lion'. Known: Adagrad"),
-        ("SGD(momentun=0.9)", r"SGD: it has no argument momentun \(nearest: momentum\). It takes: momentum, nesterov"),
+        ("adamm", r"No optimizer 'adamm' \(nearest: adam\). Known: Adagrad, Adam, AdamW, Adamax, Nadam, RMSprop, SGD"),
+        ("Lion", r"No optimizer 'Lion'. Known: Adagrad"),
+        (
+            "SGD(momentun=0.9)",
+            r"SGD: it has no argument momentun \(nearest: momentum\). It takes: \w+, momentum, nesterov",
+        ),
         ("Adam(learning_rate=0.1)", "say learning_rate by --learning-rate"),
         ("SGD(0.1)", "a name with named arguments that are numbers"),
         ("SGD(momentum=open('x'))", "a name with named arguments that are numbers"),
@@ -84,41 +82,7 @@ def test_other_optimizers_are_refused_by_name(text, message):
 
 
 def test_a_whole_momentum_is_a_float_as_keras_asks():
-    assert isinstance(recipe(optimizer="SGD(momentum=1)").optimizer_config()["config"]["momentum"], float)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_both_sides_take_every_argument(name, keras_signatures):
-    arguments = set(OPTIMIZERS[name].optional)
-    assert arguments <= keras_signatures[name]
-    import torch
-
-    kind = KINDS[name]
-    accepted = {*RULES[name].names, *inspect.signature(kind.__init__).parameters, *inspect.get_annotations(kind)}
-    assert arguments - {"use_ema"} - set(SHARED) <= accepted
-    values = {"use_ema": True, "nesterov": True, "amsgrad": True, "centered": True, "ema_overwrite_frequency": 3}
-    given = {key: values.get(key, 0.5) for key in arguments - {"clipvalue", "global_clipnorm"}}
-    text = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
-    optimizer_from_keras(recipe(optimizer=text).optimizer_config(), [torch.nn.Parameter(torch.zeros(2))])
-
-
-SHARED = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "ema_momentum", "ema_overwrite_frequency")
-
-
-@pytest.fixture(scope="module")
-def keras_signatures(request) -> dict[str, set[str]]:
-    """Arguments of Keras's optimizers, read off its source: importing it here would load TensorFlow."""
-    import ast
-    import importlib.util
-    from pathlib import Path
-
-    root = Path(importlib.util.find_spec("keras").origin).parent / "src" / "optimizers"
-    found = {}
-    for name in OPTIMIZERS:
-        tree = ast.parse((root / f"{name.lower()}.py").read_text())
-        init = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-        found[name] = {argument.arg for argument in init.args.args}
-    return found
+    assert isinstance(recipe(optimizer="SGD(momentum=1)").optimizer_spec().arguments["momentum"], float)
 
 
 @pytest.mark.parametrize(
@@ -133,21 +97,14 @@ def keras_signatures(request) -> dict[str, set[str]]:
     ],
 )
 def test_schedules_as_keras_writes_them(text, config):
-    rate = recipe(schedule=text, learning_rate=0.01).optimizer_config()["config"]["learning_rate"]
+    rate = recipe(schedule=text, learning_rate=0.01).optimizer_spec().to_config()["config"]["learning_rate"]
     assert rate["config"] == config
-    assert rate["class_name"] in TORCH_SCHEDULES
+    assert rate["class_name"] in SCHEDULE_CLASSES
     assert recipe(schedule=text).reduce_lr is None  # Keras cannot lower a schedule's rate
 
 
-def test_schedules_are_those_of_the_torch_side():
-    assert set(SCHEDULES) == set(TORCH_SCHEDULES)
-    for name, signature in SCHEDULES.items():
-        known = {field.name for field in dataclasses.fields(TORCH_SCHEDULES[name])} - {"in_fit"}
-        assert {*signature.required, *signature.optional} == known
-
-
 def test_a_schedule_without_what_it_needs():
-    with pytest.raises(TransferError, match=r"ExponentialDecay: it needs decay_rate. It takes: decay_steps"):
+    with pytest.raises(TransferError, match=r"ExponentialDecay: it needs decay_rate. It takes: \w+, decay_steps"):
         recipe(schedule="ExponentialDecay(decay_steps=3)")
 
 

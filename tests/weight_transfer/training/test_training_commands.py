@@ -117,7 +117,7 @@ def test_evaluate_takes_a_run_or_a_file(call, tmp_path):
     [
         (["--data", "d"], "--output must be given"),
         ([], "--data and --output must be given"),
-        (["--data", "d", "-o", "RUN", "--optimizer", "adamm"], "no optimizer 'adamm'"),
+        (["--data", "d", "-o", "RUN", "--optimizer", "adamm"], "No optimizer 'adamm'"),
         (["--data", "d", "-o", "RUN", "--epochs", "0"], "epochs must be at least 1"),
         (["--resume", "RUN"], "not a run's recipe"),
     ],
