@@ -83,6 +83,68 @@ def drawn(library: str, seeds: Sequence[int]) -> list[Written]:
     return found
 
 
+def _mixed(keras: Any) -> Any:
+    """Layers of several precisions, a model within the model among them."""
+    layers = keras.layers
+    image = layers.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 3, activation="relu", dtype="mixed_float16", name="conv")(image)
+    inside = layers.Input((6, 6, 4), dtype="float16", name="inside")
+    norm = layers.BatchNormalization(dtype="mixed_float16", name="norm")
+    x = keras.Model(inside, norm(inside), name="inner")(x)
+    x = layers.GlobalAveragePooling2D(dtype="mixed_float16", name="pool")(x)
+    return keras.Model(image, layers.Dense(2, activation="softmax", dtype="float32", name="head")(x))
+
+
+def _transfer(keras: Any) -> Any:
+    """A frozen base with batch norms, called in inference mode as Keras's guide says, under a head."""
+    layers = keras.layers
+    image = layers.Input((8, 8, 3), name="inner_image")
+    x = layers.BatchNormalization(momentum=0.8, name="norm")(layers.Conv2D(4, 3, name="conv")(image))
+    base = keras.Model(image, layers.ReLU(6.0, name="relu")(x), name="base")
+    base.trainable = False
+    image = layers.Input((8, 8, 3), name="image")
+    x = layers.GlobalMaxPooling2D(name="pool")(base(layers.Rescaling(0.5, -1.0, name="scale")(image), training=False))
+    return keras.Model(image, layers.Dense(2, name="head")(x))
+
+
+def _constrained(keras: Any) -> Any:
+    """Constraints of each kind, and penalties on weights and outputs; that of an activation tf_keras does not save."""
+    constraints, layers, regularizers = keras.constraints, keras.layers, keras.regularizers
+    image = layers.Input((8, 8, 3), name="image")
+    kernel = {"kernel_constraint": constraints.MaxNorm(1.5, axis=[0, 1, 2]), "bias_constraint": constraints.NonNeg()}
+    x = layers.Conv2D(4, 3, activity_regularizer=regularizers.L1L2(0.01, 0.02), name="conv", **kernel)(image)
+    x = layers.BatchNormalization(gamma_constraint=constraints.MinMaxNorm(0.5, 1.5, 0.75, axis=0), name="norm")(x)
+    penalized = {"activity_regularizer": regularizers.L2(0.03)} if keras.__name__ == "keras" else {}
+    x = layers.Flatten(name="flatten")(layers.ReLU(name="relu", **penalized)(x))
+    matrix = {"kernel_constraint": constraints.UnitNorm(axis=1), "kernel_regularizer": regularizers.L1(0.01)}
+    return keras.Model(image, layers.Dense(2, name="head", **matrix)(x))
+
+
+SPECIAL: Mapping[str, Callable[[Any], Any]] = {
+    "mixed": _mixed,
+    "transfer": _transfer,
+    "constrained": _constrained,
+}
+
+
+def constrained(library: str, container: str, config: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The constraints and regularizers of a model: layer, argument, class and arguments."""
+    __import__(library).backend.clear_session()
+    model = LOADERS[library, container](copy.deepcopy(config))
+    found = []
+    for layer in keras_random_models._flat(model):
+        for key, value in layer.get_config().items():
+            if key.endswith(("_constraint", "_regularizer")) and value is not None:
+                given = {name: _rounded(item) for name, item in value["config"].items()}
+                found.append((layer.name, key, value["class_name"], json.dumps(given, sort_keys=True, default=list)))
+    return sorted(found)
+
+
+def _rounded(value: Any) -> Any:
+    """Keras 3 holds factors in float32."""
+    return float(np.float32(value)) if isinstance(value, float) else value
+
+
 def built(library: str, module: str, table: str) -> list[Written]:
     """Builds the models of a table of functions, with random weights, in float32."""
     keras = __import__(library)

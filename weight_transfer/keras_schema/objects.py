@@ -68,10 +68,9 @@ def _initializer(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _regularizer(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Keras 1 writes ``{"name": "WeightRegularizer", "l1": 0.0, "l2": 0.01}``."""
     class_name = value.get("class_name")
-    config = dict(value.get("config") or {})
     if class_name in KEPT_REGULARIZERS:
-        return str(class_name), config
-    factors = config or value
+        return str(class_name), dict(value.get("config") or {})
+    factors = value.get("config", value)
     return "L1L2", {key: float(factors.get(key) or 0.0) for key in ("l1", "l2")}
 
 
@@ -79,7 +78,7 @@ def _constraint(value: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Keras 1 writes ``{"name": "MaxNorm", "m": 2, "axis": 0}``."""
     written = str(value.get("class_name") or value.get("name"))
     class_name = next((name for name in CONSTRAINTS if name.lower() == written.replace("_", "").lower()), written)
-    inside = value.get("config") or {key: item for key, item in value.items() if key not in ("name", "class_name")}
+    inside = value.get("config", {key: item for key, item in value.items() if key not in ("name", "class_name")})
     return class_name, {KERAS_1_CONSTRAINT_ARGUMENTS.get(key, key): item for key, item in inside.items()}
 
 
