@@ -114,8 +114,12 @@ class Converted:
     @functools.cached_property
     def stored(self) -> Mapping[str, Tensor]:
         """The tensors by state-dict key; each is read when asked for."""
-        names = _present_names(self.file.tensors, self.network)
-        return {names.get(name, name): tensor for name, tensor in self.file.tensors.items()}
+        return {self.renamed.get(name, name): tensor for name, tensor in self.file.tensors.items()}
+
+    @functools.cached_property
+    def renamed(self) -> Mapping[str, str]:
+        """Today's state-dict keys of the tensors that version 0.1.0 wrote under others, by those."""
+        return _present_names(self.file.tensors, self.network)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Reads all tensors, by state-dict key."""
@@ -162,12 +166,6 @@ def _warn_of_augmentation(path: Path, network: Network) -> None:
 
 
 def _present_names(stored: Collection[str], network: Network) -> dict[str, str]:
-    """Returns today's state-dict keys of the tensors that version 0.1.0 wrote under others, by those.
-
-    Args:
-        stored: The names in the file.
-        network: What the file holds.
-    """
     graph, prefix = graph_of(network), "" if backbone_of(network) is None else HEAD
     if graph is None:
         return {}

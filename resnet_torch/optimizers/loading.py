@@ -23,7 +23,7 @@ from weight_transfer.conversion.export import rows_of
 from weight_transfer.conversion.heeding import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import is_converted
+from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.network import title_of
@@ -115,13 +115,14 @@ def load_grad_scaler(path: str | os.PathLike[str], device: str = "cuda") -> torc
 def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | None) -> tuple[OptimizerState, str]:
     if is_converted(path):
         refuse_said_of_converted(path, hints=hints, optimizer=optimizer)
-        beside = path if path.name.endswith(SUFFIX) else state_beside(path)
+        weights = None if path.name.endswith(SUFFIX) else read_converted(path)
+        beside = path if weights is None else state_beside(path)
         if not beside.exists():
             raise TransferError(
                 f"{path}: no optimizer state lies beside it. Expected {beside.name}: convert with --with-optimizer, or "
                 "save with save_converted(..., optimizer=...)."
             )
-        saved = read_state(beside)
+        saved = read_state(beside, weights)
         return saved.state, saved.fingerprint
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)

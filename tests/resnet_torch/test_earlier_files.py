@@ -5,6 +5,7 @@ one that was trained in PyTorch: that the port gave then). ``trained`` has its o
 ``native``, taken back to Keras, there is what ``weight-transfer record`` wrote down.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from resnet_torch.optimizers import Adam, load_optimizer
 from resnet_torch.saving import save_converted
 from resnet_torch.testing import assert_parity
 from weight_transfer.converted import read_converted
-from weight_transfer.optimizer.state import read_state
+from weight_transfer.errors import TransferError
+from weight_transfer.optimizer.state import read_state, state_beside
 from weight_transfer.parity.recording import read_recording
 
 FILES = sorted((Path(__file__).parents[1] / "data" / "converted_by_0.1.0").glob("*.npz"))
@@ -41,6 +43,7 @@ def test_what_it_says_beside_its_tensors_is_read():
         "graph": "graph.keras",
         "graph_trained_in_pytorch": "graph.keras",
         "native": "native.keras",
+        "odd_names": "odd_names.keras",
         "own_head": "own_head.keras",
         "trained": "trained.keras",
     }
@@ -53,6 +56,36 @@ def test_the_optimizer_state_beside_it_is_read():
     optimizer = load_optimizer(state, model)
     assert isinstance(optimizer, Adam)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-3)
+
+
+def test_the_state_of_layers_whose_modules_had_other_names_is_read():
+    """Version 0.1.0 named the modules of layers ``conv-1`` and ``conv.2`` otherwise, in both files."""
+    weights = FILES[0].parent / "odd_names.safetensors"
+    model = load_model(weights)
+    optimizer = load_optimizer(weights, model)
+    slots = {name: optimizer.state[parameter] for name, parameter in model.named_parameters()}
+    modules = ("conv_1", "conv_2", "train_")
+    assert slots.keys() == {f"{module}.{part}" for module in modules for part in ("weight", "bias")}
+    assert all((slot["velocity"] > 0).any() and (slot["momentum"] != 0).any() for slot in slots.values())
+    assert state_beside(weights) == weights.with_name("odd_names.optimizer.safetensors")
+    with torch.no_grad():
+        model.conv_1.weight.add_(1)
+    with pytest.raises(TransferError, match="belongs to other weights than the model has now"):
+        load_optimizer(weights, model)
+
+
+def test_the_state_of_other_weights_is_told_from_its_own(tmp_path):
+    for name in ("odd_names.optimizer.safetensors", "odd_names.safetensors"):
+        shutil.copy(FILES[0].parent / name, tmp_path)
+    weights = tmp_path / "odd_names.safetensors"
+    converted = read_converted(weights)
+    assert converted.renamed == {f"conv-1.{part}": f"conv_1.{part}" for part in ("weight", "bias")}
+    assert read_state(state_beside(weights), converted).fingerprint == converted.fingerprint
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    converted = read_converted(weights)
+    assert read_state(state_beside(weights), converted).fingerprint != converted.fingerprint
 
 
 def test_the_recording_is_read_and_the_port_is_still_what_it_says():

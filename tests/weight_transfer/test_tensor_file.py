@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -94,6 +95,20 @@ def test_pieces_are_written_one_behind_the_other(tmp_path):
     tensor = Tensor("a", np.dtype(float), (5,), read=lambda: pytest.fail("read as a whole"), pieces=pieces)
     Content(NOTES, {}, (tensor,)).write(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(load_file(tmp_path / "x.safetensors")["a"], np.arange(5.0))
+
+
+def test_one_tensor_is_in_memory_at_a_time(tmp_path):
+    count = 1 << 18
+    tensors = [Tensor(f"{n}", np.dtype("float32"), (count,), lambda: np.ones(count, np.float32)) for n in range(20)]
+    tracemalloc.start()
+    try:
+        Content(NOTES, {}, tuple(tensors)).write(tmp_path / "x.safetensors")
+        file = open_tensor_file(tmp_path / "x.safetensors", NOTES)
+        assert fingerprint_of((name, tensor.read()) for name, tensor in file.tensors.items())
+        assert len(file.sha256) == 64
+        assert tracemalloc.get_traced_memory()[1] < 3 * 4 * count
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("read", [np.arange(4.0), np.arange(6.0)])

@@ -247,7 +247,7 @@ def _as_listed(arrays: Mapping[str, Array | Tensor]) -> dict[str, Any]:
 def _show_converted(file: Path, arrays: bool, json: bool) -> None:
     converted, beside = read_converted(file), state_beside(file)
     tensors = converted.stored
-    saved = read_state(beside) if beside.exists() else None
+    saved = read_state(beside, converted) if beside.exists() else None
     if saved is not None and saved.fingerprint != converted.fingerprint:
         saved = None  # left there by other weights
     state = None if saved is None else saved.state

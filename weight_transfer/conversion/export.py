@@ -136,7 +136,7 @@ def _state_of(converted: Converted, tensors: Mapping[str, npt.NDArray[Any]]) -> 
     path = state_beside(converted.path)
     if not path.exists():
         raise TransferError(f"{converted.path}: no optimizer state lies beside it. Expected {path.name}.")
-    saved = read_state(path)
+    saved = read_state(path, converted)
     if saved.fingerprint != fingerprint_of(tensors.items()):
         raise TransferError(
             f"{path}: the optimizer state belongs to other weights than those in {converted.path.name}. Expected "

@@ -6,6 +6,7 @@ whoever only wants to predict need not take three times its size.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping
@@ -13,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.converted import read_converted
+from weight_transfer.converted import Converted, read_converted
 from weight_transfer.description import Origin
 from weight_transfer.errors import CheckpointError
+from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
 from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file
 
@@ -130,7 +132,8 @@ def state_beside(weights: str | os.PathLike[str]) -> Path:
 def _belongs(beside: Path, weights: Path) -> bool:
     if not beside.exists():
         return False
-    return read_state(beside).fingerprint == read_converted(weights).fingerprint
+    converted = read_converted(weights)
+    return read_state(beside, converted).fingerprint == converted.fingerprint
 
 
 def state_content(state: OptimizerState, fingerprint: str, origin: Origin) -> Content:
@@ -144,14 +147,19 @@ def state_content(state: OptimizerState, fingerprint: str, origin: Origin) -> Co
     return Content(STATE, {**state.facts(), "fingerprint": fingerprint, "origin": origin.__dict__}, state.tensors)
 
 
-def read_state(path: str | os.PathLike[str]) -> SavedState:
+def read_state(path: str | os.PathLike[str], weights: Converted | None = None) -> SavedState:
     """Opens a state's file.
+
+    Args:
+        path: The state's file.
+        weights: The converted file that it lies beside; a state that version 0.1.0 wrote takes today's names from it.
 
     Raises:
         CheckpointError: It is none, or damaged.
     """
     file = open_tensor_file(path, STATE)
-    return file.parsed(functools.partial(_saved, file))
+    saved = file.parsed(functools.partial(_saved, file))
+    return _with_present_names(saved, weights) if weights is not None and weights.renamed else saved
 
 
 def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
@@ -173,3 +181,21 @@ def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
         **values,
     )
     return SavedState(file.path, state, fingerprint, origin)
+
+
+def _with_present_names(saved: SavedState, weights: Converted) -> SavedState:
+    names = weights.renamed
+    modules = {earlier.rpartition(".")[0]: name.rpartition(".")[0] for earlier, name in names.items()}
+
+    def present(tensor: Tensor) -> Tensor:
+        slot, _, parameter = tensor.name.partition("/")
+        return dataclasses.replace(tensor, name=f"{slot}/{names.get(parameter, parameter)}")
+
+    state = dataclasses.replace(
+        saved.state,
+        tensors=tuple(map(present, saved.state.tensors)),
+        frozen=tuple(modules.get(path, path) for path in saved.state.frozen),
+    )
+    earlier = fingerprint_of((name, tensor.read()) for name, tensor in weights.file.tensors.items())
+    fingerprint = weights.fingerprint if saved.fingerprint == earlier else saved.fingerprint
+    return dataclasses.replace(saved, state=state, fingerprint=fingerprint)
