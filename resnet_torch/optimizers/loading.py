@@ -127,7 +127,7 @@ def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | Non
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         bad: list[str] = []
-        state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), hints, bad)
+        state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), (hints or Hints()).like, bad)
         tensors = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)  # its file is about to close
         if bad:
             raise MappingError(f"{path.name}: values no trained network has:{listing(bad)}")

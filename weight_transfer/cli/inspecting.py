@@ -92,7 +92,7 @@ def _optimizer(
         saved = checkpoint.optimizer
         if saved is None or not saved.arrays or isinstance(identified, TransferError):
             return None
-        return read_optimizer_state(checkpoint, identified, wanted, hints)
+        return read_optimizer_state(checkpoint, identified, wanted, hints.like)
     except TransferError as error:
         return error
 

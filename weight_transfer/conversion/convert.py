@@ -96,8 +96,9 @@ def convert(
         >>> convert("resnet50.h5", "resnet50.safetensors").num_arrays
         320
     """
+    hints = hints or Hints()
     check_output(output)
-    protect_inputs([output, path_of_state(output) if with_optimizer else None], [source, *(hints or Hints()).files])
+    protect_inputs([output, path_of_state(output) if with_optimizer else None], [source, *hints.files])
     _check_name(Path(output))
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
@@ -109,7 +110,7 @@ def convert(
         if with_optimizer:
             if unfreeze and frozen_layers(checkpoint, identified):
                 raise TransferError(NO_STATE_OF_FROZEN)
-            state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), hints, bad)
+            state = read_optimizer_state(checkpoint, identified, parse_optimizer(optimizer), hints.like, bad)
         tensors = (*written, *(() if state is None else state.tensors))
         total, done = sum(tensor.size_bytes for tensor in tensors), 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identified import Identified
 from weight_transfer.errors import MappingError, TransferError
 from weight_transfer.optimizer.classes import NEVER_NEGATIVE
@@ -30,7 +30,7 @@ def read_optimizer_state(
     checkpoint: Checkpoint,
     identified: Identified,
     said: OptimizerSpec | None = None,
-    hints: Hints | None = None,
+    like: Path | None = None,
     bad: list[str] | None = None,
 ) -> OptimizerState:
     """Reads an optimizer's state; the slots' numbers when they are asked for.
@@ -39,7 +39,7 @@ def read_optimizer_state(
         checkpoint: The file.
         identified: Its network.
         said: What a person says of the optimizer.
-        hints: What they say of the file; ``like`` names another file of the same model, compiled alike.
+        like: Another file of the same model, compiled alike.
         bad: Takes a line for every slot that is read and holds what no step gives.
 
     Raises:
@@ -54,7 +54,7 @@ def read_optimizer_state(
             f"{quoted(label)}: holds no optimizer state. Expected a model that was saved after model.compile(), by "
             "model.save() or Keras 3's save_weights(). Convert it without --with-optimizer."
         )
-    found = optimizer_of(checkpoint, saved, said or OptimizerSpec(), hints or Hints())
+    found = optimizer_of(checkpoint, saved, said or OptimizerSpec(), like)
     scalars = read_scalars(label, saved.arrays, found)
     entries = _entries(checkpoint, identified, scalars, found)
     arrays = {id(entry): array for entry, array in zip(entries, scalars.rest, strict=True)} if entries else {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint, SavedOptimizer, read_checkpoint
 from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.classes import EARLIER, OPTIMIZERS, OUTSIDE_ROOT, RATE, Generation, OptimizerClass
 from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
@@ -47,14 +47,16 @@ class FileOptimizer:
     assumed: tuple[str, ...]
 
 
-def optimizer_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: OptimizerSpec, hints: Hints) -> FileOptimizer:
+def optimizer_of(
+    checkpoint: Checkpoint, saved: SavedOptimizer, said: OptimizerSpec, like: Path | None
+) -> FileOptimizer:
     """Returns the optimizer of a file.
 
     Args:
         checkpoint: The file.
         saved: The variables of its optimizer.
         said: What a person says of it; their class and arguments hold whatever the file says.
-        hints: What they say of the file; ``like`` names another file of the same model, compiled alike.
+        like: Another file of the same model, compiled alike, whose arguments are meant where this one says none.
 
     Raises:
         TransferError: Nothing says which it is, or it is one that is not known here.
@@ -64,11 +66,11 @@ def optimizer_of(checkpoint: Checkpoint, saved: SavedOptimizer, said: OptimizerS
     if config is not None and not config["config"]:  # compile("adam")
         config, more = _by_name(str(config["class_name"]), _generation(checkpoint, saved))
         assumed += more
-    if config is None and hints.like is not None:
-        with read_checkpoint(hints.like) as other:
+    if config is None and like is not None:
+        with read_checkpoint(like) as other:
             config = _config_in(other.training)
         if config is not None:
-            assumed.append(f"the optimizer's arguments are those of {hints.like.name}")
+            assumed.append(f"the optimizer's arguments are those of {like.name}")
     said_anew = said.class_name is not None and (config is None or not _same(config, said.class_name))
     if said_anew:
         own, config = False, _of_this_keras(said, _generation(checkpoint, saved)).to_config()

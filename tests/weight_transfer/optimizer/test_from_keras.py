@@ -40,7 +40,7 @@ def read(path, said=None, **hints):
     hints = Hints(**hints)
     with read_checkpoint(path) as checkpoint:
         bad: list[str] = []
-        state = read_optimizer_state(checkpoint, identify(checkpoint, hints), parse_optimizer(said), hints, bad)
+        state = read_optimizer_state(checkpoint, identify(checkpoint, hints), parse_optimizer(said), hints.like, bad)
         numbers(state)
         assert not bad
         held = tuple(Tensor.of(tensor.name, tensor.read()) for tensor in state.tensors)
