@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnet_torch.head import head
     from resnet_torch.imported import ImportedModel, import_graph
     from resnet_torch.loading import load_model
+    from resnet_torch.model import PortedModel
     from resnet_torch.padding import SamePad2d
     from resnet_torch.resnet import (
         ResNet,
@@ -37,6 +38,7 @@ else:
             "head": ("head",),
             "imported": ("ImportedModel", "import_graph"),
             "loading": ("load_model",),
+            "model": ("PortedModel",),
             "padding": ("SamePad2d",),
             "resnet": ("ResNet", "create_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
             "saving": ("save_converted", "save_keras"),
@@ -48,6 +50,7 @@ else:
 __all__ = [
     "BatchNorm2d",
     "ImportedModel",
+    "PortedModel",
     "ResNet",
     "ResidualBlock",
     "SamePad2d",

@@ -5,20 +5,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d, set_trainable
+from resnet_torch.model import PortedModel
 from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.errors import MappingError, listing
 
-if TYPE_CHECKING:  # both freeze their layers by this module
-    from resnet_torch.imported import ImportedModel
-    from resnet_torch.resnet import ResNet
 
-
-def freeze_layers(model: ResNet | ImportedModel, frozen: Collection[str]) -> None:
+def freeze_layers(model: PortedModel, frozen: Collection[str]) -> None:
     """Stops Keras layers from learning, batch norms among them in inference mode whatever `train` says.
 
     Args:
@@ -36,7 +32,7 @@ def freeze_layers(model: ResNet | ImportedModel, frozen: Collection[str]) -> Non
         set_trainable(model.get_submodule(modules[layer]), False, model.training)
 
 
-def frozen_layers_of(model: ResNet | ImportedModel) -> tuple[str, ...]:
+def frozen_layers_of(model: PortedModel) -> tuple[str, ...]:
     """Returns the Keras layers of which nothing learns, and of batch norms no statistics move.
 
     Args:
@@ -45,7 +41,7 @@ def frozen_layers_of(model: ResNet | ImportedModel) -> tuple[str, ...]:
     return tuple(layer for layer, module in _modules_by_layer(model) if _is_frozen(module))
 
 
-def warn_of_partly_frozen(model: ResNet | ImportedModel, path: str | os.PathLike[str]) -> None:
+def warn_of_partly_frozen(model: PortedModel, path: str | os.PathLike[str]) -> None:
     """Warns where a model that was saved has layers that are frozen in a way that Keras does not have.
 
     Keras freezes whole layers, and batch norms with their statistics, so the saved file lets such layers learn.
@@ -69,7 +65,7 @@ def warn_of_partly_frozen(model: ResNet | ImportedModel, path: str | os.PathLike
         )
 
 
-def _modules_by_layer(model: ResNet | ImportedModel) -> Iterator[tuple[str, nn.Module]]:
+def _modules_by_layer(model: PortedModel) -> Iterator[tuple[str, nn.Module]]:
     for layer, path in modules_of_layers(model.network).items():
         yield layer, model.get_submodule(path)
 

@@ -6,7 +6,7 @@ replaced, frozen and trained as in any other, and the whole is copied, pickled a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,47 +14,50 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.constraints import renew_constraints
-from resnet_torch.inference import inference
+from resnet_torch.inference import cast_inputs
+from resnet_torch.initializers import initialize
 from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.normalizations import BatchNorm
+from resnet_torch.model import Outputs, PortedModel
 from weight_transfer.conversion.mapping import Row
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
+from weight_transfer.feature_maps import feature_maps
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.network import Network
 
-Outputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
-
-class ImportedModel(nn.Module):
+class ImportedModel(PortedModel):
     """Any imported Keras network.
 
     `forward` ends before a last softmax or sigmoid, as `ResNet` does, so that the usual losses take
-    its outputs; `predict` applies it. Build one with `import_graph`.
+    its outputs; `predict` applies it. Build one with `import_graph`. Every attribute is private or in
+    `TAKEN_NAMES`, so that a layer can be called like it.
 
     Args:
         network: What to build.
-
-    Attributes:
-        network: What was imported; its ``modules`` say which layer is which module. Every other attribute is
-            private or in `TAKEN_NAMES`, so that a layer can be called like it.
     """
 
     def __init__(self, network: LayerGraph) -> None:
         super().__init__()
-        self.network = network
         for path, layer in network.layers.items():
             for place, module in zip(network.modules[path], _build(layer), strict=True):
                 _put(self, place, module)
-        self._moves, self._output_places = _moves(network)
-        self._tails = tails(network)
+        self._arrange(network)
         self._without_chance = False
 
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
-        renew_constraints(self)
+    def _arrange(self, network: LayerGraph) -> None:
+        self._network = network
+        self._moves, self._output_places = _moves(network)
+        self._tails = tails(network)
+        self._feature_maps: tuple[str, ...] | None = None  # found when they are first asked for
+
+    @property
+    def network(self) -> LayerGraph:
+        """What was imported; its ``modules`` say which layer is which module."""
+        return self._network
 
     def forward(self, x: Tensor, *more: Tensor) -> Outputs:
         """Returns the outputs before a last softmax or sigmoid, in the form in which Keras returns them.
@@ -66,11 +69,41 @@ class ImportedModel(nn.Module):
         Raises:
             TypeError: The network has another number of inputs.
         """
+        values = self._run(self._inputs(x, more), self._moves)
+        return in_form([values[place] for place in self._output_places], self.network)
+
+    def features(self, x: Tensor, *more: Tensor) -> dict[str, Tensor]:
+        """Returns the feature maps that detectors, segmenters and new heads build on.
+
+        Args:
+            x: The first input, preprocessed, channels first.
+            *more: The others, in the file's order.
+
+        Returns:
+            The last feature map of each size, (N, C, H, W), by the name of the Keras layer that gives it; the last
+            of all is what global pooling reads.
+
+        Raises:
+            ArchitectureError: It is not clear which map that is; the message says what to do.
+        """
+        if self._feature_maps is None:
+            self._feature_maps = feature_maps(self.network)
+        names = [*self.network.inputs, *(call.value for call in self.network.calls)]
+        places = {name: names.index(name) for name in self._feature_maps}
+        moves = self._moves[: max(places.values()) - len(self.network.inputs) + 1]
+        values = self._run(cast_inputs(self, self._inputs(x, more)), moves, frozenset(places.values()))
+        return {name: values[place] for name, place in places.items()}
+
+    def _inputs(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         names = self.network.inputs
         if isinstance(more, tuple) and len(more) != len(names) - 1:  # a tracer's stand-in has no length
             raise TypeError(f"expected {len(names)} inputs: {', '.join(names)}. Received: {1 + len(more)}")
-        values: list[Any] = [x, *(more[place] for place in range(len(names) - 1))]
-        for move in self._moves:
+        return (x, *(more[place] for place in range(len(names) - 1)))
+
+    def _run(self, inputs: Sequence[Any], moves: Sequence[_Move], kept: Collection[int] = ()) -> list[Any]:
+        """The values by place after some moves; those that nothing reads any more are let go, unless they are kept."""
+        values: list[Any] = list(inputs)
+        for move in moves:
             fed = [values[place] for place in move.inputs]
             for path in move.modules:
                 module: Any = self
@@ -79,8 +112,9 @@ class ImportedModel(nn.Module):
                 fed = [module(*fed) if move.training is None else self._in_mode(module, move.training, fed)]
             values.append(fed[0])
             for place in move.last_read:
-                values[place] = None
-        return in_form([values[place] for place in self._output_places], self.network)
+                if place not in kept:
+                    values[place] = None
+        return values
 
     def _in_mode(self, module: Any, training: bool, fed: list[Any]) -> Any:
         """Calls a layer in the mode that its call says, whatever the model's is; a frozen batch norm stays as it is."""
@@ -92,18 +126,6 @@ class ImportedModel(nn.Module):
         finally:
             module.training = before
 
-    def predict(self, *inputs: Tensor) -> Outputs:
-        """Returns what the Keras model returns, without gradients, in inference mode.
-
-        Args:
-            *inputs: Preprocessed, in the file's order, channels first.
-
-        Returns:
-            One tensor, a tuple in the file's order, or a dict where Keras returns one.
-        """
-        with inference(self):
-            return self.finished(self(*inputs))
-
     def finished(self, outputs: Outputs) -> Outputs:
         """Returns outputs of `forward` with the activations that it leaves out."""
         values = list(outputs.values() if isinstance(outputs, dict) else _as_tuple(outputs))
@@ -112,6 +134,33 @@ class ImportedModel(nn.Module):
             for value, tail in zip(values, self._tails, strict=True)
         ]
         return in_form(done, self.network)
+
+    def _parts(self) -> dict[str, list[nn.Module]]:
+        """The layers of each nested model."""
+        found: dict[str, list[nn.Module]] = {}
+        for path, places in self.network.modules.items():
+            above = path.split("/")[:-1]
+            for depth in range(len(above)):
+                found.setdefault("/".join(above[: depth + 1]), []).append(self.get_submodule(places[0]))
+        return found
+
+    def _take_network(self, network: Network, renewed: Collection[str]) -> None:
+        if not isinstance(network, LayerGraph):
+            raise ArchitectureError(f"{self.network.name}: an imported graph stays one. Received: {network!r}")
+        before, weight = self.network, next(self.parameters())
+        for path, layer in network.layers.items():
+            same = (layer.settings, layer.in_shapes) == (before.layers[path].settings, before.layers[path].in_shapes)
+            if same and path not in renewed:
+                continue
+            for place in before.modules[path]:
+                parent, _, name = place.rpartition(".")
+                delattr(self.get_submodule(parent), name)
+            modules = _build(layer)
+            if path in renewed:
+                initialize(modules[0], "glorot_uniform")  # Keras's default
+            for place, module in zip(network.modules[path], modules, strict=True):
+                _put(self, place, module.to(weight.device, weight.dtype).train(self.training))
+        self._arrange(network)
 
     @property
     def code(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -20,3 +21,9 @@ def inference(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def cast_inputs(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns inputs in the dtype of a network's weights, as Keras casts what a model is given."""
+    dtype = next((weight.dtype for weight in model.parameters()), None)
+    return tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from resnet_torch.constraints import constrain_as_described
 from resnet_torch.freezing import freeze_layers
-from resnet_torch.imported import ImportedModel, import_graph
+from resnet_torch.imported import import_graph
+from resnet_torch.inference import cast_inputs
+from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ResNet
 from resnet_torch.unwrapping import with_description
 from weight_transfer.checkpoint import read_checkpoint
@@ -29,9 +30,7 @@ from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import HeadedResNet
 
 
-def load_model(
-    path: str | os.PathLike[str], hints: Hints | None = None, *, unfreeze: bool = False
-) -> ResNet | ImportedModel:
+def load_model(path: str | os.PathLike[str], hints: Hints | None = None, *, unfreeze: bool = False) -> PortedModel:
     """Loads a network in evaluation mode, on the CPU.
 
     Its batch norms learn by the rule of the Keras that wrote the checkpoint, what did not learn in Keras
@@ -40,8 +39,8 @@ def load_model(
     of `resnet_torch.optimizers` apply.
 
     Args:
-        path: A file that `weight-transfer convert` wrote, or a Keras checkpoint of any kind, which
-            is converted in memory.
+        path: A file that `weight-transfer convert` or `save_converted` wrote; a folder of `save_pretrained`, or
+            the ``model.safetensors`` in it; or a Keras checkpoint of any kind, which is converted in memory.
         hints: For a Keras checkpoint, what its file does not show.
         unfreeze: Let all layers learn, whatever the file says.
 
@@ -62,17 +61,17 @@ def load_model(
         description = converted.description
         if unfreeze:
             description = dataclasses.replace(description, frozen=())
-        return _module(Path(path), description, converted.tensors())
+        return _module(converted.path, description, converted.tensors())
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)
         description = describe(checkpoint, identified, hints, unfreeze=unfreeze)
         return _module(Path(path), description, to_torch(identified, Path(path)))
 
 
-def build_network(description: Description) -> ResNet | ImportedModel:
+def build_network(description: Description) -> PortedModel:
     """Builds a network of any kind, with weights as they are where training begins, that knows its description."""
     network, rule = description.network, description.moving_variance
-    model: ResNet | ImportedModel
+    model: PortedModel
     if isinstance(network, LayerGraph):
         model = import_graph(network, rule)
     elif isinstance(network, HeadedResNet):
@@ -83,7 +82,7 @@ def build_network(description: Description) -> ResNet | ImportedModel:
     return with_description(model, description)
 
 
-def _module(path: Path, description: Description, state: Mapping[str, Any]) -> ResNet | ImportedModel:
+def _module(path: Path, description: Description, state: Mapping[str, Any]) -> PortedModel:
     """Builds without initialising, and gives every tensor memory of its own.
 
     A copy, not the file's memory: that starts at any address, and the last bit of a product can
@@ -108,12 +107,6 @@ def _module(path: Path, description: Description, state: Mapping[str, Any]) -> R
     return model.eval()
 
 
-def cast_inputs(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns inputs in the dtype of a network's weights, as Keras casts what a model is given."""
-    dtype = next((weight.dtype for weight in model.parameters()), None)
-    return tuple(x.to(dtype) if isinstance(x, Tensor) else x for x in inputs)
-
-
-def _holds_constants(model: ResNet | ImportedModel) -> bool:
+def _holds_constants(model: PortedModel) -> bool:
     """Whether a layer keeps numbers of its settings in tensors that no state dict fills."""
     return not {name for name, _ in model.named_buffers()} <= set(model.state_dict())

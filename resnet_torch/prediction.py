@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import load_model
-from resnet_torch.resnet import ResNet
+from resnet_torch.model import PortedModel
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import TransferError
 from weight_transfer.images import Crop, ImageLoading, crop_of, load_image
@@ -57,7 +56,7 @@ class Prediction:
 
 
 def predict_images(
-    model: ResNet | ImportedModel,
+    model: PortedModel,
     paths: Sequence[str | os.PathLike[str]],
     *,
     loading: ImageLoading | None = None,
@@ -104,7 +103,7 @@ def predict_images(
         yield Prediction(str(path), (height, width), float(outputs.sum()), guesses)
 
 
-def _outputs(model: ResNet | ImportedModel, x: torch.Tensor, path: str) -> torch.Tensor:
+def _outputs(model: PortedModel, x: torch.Tensor, path: str) -> torch.Tensor:
     """The one vector of outputs, float64, on the CPU."""
     height, width = x.shape[2:]
     try:

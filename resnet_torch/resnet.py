@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, get_args
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from resnet_torch.batch_norm import BatchNorm2d, set_trainable
-from resnet_torch.constraints import constrain_as_described, renew_constraints
-from resnet_torch.freezing import freeze_layers, frozen_layers_of, warn_of_partly_frozen
+from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
-from resnet_torch.inference import inference
+from resnet_torch.inference import cast_inputs
+from resnet_torch.model import Outputs, PortedModel
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.description import MADE_HERE, Description, MovingVariance
+from weight_transfer.description import MovingVariance
 from weight_transfer.dialects import design as draw
 from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import layers
 from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import KINDS, HeadedResNet, Network, network_to_dict
-
-DESCRIPTION = "_description"  # where a module keeps what its file said; private: a layer can be called "description"
+from weight_transfer.network import HeadedResNet, Network
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -41,18 +33,12 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class ResNet(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="keras-resnet-to-torch",
-    pipeline_tag="image-classification",
-    tags=["resnet"],
-    paper_url="https://arxiv.org/abs/1512.03385",
+    PortedModel, pipeline_tag="image-classification", tags=["resnet"], paper_url="https://arxiv.org/abs/1512.03385"
 ):
     """A residual network: stem, stages, head.
 
     The modules carry the Keras layers' names, so that the state dict reads
-    ``stages.stage2.a.residual.res2a_branch2a.weight``. `save_pretrained`, `from_pretrained` and
-    `push_to_hub` are those of the Hugging Face Hub, and work on local folders.
+    ``stages.stage2.a.residual.res2a_branch2a.weight``.
 
     Args:
         architecture: What to build.
@@ -92,15 +78,9 @@ class ResNet(
         self.stem = make_stem(a.in_shape[2], a.stem_filters, a.conventions, a.names)
         self.stages = _stages(a)
         self.own_head = own_head
-        if own_head is not None:  # the mixin takes a dataclass apart in its own way
-            self._hub_mixin_config = {**(self._hub_mixin_config or {}), "own_head": own_head.to_dict()}
         self.head = make_head(a.filters[-1][-1], a.head, a.names) if own_head is None else import_graph(own_head)
         for norm in _batch_norms(self):
             norm.moving_variance = moving_variance
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
-        renew_constraints(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits.
@@ -114,22 +94,12 @@ class ResNet(
         logits: Tensor = self.head(self.stages(self.stem(x)))
         return logits
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Returns what the Keras model returns: probabilities, where it ends in softmax or sigmoid.
-
-        Runs in inference mode, without gradients, and leaves each module's mode as it was.
-
-        Args:
-            x: Preprocessed images, (N, C, H, W).
-
-        Returns:
-            As `forward`.
-        """
-        with inference(self):
-            y = self(x)
-            if isinstance(self.head, ImportedModel):
-                return self.head.finished(y)
-            return y if self.architecture.head.classes is None else ACTIVATIONS[self.architecture.head.activation](y)
+    def finished(self, outputs: Tensor) -> Outputs:
+        """Returns what `forward` gives with the softmax or sigmoid that it leaves out."""
+        if isinstance(self.head, ImportedModel):
+            return self.head.finished(outputs)
+        head = self.architecture.head
+        return outputs if head.classes is None else ACTIVATIONS[head.activation](outputs)
 
     @property
     def network(self) -> Network:
@@ -146,93 +116,31 @@ class ResNet(
             ``stem`` (N, channels, H / 4, W / 4), ``stage2`` at the same size, then each stage at
             half the size of the one before.
         """
-        maps = {"stem": self.stem(x)}
-        x = maps["stem"]
+        (x,) = cast_inputs(self, (x,))
+        x = self.stem(x)
+        maps = {"stem": x}
         for name, stage in self.stages.named_children():
             x = maps[name] = stage(x)
         return maps
 
-    def freeze(self, *parts: str) -> None:
-        """Stops parts from learning, as ``trainable = False`` does in Keras.
+    def _parts(self) -> dict[str, list[nn.Module]]:
+        parts = {"stem": self.stem, **dict(self.stages.named_children()), "head": self.head}
+        return {name: [module] for name, module in parts.items()}
 
-        Their weights get no gradient, and their batch norms stay in inference mode whatever
-        `train` says.
-
-        Args:
-            *parts: ``stem``, ``stage2`` and so on, ``head``; none means all of them.
-
-        Raises:
-            ArchitectureError: There is no such part.
-
-        Example:
-            >>> model = resnet18(in_shape=(32, 32, 3))
-            >>> model.freeze("stem", "stage2")
-        """
-        self._set_trainable(parts, trainable=False)
-
-    def unfreeze(self, *parts: str) -> None:
-        """Undoes `freeze`.
-
-        Args:
-            *parts: ``stem``, ``stage2`` and so on, ``head``; none means all of them.
-
-        Raises:
-            ArchitectureError: There is no such part.
-        """
-        self._set_trainable(parts, trainable=True)
-
-    def _set_trainable(self, parts: tuple[str, ...], trainable: bool) -> None:
-        known = {"stem": self.stem, **dict(self.stages.named_children()), "head": self.head}
-        unknown = sorted(set(parts) - set(known))
-        if unknown:
-            raise ArchitectureError(f"no such part. Expected any of {', '.join(known)}. Received: {', '.join(unknown)}")
-        for part in parts or known:
-            set_trainable(known[part], trainable, self.training)
-
-    # The three below are the mixin's, made to keep what is known of the network and to load strictly.
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        super()._save_pretrained(save_directory)
-        known, frozen = self.__dict__.get(DESCRIPTION), frozen_layers_of(self)
-        if known is not None or frozen:
-            described = dataclasses.replace(known or Description(self.network, MADE_HERE), frozen=frozen)
-            beside = {name: value for name, value in described.to_dict().items() if name not in KINDS}
-            config = {**(self._hub_mixin_config or {}), "description": beside}
-            (save_directory / "config.json").write_text(json.dumps(config, sort_keys=True, indent=2))
-        warn_of_partly_frozen(self, save_directory)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        architecture: Architecture | Mapping[str, Any] | None = None,
-        own_head: LayerGraph | Mapping[str, Any] | None = None,
-        strict: bool = True,
-        config: Mapping[str, Any] | None = None,
-        **arguments: Any,
-    ) -> ResNet:
-        if not isinstance(architecture, Architecture):
-            architecture = Architecture.from_dict(architecture or {})
-        if own_head is not None and not isinstance(own_head, LayerGraph):
-            own_head = LayerGraph.from_dict(own_head)
-        model: ResNet = super()._from_pretrained(
-            architecture=architecture, own_head=own_head, strict=strict, **arguments
-        )
-        beside = (config or {}).get("description")
-        if beside is not None:
-            described = Description.from_dict({**beside, **network_to_dict(model.network)})
-            model.__dict__[DESCRIPTION] = described
-            freeze_layers(model, described.frozen)
-            constrain_as_described(model, described)
-        return model
-
-    @classmethod
-    def _load_as_safetensor(  # type: ignore[override]  # the mixin's T is this class
-        cls, model: ResNet, model_file: str, map_location: str, strict: bool
-    ) -> ResNet:
-        # assign: a float64 file makes a float64 model.
-        model.load_state_dict(load_file(model_file, device=map_location), strict=strict, assign=True)
-        return model.eval()
+    def _take_network(self, network: Network, renewed: Collection[str]) -> None:
+        if isinstance(network, HeadedResNet) and isinstance(self.head, ImportedModel):
+            self.own_head = network.head
+            self.head._take_network(network.head, renewed)
+        elif isinstance(network, Architecture) and self.own_head is None:
+            self.architecture = a = network
+            old, weight = self.head, next(self.parameters())
+            self.head = make_head(a.filters[-1][-1], a.head, a.names).to(weight.device, weight.dtype)
+            self.head.train(self.training)
+            for name, module in old.named_children():
+                if name not in renewed:
+                    setattr(self.head, name, module)
+        else:
+            raise ArchitectureError(f"a head stays of its kind. Received: {network!r}")
 
 
 def _stages(a: Architecture) -> nn.Sequential:

@@ -27,8 +27,7 @@ from resnet_torch.comparison.comparing import (
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_as_it_is, compare_training, precision
 from resnet_torch.comparison.subject import Subject, subject_of_module
-from resnet_torch.imported import ImportedModel
-from resnet_torch.resnet import ResNet
+from resnet_torch.model import PortedModel
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError, nearest
@@ -157,7 +156,7 @@ def _subject(
     model: nn.Module, recording: Recording, names: Mapping[str, str], precision_name: str, gives_predictions: bool
 ) -> Subject:
     copied = copy.deepcopy(model).to(DTYPES[precision_name])
-    if isinstance(copied, ResNet | ImportedModel) and not names:
+    if isinstance(copied, PortedModel) and not names:
         device = str(next(copied.parameters()).device)
         return subject_for_comparison(copied, recording, device, precision_name)
     learn_as_in_float64(copied, recording)

@@ -9,23 +9,22 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.imported import ImportedModel
-from resnet_torch.resnet import DESCRIPTION, ResNet
-from weight_transfer.description import MADE_HERE, Description
+from resnet_torch.model import DESCRIPTION, PortedModel
+from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.tensor_file import Tensor as Written
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
+def unwrapped(model: nn.Module) -> PortedModel:
     """Returns the network inside what `torch.compile` or a data-parallel wrapper made of it.
 
     Raises:
         TransferError: There is none of ours inside.
     """
     inside: Any = model
-    while not isinstance(inside, ResNet | ImportedModel):
+    while not isinstance(inside, PortedModel):
         found = [inside._modules[name] for name in ("_orig_mod", "module") if name in getattr(inside, "_modules", {})]
         if not found:
             raise TransferError(
@@ -38,9 +37,7 @@ def unwrapped(model: nn.Module) -> ResNet | ImportedModel:
 
 def description_of_module(model: nn.Module) -> Description:
     """Returns what is known of a module: what its file said, or for one that was made here what its network shows."""
-    bare = unwrapped(model)
-    found: Description | None = bare.__dict__.get(DESCRIPTION)
-    return found or Description(bare.network, MADE_HERE)
+    return unwrapped(model).description
 
 
 def with_description(model: Model, description: Description) -> Model:

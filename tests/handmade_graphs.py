@@ -11,9 +11,10 @@ def row(class_name: str, name: str, inputs: list[str], **config) -> dict:
     return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": inbound}
 
 
-def network(*rows: dict, outputs: object, shape=(6, 6, 3)) -> LayerGraph:
+def network(*rows: dict, outputs: object, shape=(6, 6, 3), inputs=(("image", 0, 0),)) -> LayerGraph:
     image = row("InputLayer", "image", [], batch_input_shape=[None, *shape])
-    config = {"name": "small", "layers": [image, *rows], "input_layers": [["image", 0, 0]], "output_layers": outputs}
+    ends = {"input_layers": [list(one) for one in inputs], "output_layers": outputs}
+    config = {"name": "small", "layers": [image, *rows], **ends}
     return layer_graph(keras_graph({"class_name": "Functional", "config": config}))
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from optimizer_states import written
 
-from resnet_torch import load_model
+from resnet_torch import load_model, save_converted
 from resnet_torch.optimizers import load_optimizer
 from weight_transfer import convert
 from weight_transfer.conversion.mapping import mapping
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "training.md").read_text()
-LOOP, HEAD, HANDOVER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+LOOP, CLASSIFIER, HEAD, HANDOVER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
 def run(code):
@@ -41,6 +41,16 @@ def test_the_loop_is_keras_fit(keras_side, tmp_path, monkeypatch):
         actual = row.to_keras(state[row.torch].numpy())
         assert np.abs(actual - weight).max() <= 1e-6 * np.abs(weight).max(), row.keras
     assert load_model("best.safetensors").state_dict().keys() == state.keys()
+
+
+def test_a_new_classifier(tmp_path):
+    found = run(CLASSIFIER)
+    model = found["model"]
+    assert not found["penalty"].weights
+    assert not model.head.fc_final.bias.any()
+    assert {name.partition(".")[0] for name, one in model.named_parameters() if one.requires_grad} == {"head"}
+    save_converted(model, tmp_path / "port.safetensors")
+    assert load_model(tmp_path / "port.safetensors").network.head.classes == 10
 
 
 def test_a_new_head():

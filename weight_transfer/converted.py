@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -15,18 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.description import Description, Origin
+from weight_transfer.description import Description, Origin, Training
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.fingerprint import Fingerprint
 from weight_transfer.layer_types.augmentations import says_nothing
-from weight_transfer.module_paths import HEAD, path_in_0_1_0
+from weight_transfer.module_paths import HEAD, earlier_paths
 from weight_transfer.network import Network, backbone_of, graph_of, network_to_dict
+from weight_transfer.pretrained_folder import config_beside, weights_file
 from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
 CONVERTED = Kind(
     name="converted network",
     format=1,
-    expected="the output of `weight-transfer convert`",
+    expected="the output of `weight-transfer convert`, or of save_pretrained with its config.json",
     remedy="Convert the checkpoint again.",
     error=CheckpointError,
 )
@@ -118,7 +120,7 @@ class Converted:
 
     @functools.cached_property
     def renamed(self) -> Mapping[str, str]:
-        """Today's state-dict keys of the tensors that version 0.1.0 wrote under others, by those."""
+        """Today's state-dict keys of the tensors that an earlier version wrote under others, by those."""
         return _present_names(self.file.tensors, self.network)
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -127,9 +129,9 @@ class Converted:
 
 
 def is_converted(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is in the safetensors format, by its first bytes."""
+    """Whether a file is in the safetensors format, by its first bytes, or a folder holds one of `save_pretrained`."""
     try:
-        with Path(path).open("rb") as file:
+        with weights_file(path).open("rb") as file:
             start = file.read(9)
     except OSError:
         return False
@@ -139,16 +141,25 @@ def is_converted(path: str | os.PathLike[str]) -> bool:
 def read_converted(path: str | os.PathLike[str]) -> Converted:
     """Reads the metadata of a converted file.
 
+    Args:
+        path: The file, or a folder that `save_pretrained` wrote.
+
     Raises:
         CheckpointError: It is no safetensors file, damaged, or one that `weight-transfer convert` did not write.
 
     Warns:
         UserWarning: It does not say what its augmentation does.
     """
-    file = open_tensor_file(path, CONVERTED)
-    converted = Converted(file, file.parsed(Description.from_dict))
+    file = open_tensor_file(weights_file(path), CONVERTED, config_beside)
+    converted = Converted(file, file.parsed(_description))
     _warn_of_augmentation(converted.path, converted.network)
     return converted
+
+
+def _description(facts: Mapping[str, Any]) -> Description:
+    found = Description.from_dict(facts)
+    rule = facts.get("moving_variance", found.moving_variance)  # in a config that version 0.1.0 wrote
+    return found if rule == found.moving_variance else dataclasses.replace(found, training=Training(rule))
 
 
 def _warn_of_augmentation(path: Path, network: Network) -> None:
@@ -169,15 +180,17 @@ def _present_names(stored: Collection[str], network: Network) -> dict[str, str]:
     graph, prefix = graph_of(network), "" if backbone_of(network) is None else HEAD
     if graph is None:
         return {}
+    earlier = earlier_paths({path: layer.fused_activation is not None for path, layer in graph.layers.items()})
     known = [
-        (path, graph.modules[path][0], weight.torch)
+        (weight.torch, graph.modules[path][0], earlier[path])
         for path, layer in graph.layers.items()
         for weight in layer.weights.values()
     ]
-    present = {f"{prefix}{module}.{name}" for _, module, name in known}
+    present = {f"{prefix}{module}.{name}" for name, module, _ in known}
     names = {}
-    for path, module, name in known:
-        now, earlier = f"{prefix}{module}.{name}", f"{prefix}{path_in_0_1_0(path)}.{name}"
-        if now not in stored and earlier not in present:
-            names[earlier] = now
+    for name, module, paths in known:
+        now = f"{prefix}{module}.{name}"
+        held = [key for key in (f"{prefix}{path}.{name}" for path in paths) if key in stored and key not in present]
+        if now not in stored and held:
+            names[held[0]] = now
     return names

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 
 from weight_transfer.errors import ArchitectureError
 
-# What a torch module's attributes are called already, and the name by which `torch.fx` calls the module itself; a layer
-# of such a name gets an underscore behind it.
-TAKEN_NAMES = frozenset(
+# What every torch module's attributes are called, and the name by which `torch.fx` calls the module itself.
+_OF_ANY_MODULE = frozenset(
     {
         "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
         "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
@@ -31,12 +30,20 @@ TAKEN_NAMES = frozenset(
         "train", "training", "type", "values", "xpu", "zero_grad",
     }
 )  # fmt: skip
-SEQUENTIAL_NAMES = frozenset({"append", "extend", "insert", "pop"})  # taken in a native ResNet's parts
+# What a ported model's are called beside, which earlier files have as names of layers.
+_OF_A_PORT = frozenset(
+    {
+        "description", "features", "freeze", "from_pretrained", "generate_model_card", "push_to_hub",
+        "reset_classifier", "save_pretrained", "unfreeze",
+    }
+)  # fmt: skip
+TAKEN_NAMES = _OF_ANY_MODULE | _OF_A_PORT  # a layer of such a name gets an underscore behind it
+_OF_A_PART = _OF_ANY_MODULE | {"append", "extend", "insert", "pop"}  # of a native ResNet, which is a Sequential
 HEAD = "head."  # where a ResNet holds the graph of its own head
 _PLAIN = re.compile(r"[A-Za-z0-9_]+")
 
 
-def module_paths(layers: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
+def module_paths(layers: Mapping[str, bool], taken: frozenset[str] = TAKEN_NAMES) -> dict[str, tuple[str, ...]]:
     """Returns the paths of the modules that each layer runs through, one behind the other.
 
     No two modules share a path, and none lies inside another's. Names of letters, digits and underscores stay
@@ -45,25 +52,35 @@ def module_paths(layers: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
 
     Args:
         layers: By Keras path, whether the layer's activation is a module of its own behind it.
+        taken: Names that a module has already.
 
     Example:
         >>> module_paths({"a/conv": True, "train": False, "fc.1": False, "fc_1": False})
         {'a/conv': ('a.conv', 'a.conv_activation'), 'train': ('train_',), 'fc.1': ('fc_1_2',), 'fc_1': ('fc_1',)}
     """
-    wanted = {path: _wanted(path) for path in layers}
+    wanted = {path: _wanted(path, taken) for path in layers}
     free = _Free({parent for path in wanted.values() for parent in _parents(path)})
     # Names that stay as they are come first, so that theirs do not depend on what other layers are called.
-    found = {path: free.take(wanted[path]) for path in sorted(wanted, key=lambda path: not _stays(path))}
+    found = {path: free.take(wanted[path]) for path in sorted(wanted, key=lambda path: not _stays(path, taken))}
     return {
         path: (found[path], free.take(f"{found[path]}_activation")) if activated else (found[path],)
         for path, activated in layers.items()
     }
 
 
-def path_in_0_1_0(path: str) -> str:
-    """Returns the module path that version 0.1.0 gave a layer, which its files hold."""
+def earlier_paths(layers: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
+    """Returns the module paths that earlier versions gave each layer and that their files hold, the latest first.
+
+    Args:
+        layers: As `module_paths` takes them.
+    """
+    fewer_names = module_paths(layers, _OF_ANY_MODULE)
+    return {path: (fewer_names[path][0], _path_in_0_1_0(path)) for path in layers}
+
+
+def _path_in_0_1_0(path: str) -> str:
     names = (name.replace(".", "_") for name in path.split("/"))
-    return ".".join(f"{name}_" if name != "self" and _is_taken(name) else name for name in names)
+    return ".".join(f"{name}_" if name != "self" and _is_taken(name, _OF_ANY_MODULE) else name for name in names)
 
 
 def checked_name(name: object, place: str) -> str:
@@ -76,25 +93,25 @@ def checked_name(name: object, place: str) -> str:
     Raises:
         ArchitectureError: A module cannot.
     """
-    if isinstance(name, str) and _PLAIN.fullmatch(name) and not _is_taken(name) and name not in SEQUENTIAL_NAMES:
+    if isinstance(name, str) and _PLAIN.fullmatch(name) and not _is_taken(name, _OF_A_PART):
         return name
     raise ArchitectureError(
         f"{place} must be letters, digits and underscores, and no word that Python or a module has. Received: {name!r}"
     )
 
 
-def _wanted(path: str) -> str:
+def _wanted(path: str, taken: frozenset[str]) -> str:
     """A path without dots, which would split it, and what else is no letter, digit or underscore."""
     names = (re.sub(r"[^A-Za-z0-9_]", "_", name) for name in path.split("/"))
-    return ".".join(f"{name}_" if _is_taken(name) else name for name in names)
+    return ".".join(f"{name}_" if _is_taken(name, taken) else name for name in names)
 
 
-def _stays(path: str) -> bool:
-    return all(_PLAIN.fullmatch(name) is not None and not _is_taken(name) for name in path.split("/"))
+def _stays(path: str, taken: frozenset[str]) -> bool:
+    return all(_PLAIN.fullmatch(name) is not None and not _is_taken(name, taken) for name in path.split("/"))
 
 
-def _is_taken(name: str) -> bool:
-    return name in TAKEN_NAMES or name[:1] in ("", "_") or keyword.iskeyword(name)
+def _is_taken(name: str, taken: frozenset[str]) -> bool:
+    return name in taken or name[:1] in ("", "_") or keyword.iskeyword(name)
 
 
 def _parents(path: str) -> Iterator[str]:

@@ -245,12 +245,17 @@ class TensorFile:
             raise _damaged(self.path, self.kind, error) from error
 
 
-def open_tensor_file(path: str | os.PathLike[str], kind: Kind) -> TensorFile:
+def open_tensor_file(
+    path: str | os.PathLike[str],
+    kind: Kind,
+    beside: Callable[[Path], Mapping[str, Any] | None] = lambda path: None,
+) -> TensorFile:
     """Opens a file of tensors: its header is read, and no tensor.
 
     Args:
         path: The file.
         kind: What it must be.
+        beside: Returns the facts of a file that says nothing itself, from what lies beside it, or None.
 
     Raises:
         TransferError: It is no safetensors file, damaged, or of another kind or format; it is of the kind's class.
@@ -264,16 +269,21 @@ def open_tensor_file(path: str | os.PathLike[str], kind: Kind) -> TensorFile:
             entries = json.loads(file.read(length))
     except (SafetensorError, OSError, ValueError) as error:
         raise kind.error(f"{path}: not a readable safetensors file ({error}). {kind.remedy}") from error
-    facts = _facts(path, kind, metadata)
+    facts = _facts(path, kind, metadata, beside)
     entries.pop("__metadata__", None)
     offsets = {name: LENGTH_SIZE + length + entry["data_offsets"][0] for name, entry in entries.items()}
     tensors = {name: _tensor(path, kind, name, entry, offsets[name]) for name, entry in entries.items()}
     return TensorFile(path, kind, facts, tensors, offsets)
 
 
-def _facts(path: Path, kind: Kind, metadata: Mapping[str, str]) -> dict[str, Any]:
+def _facts(
+    path: Path, kind: Kind, metadata: Mapping[str, str], beside: Callable[[Path], Mapping[str, Any] | None]
+) -> Mapping[str, Any]:
     key = next((key for key in KINDS_OF_0_1_0 if key in metadata), None)
     if key is None:
+        told = beside(path)
+        if told is not None:
+            return told
         raise kind.error(f"{path}: holds no {kind.name}. Expected {kind.expected}.")
     try:
         facts: dict[str, Any] = json.loads(metadata[key])

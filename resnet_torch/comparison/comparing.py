@@ -15,9 +15,8 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, Found, compare_inference, compare_training, precision
 from resnet_torch.comparison.subject import BATCH_NORMS, Subject, subject_of
-from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import load_model
-from resnet_torch.resnet import ResNet
+from resnet_torch.model import PortedModel
 from weight_transfer.converted import read_converted
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.error import TapError
@@ -82,9 +81,7 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def subject_for_comparison(
-    model: ResNet | ImportedModel, recording: Recording, device: str, precision_name: str
-) -> Subject:
+def subject_for_comparison(model: PortedModel, recording: Recording, device: str, precision_name: str) -> Subject:
     """Describes a loaded model in a precision, with batch norms that learn as the reference's do in float64."""
     model = model.to(device, DTYPES[precision_name])
     learn_as_in_float64(model, recording)

@@ -16,6 +16,7 @@ from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.imported import ImportedModel, steps, tails
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.convolutions import CONVS
+from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.conversion.mapping import TORCH_NAMES, Row, mapping
@@ -140,7 +141,7 @@ def _hooks(model: nn.Module, taps: Mapping[str, Tap], note: Note) -> Iterator[No
             handle.remove()
 
 
-def subject_of(model: ResNet | ImportedModel) -> Subject:
+def subject_of(model: PortedModel) -> Subject:
     """Describes a converted model."""
     network = model.network
     rows = {row.keras: row for row in mapping(network)}

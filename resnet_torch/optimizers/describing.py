@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.freezing import frozen_layers_of
-from resnet_torch.imported import ImportedModel
+from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import OPTIMIZER_CLASSES
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.resnet import ResNet
 from resnet_torch.schedules import SCHEDULE_CLASSES, Keras2Decay
 from resnet_torch.unwrapping import tensor_to_write, unwrapped
 from weight_transfer.errors import MappingError, TransferError, listing
@@ -81,7 +80,7 @@ def _common(optimizer: KerasOptimizer) -> Mapping[str, Any]:
     return first
 
 
-def _frozen(model: ResNet | ImportedModel) -> tuple[str, ...]:
+def _frozen(model: PortedModel) -> tuple[str, ...]:
     """Paths of the modules that hold the parameters of frozen layers."""
     rows = rows_by_layer(model.network)
     frozen = [row.torch.rpartition(".")[0] for layer in frozen_layers_of(model) for row in rows.get(layer, ())]

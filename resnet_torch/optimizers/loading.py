@@ -12,10 +12,9 @@ import torch
 from torch import nn
 
 from resnet_torch.batch_norm import set_trainable
-from resnet_torch.imported import ImportedModel
+from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer, LearningRate
-from resnet_torch.resnet import ResNet
 from resnet_torch.unwrapping import as_array, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
@@ -37,8 +36,6 @@ from weight_transfer.optimizer.state import (
     state_beside,
 )
 from weight_transfer.tensor_file import Tensor
-
-Model = ResNet | ImportedModel
 
 
 def load_optimizer(
@@ -134,7 +131,9 @@ def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | Non
         return dataclasses.replace(state, tensors=tensors), fingerprint_of(to_torch(identified, path).items())
 
 
-def _check_parameters(path: Path, state: OptimizerState, parameters: Mapping[str, nn.Parameter], model: Model) -> None:
+def _check_parameters(
+    path: Path, state: OptimizerState, parameters: Mapping[str, nn.Parameter], model: PortedModel
+) -> None:
     """Every slot has its parameter, and every parameter that learns all slots that the optimizer keeps."""
     known = list(parameters)
     problems = []
@@ -165,7 +164,7 @@ def _has_module(model: nn.Module, path: str) -> bool:
     return True
 
 
-def _fingerprints(model: Model) -> Iterator[str]:
+def _fingerprints(model: PortedModel) -> Iterator[str]:
     """Of the model's weights as they are, and as they were before `double()` or `float()` widened them."""
     state = model.state_dict()
     rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, model.network)
@@ -177,7 +176,7 @@ def _fingerprints(model: Model) -> Iterator[str]:
                 yield fingerprint_of((name, array.astype(dtype)) for name, array in arrays.items())
 
 
-def _freeze(model: Model, state: OptimizerState) -> None:
+def _freeze(model: PortedModel, state: OptimizerState) -> None:
     for path in state.frozen:
         set_trainable(model.get_submodule(path), False, model.training)
 

@@ -12,6 +12,7 @@ from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.imported import ImportedModel
 from resnet_torch.imported import tails as graph_tails
 from resnet_torch.inference import inference
+from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
@@ -51,9 +52,7 @@ def preprocessing_lines(how: Preprocessing) -> list[str]:
     ]
 
 
-def model_source(
-    model: ResNet | ImportedModel, title: str, how: Preprocessing | None, dtype: torch.dtype, made_by: str
-) -> str:
+def model_source(model: PortedModel, title: str, how: Preprocessing | None, dtype: torch.dtype, made_by: str) -> str:
     """Writes the file.
 
     Args:

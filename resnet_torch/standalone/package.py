@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import types
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from resnet_torch.standalone.forward import steps_of, variables
 from resnet_torch.standalone.model_source import COUNT, model_source, preprocessing_used
 from resnet_torch.standalone.readme import made_by, plain_text, readme
 from weight_transfer.atomic_folder import atomic_folder, check_folder
-from weight_transfer.converted import Converted, is_converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted, write_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
 from weight_transfer.network import Network, channels_last, input_shapes, title_of
 
@@ -60,11 +59,11 @@ def write_standalone(converted: Path, folder: Path) -> None:
     title = plain_text(title_of(known.network))
     source = model_source(model, title, how, dtype, made_by(known.origin))
     exported = ["Model", "load", *(["preprocess"] if how else [])]
-    with atomic_folder(folder, size_bytes=converted.stat().st_size) as temporary:
+    with atomic_folder(folder, size_bytes=known.path.stat().st_size) as temporary:
         (temporary / "model.py").write_text(source, encoding="utf-8")
         (temporary / "__init__.py").write_text(_init_source(title, exported), encoding="utf-8")
         (temporary / "README.md").write_text(readme(known, model, folder.name, how, dtype, shapes), encoding="utf-8")
-        shutil.copyfile(converted, temporary / WEIGHTS)
+        write_converted(temporary / WEIGHTS, known.stored.values(), known.description)
         check_package(temporary, model, shapes, dtype)
 
 

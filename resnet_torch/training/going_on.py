@@ -9,15 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from resnet_torch.imported import ImportedModel
+from resnet_torch.model import PortedModel
 from resnet_torch.optimizers import load_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.resnet import ResNet
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.state import state_beside
 
-Model = ResNet | ImportedModel
 OF_THE_FILE = ("iterations", "u_product")  # of a parameter group; the rest is the recipe's
 
 
@@ -33,7 +31,7 @@ class KeptState:
     slots: Mapping[str, Mapping[str, Tensor]]
     counters: Mapping[str, Any]
 
-    def give(self, optimizer: KerasOptimizer, model: Model) -> None:
+    def give(self, optimizer: KerasOptimizer, model: PortedModel) -> None:
         """Lets an optimizer go on with it; learning rate and arguments stay its own."""
         for name, parameter in model.named_parameters():
             if name in self.slots:
@@ -43,7 +41,7 @@ class KeptState:
             group.update(self.counters)
 
 
-def kept_state(path: Path, model: Model, recipes: KerasOptimizer, called: str) -> tuple[KeptState | None, str]:
+def kept_state(path: Path, model: PortedModel, recipes: KerasOptimizer, called: str) -> tuple[KeptState | None, str]:
     """Reads what the optimizer of a file has learned.
 
     Args:

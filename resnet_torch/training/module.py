@@ -11,11 +11,10 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from resnet_torch.imported import ImportedModel
 from resnet_torch.losses import CategoricalCrossentropy
+from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.regularizers import Regularization
-from resnet_torch.resnet import ResNet
 from resnet_torch.synchronized_step import several_processes
 from resnet_torch.training.finiteness import FiniteLosses, problem_of_weights
 from resnet_torch.training.loading import Part, PartLoader, Place, Share
@@ -54,7 +53,7 @@ class TrainedNetwork(L.LightningModule):
 
     def __init__(
         self,
-        model: ResNet | ImportedModel,
+        model: PortedModel,
         penalty: Regularization,
         recipe: Recipe,
         settings: Settings,

@@ -6,9 +6,8 @@ import torch
 
 from resnet_torch.batch_norm import synchronize_batch_norms
 from resnet_torch.constraints import constrain_as_described
-from resnet_torch.imported import ImportedModel
 from resnet_torch.loading import build_network
-from resnet_torch.resnet import ResNet
+from resnet_torch.model import PortedModel
 from resnet_torch.training.settings import Settings
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.training import Recipe
@@ -18,7 +17,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 UNCOUNTED = "num_batches_tracked"  # not in Keras
 
 
-def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResNet | ImportedModel:
+def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> PortedModel:
     """Builds the network and gives it its weights: the file's, or those drawn from the recipe's seed.
 
     Args:
@@ -40,7 +39,7 @@ def network_of(start: StartingPoint, recipe: Recipe, settings: Settings) -> ResN
     return model.train()
 
 
-def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
+def built(start: StartingPoint, dtype: torch.dtype) -> PortedModel:
     """Builds the network with the weights that the starting point has, knowing where it comes from.
 
     Args:
@@ -64,7 +63,7 @@ def built(start: StartingPoint, dtype: torch.dtype) -> ResNet | ImportedModel:
     return model
 
 
-def compile_network(model: ResNet | ImportedModel, settings: Settings) -> None:
+def compile_network(model: PortedModel, settings: Settings) -> None:
     """Lets `torch.compile` compile the network when it first runs."""
     if settings.sync_batch_norm and settings.processes > 1:
         # Each synchronized batch norm breaks the graph, and each of the pieces counts against this limit.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from resnet_torch.batch_norm import set_trainable
 from resnet_torch.freezing import freeze_layers
-from resnet_torch.imported import ImportedModel
+from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import build_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
@@ -42,7 +42,7 @@ class Phases:
         lasts = [phase.last for phase in self.recipe.phases]
         return next((number for number, last in enumerate(lasts) if epoch < last), len(lasts) - 1)
 
-    def enter(self, epoch: int, model: ResNet | ImportedModel) -> None:
+    def enter(self, epoch: int, model: PortedModel) -> None:
         """Freezes what the phase of an epoch, counted from 0, has frozen, and what its file had, and nothing else.
 
         Raises:
@@ -60,7 +60,7 @@ class Phases:
         if not any(parameter.requires_grad for parameter in model.parameters()):
             raise ArchitectureError(NOTHING_LEARNS)
 
-    def optimizer(self, model: ResNet | ImportedModel) -> KerasOptimizer:
+    def optimizer(self, model: PortedModel) -> KerasOptimizer:
         """Makes the optimizer with which the phase begins, as Keras does when it compiles."""
         spec = self.recipe.optimizer_spec(self.current.learning_rate)
         optimizer = build_optimizer(spec, model.named_parameters())

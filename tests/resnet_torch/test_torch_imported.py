@@ -234,7 +234,17 @@ def test_names_that_meet_are_two_layers(one, two, tmp_path):
     torch.testing.assert_close(load_model(tmp_path / "port.safetensors")(images), model(images), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("name", "then"), [("my-conv", "my-conv"), ("b/c", "b.c"), ("a.b", "a_b"), ("é", "é")])
+@pytest.mark.parametrize(
+    ("name", "then"),
+    [
+        ("my-conv", "my-conv"),
+        ("b/c", "b.c"),
+        ("a.b", "a_b"),
+        ("é", "é"),
+        ("features", "features"),
+        ("freeze", "freeze"),
+    ],
+)
 def test_files_of_0_1_0_with_odd_names_are_read(name, then, tmp_path):
     graph = network(conv("b/c/p", "image"), conv(name, "b/c/p"), outputs=[[name, 0, 0]])
     model = import_graph(graph)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import pickle
 
@@ -22,9 +23,9 @@ from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.loading import load_model
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
-from weight_transfer.description import MADE_HERE, Description
+from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.dialects import DIALECTS, design
-from weight_transfer.errors import ArchitectureError
+from weight_transfer.errors import ArchitectureError, CheckpointError
 from weight_transfer.graph import layers, weighted
 
 TENSORS = {
@@ -394,15 +395,52 @@ def test_loading_is_strict_but_for_the_count(small, tmp_path):
     ResNet.from_pretrained(tmp_path)
     del tensors["head.fc_01.bias"]
     save_file(tensors, file)
-    with pytest.raises(RuntimeError, match=r"Missing key.*head\.fc_01\.bias"):
+    with pytest.raises(CheckpointError, match=r"Missing key.*head\.fc_01\.bias"):
         ResNet.from_pretrained(tmp_path)
 
 
-def test_a_folder_without_an_architecture_is_refused(small, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('{"architecture": {}}', "not the description of an architecture"),
+        ("{}", r"without this package's metadata\. Expected .*, or of save_pretrained with its config\.json"),
+        ("[]", "without this package's metadata"),
+        ('{"moving_variance": ', "not valid JSON|Expecting value"),
+        (None, "without this package's metadata"),
+    ],
+)
+def test_a_folder_without_an_architecture_is_refused(config, message, small, tmp_path):
     small().save_pretrained(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ArchitectureError, match="not the description of an architecture"):
+    save_file(load_file(tmp_path / "model.safetensors"), tmp_path / "plain.safetensors")  # without its metadata
+    (tmp_path / "plain.safetensors").replace(tmp_path / "model.safetensors")
+    (tmp_path / "config.json").unlink()
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    with pytest.raises(CheckpointError, match=message):
         ResNet.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("own_head", [False, True])
+def test_a_folder_of_version_0_1_0_is_read(own_head, small, images, tmp_path):
+    """It had plain tensors, and a config of ``__init__``'s arguments."""
+    model = small(dialect="keras-resnet", moving_variance="tf_keras")
+    config = {"architecture": model.architecture.to_dict(), "moving_variance": "tf_keras"}
+    if own_head:
+        backbone = dataclasses.replace(checkpoints.small(), head=Head(pooling=None, classes=None))
+        model = ResNet(dataclasses.replace(backbone, filters=((4, 4, 8), (6, 6, 6))), "tf_keras", OWN_HEAD)
+        config |= {"architecture": model.architecture.to_dict(), "own_head": OWN_HEAD.to_dict()}
+        told = {**MADE_HERE.__dict__, "keras_version": "2.11.0", "preprocessing": None, "image_loading": "opencv"}
+        config["description"] = {**told, "crop": None, "frozen": ["bn_conv1"]}
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = ResNet.from_pretrained(tmp_path)
+    x = images if not own_head else torch.randn(2, 3, 33, 33)
+    assert torch.equal(again.predict(x), model.predict(x))
+    assert again.network == model.network
+    assert again.moving_variance == again.description.moving_variance == "tf_keras"
+    assert frozen_layers_of(again) == (("bn_conv1",) if own_head else ())
+    assert again.description.image_loading == ("opencv" if own_head else None)
+    assert again.description.training == (None if own_head else Training("tf_keras"))
 
 
 # Refusals
