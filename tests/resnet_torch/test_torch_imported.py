@@ -16,8 +16,8 @@ from torch import nn
 from resnet_torch import ImportedModel, import_graph, load_model
 from resnet_torch.imported import steps
 from resnet_torch.loading import _module
-from resnet_torch.saving import _written, save_converted
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.saving import save_converted
+from resnet_torch.unwrapping import description_of_module, tensor_to_write, with_description
 from weight_transfer.converted import write_converted
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import ArchitectureError
@@ -249,7 +249,7 @@ def test_files_of_0_1_0_with_odd_names_are_read(name, then, tmp_path):
     graph = network(conv("b/c/p", "image"), conv(name, "b/c/p"), outputs=[[name, 0, 0]])
     model = import_graph(graph)
     state = {key.replace(graph.modules[name][0] + ".", then + "."): value for key, value in model.state_dict().items()}
-    tensors = [_written(key, value) for key, value in state.items()]
+    tensors = [tensor_to_write(key, value) for key, value in state.items()]
     write_converted(tmp_path / "old.safetensors", tensors, Description(graph, MADE_HERE))
     images = torch.randn(1, 3, 6, 6)
     torch.testing.assert_close(load_model(tmp_path / "old.safetensors")(images), model.eval()(images), rtol=0, atol=0)

@@ -403,10 +403,10 @@ def test_loading_is_strict_but_for_the_count(small, tmp_path):
     ("config", "message"),
     [
         ('{"architecture": {}}', "not the description of an architecture"),
-        ("{}", r"without this package's metadata\. Expected .*, or of save_pretrained with its config\.json"),
-        ("[]", "without this package's metadata"),
+        ("{}", r"holds no converted network\. Expected .*, or of save_pretrained with its config\.json"),
+        ("[]", "holds no converted network"),
         ('{"moving_variance": ', "not valid JSON|Expecting value"),
-        (None, "without this package's metadata"),
+        (None, "holds no converted network"),
     ],
 )
 def test_a_folder_without_an_architecture_is_refused(config, message, small, tmp_path):
