@@ -48,7 +48,7 @@ class Argument:
         values: What a person may give.
         torch: Its name in `resnet_torch.optimizers`, where that is another. Arguments of one name are one tuple there.
         others: Default of other generations, where it differs.
-        generations: The Kerases that have it; those of `EARLIER` have what tf_keras has unless it says so.
+        generations: The Kerases of today that have it; earlier ones where none of today does.
         effect: Whether the update depends on it, nothing does, or it asks for what is no update rule.
     """
 

@@ -29,7 +29,7 @@ from weight_transfer.tensor_file import Tensor
 def read_optimizer_state(
     checkpoint: Checkpoint,
     identified: Identified,
-    said: OptimizerSpec | None = None,
+    override: OptimizerSpec | None = None,
     like: Path | None = None,
     bad: list[str] | None = None,
 ) -> OptimizerState:
@@ -38,7 +38,7 @@ def read_optimizer_state(
     Args:
         checkpoint: The file.
         identified: Its network.
-        said: What a person says of the optimizer.
+        override: What a person says of the optimizer.
         like: Another file of the same model, compiled alike.
         bad: Takes a line for every slot that is read and holds what no step gives.
 
@@ -54,7 +54,7 @@ def read_optimizer_state(
             f"{quoted(label)}: holds no optimizer state. Expected a model that was saved after model.compile(), by "
             "model.save() or Keras 3's save_weights(). Convert it without --with-optimizer."
         )
-    found = optimizer_of(checkpoint, saved, said or OptimizerSpec(), like)
+    found = optimizer_of(checkpoint, saved, override or OptimizerSpec(), like)
     scalars = read_scalars(label, saved.arrays, found)
     entries = _entries(checkpoint, identified, scalars, found)
     arrays = {id(entry): array for entry, array in zip(entries, scalars.rest, strict=True)} if entries else {}

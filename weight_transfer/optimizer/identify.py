@@ -30,7 +30,7 @@ class FileOptimizer:
         spec: What it is.
         config: The same as Keras serializes it; the file's own words where a person says nothing else.
         own: Whether the config is this file's, and so its learning rate the current one.
-        says_rate: Whether a person gave the learning rate.
+        rate_given: Whether a person gave the learning rate.
         scaling: The config of the ``LossScaleOptimizer`` around it.
         scale_saved: Whether that one's own variables are in the file: Keras 3 saves them, tf_keras does not.
         loss: What the model was compiled with, if that is a name.
@@ -40,7 +40,7 @@ class FileOptimizer:
     spec: OptimizerSpec
     config: Mapping[str, Any]
     own: bool
-    says_rate: bool
+    rate_given: bool
     scaling: Mapping[str, Any] | None
     scale_saved: bool
     loss: str | None
@@ -48,14 +48,14 @@ class FileOptimizer:
 
 
 def optimizer_of(
-    checkpoint: Checkpoint, saved: SavedOptimizer, said: OptimizerSpec, like: Path | None
+    checkpoint: Checkpoint, saved: SavedOptimizer, override: OptimizerSpec, like: Path | None
 ) -> FileOptimizer:
     """Returns the optimizer of a file.
 
     Args:
         checkpoint: The file.
         saved: The variables of its optimizer.
-        said: What a person says of it; their class and arguments hold whatever the file says.
+        override: What a person says of it, which holds whatever the file says.
         like: Another file of the same model, compiled alike, whose arguments are meant where this one says none.
 
     Raises:
@@ -71,21 +71,21 @@ def optimizer_of(
             config = _config_in(other.training)
         if config is not None:
             assumed.append(f"the optimizer's arguments are those of {like.name}")
-    said_anew = said.class_name is not None and (config is None or not _same(config, said.class_name))
-    if said_anew:
-        own, config = False, _of_this_keras(said, _generation(checkpoint, saved)).to_config()
-        assumed += _defaults(said)
+    another = override.class_name is not None and (config is None or not _same(config, override.class_name))
+    if another:
+        own, config = False, _of_this_keras(override, _generation(checkpoint, saved)).to_config()
+        assumed += _defaults(override)
     elif config is None:
         raise _unknown(checkpoint, saved)
     else:
         config, scaling = _inside(config, checkpoint)
-    spec, config = _read(checkpoint, config, {} if said_anew else said.arguments)
+    spec, config = _read(checkpoint, config, {} if another else override.arguments)
     loss = training.get("loss")
     return FileOptimizer(
         spec=spec,
         config=config,
         own=own,
-        says_rate=RATE in said.arguments,
+        rate_given=RATE in override.arguments,
         scaling=BY_COMPILE if scaling is None and saved.wrapped else scaling,
         scale_saved=spec.generation == "keras3",
         loss=loss if isinstance(loss, str) else None,
@@ -131,9 +131,9 @@ def _generation(checkpoint: Checkpoint, saved: SavedOptimizer) -> Generation:
     return "keras3" if saved.name is not None or any(rates) else "tf_keras"
 
 
-def _of_this_keras(said: OptimizerSpec, generation: Generation) -> OptimizerSpec:
+def _of_this_keras(override: OptimizerSpec, generation: Generation) -> OptimizerSpec:
     """What a person says, by the rule of the Keras that wrote the file where their words show none."""
-    return dataclasses.replace(said, generation=generation) if said.generation == "keras3" else said
+    return dataclasses.replace(override, generation=generation) if override.generation == "keras3" else override
 
 
 def _read(
@@ -172,8 +172,8 @@ def _by_name(name: str, generation: Generation) -> tuple[dict[str, Any], list[st
     return config, [words]
 
 
-def _defaults(said: OptimizerSpec) -> Iterator[str]:
-    left = [argument.name for argument in said.row.own if argument.name not in said.arguments]
+def _defaults(override: OptimizerSpec) -> Iterator[str]:
+    left = [argument.name for argument in override.row.own if argument.name not in override.arguments]
     if left:
         yield f"{', '.join(left)}: Keras's defaults (the file does not say; --optimizer does)"
 

@@ -101,13 +101,13 @@ def _iterations(label: str, waiting: list[Array], found: FileOptimizer) -> tuple
 def _learning_rate(label: str, stored: float | None, found: FileOptimizer) -> float | None:
     """The current rate: the variable's where there is one, for what was compiled may have been lowered since."""
     spec = found.spec
-    said = spec.arguments.get("learning_rate")
+    configured = spec.arguments.get("learning_rate")
     if spec.schedule is not None or spec.arguments.get("decay"):
         return None
-    if stored is not None and not found.says_rate:
+    if stored is not None and not found.rate_given:
         return stored
-    if isinstance(said, Real) and (found.own or found.says_rate):
-        return float(said)
+    if isinstance(configured, Real) and (found.own or found.rate_given):
+        return float(configured)
     raise TransferError(
         f"{quoted(label)}: does not say how fast its optimizer learns now; tf_keras keeps that beside the model's "
         "description only. Give --optimizer 'learning_rate=1e-4' with the rate of its last step."

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.classes import CLIPPING, OPTIMIZERS, REQUIRED, SCHEDULES, TODAYS, Argument
 from weight_transfer.optimizer.grammar import Call, parse_call, parse_optimizer, parse_schedule, training_optimizer
-from weight_transfer.optimizer.spec import OptimizerSpec, ScheduleSpec
+from weight_transfer.optimizer.spec import OptimizerSpec, ScheduleSpec, call_text
 
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 ROOT = Path(__file__).resolve().parents[3]
@@ -150,6 +150,11 @@ def test_what_is_written_is_read_again(spec):
     assert parse_optimizer(str(spec)) == spec
     if spec.class_name is not None:
         assert parse_optimizer(json.dumps(spec.to_config())) == spec
+
+
+def test_a_number_that_is_written_short_is_another():
+    spec = OptimizerSpec("Adam", {"learning_rate": 0.123456789})
+    assert parse_optimizer(call_text(spec, lambda value: f"{value:g}")) != spec == parse_optimizer(call_text(spec))
 
 
 @given(schedules())
