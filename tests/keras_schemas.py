@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import keras_layers
@@ -31,6 +32,10 @@ from weight_transfer.keras_schema.layers import LAYER_ROWS
 OTHER = {"keras": "tf_keras", "tf_keras": "keras"}
 SCHEMAS = {"keras": "keras3", "tf_keras": "keras2"}
 CONTAINERS = (".keras", ".h5")
+COMMON_ACTIVATIONS = (
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softmax", "log_softmax",
+    "softplus", "softsign", "sigmoid", "tanh", "exponential",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,13 @@ class Written:
 
 
 def drawn(library: str, seeds: Sequence[int]) -> list[Written]:
-    """Builds random networks; see `keras_random_models`."""
+    """Builds random networks with activations that both have; see `keras_random_models`."""
     keras = __import__(library)
     found = []
     for seed in seeds:
         keras.backend.clear_session()
-        with tempfile.TemporaryDirectory() as folder:
+        activations = mock.patch.object(keras_random_models, "ACTIVATIONS", COMMON_ACTIVATIONS)
+        with activations, tempfile.TemporaryDirectory() as folder:
             model, dtype, inputs, _ = keras_random_models._usable(keras, seed, Path(folder))
             found.append(_written(keras, model, dtype, inputs, Path(folder)))
     return found

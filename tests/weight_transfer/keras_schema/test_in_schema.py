@@ -29,15 +29,15 @@ USUAL = {"keras": ".h5", "tf_keras": ".keras"}  # by the Keras that wrote a mode
 TOLERANCES = {"float64": 1e-9, "float32": 1e-6}  # of the peak
 IN_FLOAT16 = 5e-3  # what it rounds: the two add a bias, and normalize, at other places
 # What a message holds that refuses what one Keras alone has, or has otherwise.
-ACTIVATIONS, SLOPE = "activation=", "hard_sigmoid"
+CONSTANT_FIRST = "a constant before a tensor of float64"
 OF_ONE_KERAS = (
-    ACTIVATIONS,
-    SLOPE,
+    "activation=",
+    "hard_sigmoid",
     "(RandomContrast): each",
     "(RandomFlip): together",
     "(RandomCrop): at_inference",
     "(ZeroPadding1D): data_format='channels_first'",
-    "a constant before a tensor of float64",
+    CONSTANT_FIRST,
 )
 
 
@@ -167,9 +167,9 @@ def test_nested_shared_and_called_models_do_in_the_other_container(keras_side, n
 def check_networks(keras_side, networks: list[Written], library: str, container: str) -> int:
     """From either of the writer's containers into one of the reader's."""
     given = [(config, written) for written in networks for config in written.configs.values()]
-    results = [(translated(config, library, container, (ACTIVATIONS, SLOPE)), written) for config, written in given]
+    results = [(translated(config, library, container, (CONSTANT_FIRST,)), written) for config, written in given]
     done = [(config, written) for config, written in results if config is not None]
-    assert len(done) > len(networks)
+    assert len(done) > 0.8 * len(given)
     answers = keras_side(keras_schemas.loaded, OTHER[library], container, done)
     for (_, written), answer in zip(done, answers, strict=True):
         assert isinstance(answer, Behaviour), answer
