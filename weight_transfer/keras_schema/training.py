@@ -37,8 +37,11 @@ def trainable_flags(
 def _of_modes(keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str, bool]:
     """Keras 2 keeps to the mode that a call says; Keras 3's `fit`, `evaluate` and `predict` override it."""
     flags: dict[str, bool] = {}
-    for path, layer in graph.layers.items():
-        modes = {call.training for call in graph.calls if call.layer == path}
+    said_of: dict[str, set[bool | None]] = {}
+    for call in graph.calls:
+        said_of.setdefault(call.layer, set()).add(call.training)
+    for path, modes in said_of.items():
+        layer = graph.layers[path]
         if modes == {None} or _has_one_mode(keras.layers[path], layer):
             continue
         if modes == {False} and layer.class_name in BATCH_NORMALIZATIONS and not _learns(layer):
