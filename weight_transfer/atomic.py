@@ -1,7 +1,7 @@
-"""Writing a file so that a reader sees the old one or the whole new one, never half of it.
+"""Writing a file or a folder so that a reader sees what was there or the whole new one, never half of it.
 
-The bytes go to a temporary file beside the output, onto the disk, and only then under the output's name.
-A kill or a full disk on the way leaves the earlier file as it was.
+The bytes go to a temporary file or folder beside the output, and only then under the output's name: a file's when they
+are on the disk. A kill or a full disk on the way leaves an earlier file as it was.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def atomic_write(path: str | os.PathLike[str], *, size_bytes: int = 0) -> Iterat
     """
     output = Path(path)
     check_output(output, size_bytes=size_bytes)
-    temporary = output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+    temporary = _temporary_beside(output)
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, WRITE_MODE))
         yield temporary
@@ -87,26 +87,83 @@ def check_output(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
             file, or the disk is too full.
     """
     output = Path(path)
+    _check_parent(output)
+    status = _status(output)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise TransferError(f"the output {output} exists and is {kind}. Name a file to write.")
+    _check_room(output, size_bytes)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike[str], *, size_bytes: int = 0) -> Iterator[Path]:
+    """Yields a temporary folder beside ``path``, and on leaving gives it that name; any exception removes it.
+
+    Args:
+        path: The folder to write: one that does not exist yet, or an empty one.
+        size_bytes: Space it needs, checked before the first byte; 0 for not known.
+
+    Raises:
+        TransferError: As `check_folder`, or the system refused to create, write or rename.
+
+    Example:
+        >>> with atomic_folder("resnet50") as temporary:
+        ...     (temporary / "README.md").write_text(text)
+    """
+    folder = Path(path)
+    check_folder(folder, size_bytes=size_bytes)
+    temporary = _temporary_beside(folder)
+    try:
+        temporary.mkdir()
+        yield temporary
+        if folder.exists():
+            folder.rmdir()  # empty, or it refuses: not every system renames onto a folder
+        temporary.rename(folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise TransferError(
+            f"cannot write {folder}: {error.strerror or error}. Nothing was left there. "
+            "Write to another folder, or mend the cause and try again."
+        ) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def check_folder(path: str | os.PathLike[str], *, size_bytes: int = 0) -> None:
+    """Refuses a folder that cannot or must not be written; asks only, so call it before long work.
+
+    Args:
+        path: The folder to write.
+        size_bytes: Space it needs; 0 for not known.
+
+    Raises:
+        TransferError: It is a file or not empty, the folder it stands in is missing, or the disk is too full.
+    """
+    folder = Path(path)
+    _check_parent(folder)
+    if os.path.lexists(folder):
+        if folder.is_symlink() or not folder.is_dir():
+            raise TransferError(f"{folder} exists and is not a folder. Name a folder to write.")
+        if any(folder.iterdir()):
+            raise TransferError(f"the folder {folder} is not empty. Name a new or an empty one; nothing is replaced.")
+    _check_room(folder, size_bytes)
+
+
+def _temporary_beside(output: Path) -> Path:
+    return output.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+
+
+def _check_parent(output: Path) -> None:
     if not os.path.isdir(output.parent):  # Path.is_dir raises where this user may not look
         raise TransferError(
             f"the output folder {output.parent} does not exist or cannot be entered. Create it, or name another. "
             f"Received: output={output}"
         )
-    status = _status(output)
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise TransferError(f"the output {output} exists and is {kind}. Name a file to write.")
-    check_writable(output)
-    free_bytes = shutil.disk_usage(output.parent).free
-    if free_bytes < size_bytes:
-        raise TransferError(
-            f"not enough space for {output}: expected {size_bytes:,} bytes, {free_bytes:,} are free. "
-            "Free some space, or name an output on another disk."
-        )
 
 
-def check_writable(output: Path) -> None:
-    """Raises TransferError where no file can be made in an output's folder: a right is missing, or it is /proc."""
+def _check_room(output: Path, size_bytes: int) -> None:
+    """Refuses an output in whose folder no file can be made (a right is missing, it is /proc), or too little fits."""
     try:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
@@ -114,6 +171,12 @@ def check_writable(output: Path) -> None:
         raise TransferError(
             f"cannot write {output}: {error.strerror}. No file can be made in {output.parent}; name another folder."
         ) from error
+    free_bytes = shutil.disk_usage(output.parent).free
+    if free_bytes < size_bytes:
+        raise TransferError(
+            f"not enough space for {output}: expected {size_bytes:,} bytes, {free_bytes:,} are free. "
+            "Free some space, or name an output on another disk."
+        )
 
 
 def _status(path: Path) -> os.stat_result | None:

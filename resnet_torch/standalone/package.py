@@ -16,7 +16,7 @@ from resnet_torch.loading import load_model
 from resnet_torch.standalone.forward import steps_of, variables
 from resnet_torch.standalone.model_source import COUNT, model_source, preprocessing_used
 from resnet_torch.standalone.readme import made_by, plain_text, readme
-from weight_transfer.atomic_folder import atomic_folder, check_folder
+from weight_transfer.atomic import atomic_folder, check_folder
 from weight_transfer.converted import Converted, is_converted, read_converted, write_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
 from weight_transfer.network import Network, channels_last, input_shapes, title_of

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from weight_transfer.atomic import TEMPORARY_PREFIX, atomic_write, check_output
-from weight_transfer.atomic_folder import check_folder
+from weight_transfer.atomic import TEMPORARY_PREFIX, atomic_write, check_folder, check_output
 from weight_transfer.errors import TransferError
 
 OLD, NEW = b"the earlier file", b"the new file, and longer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from weight_transfer.atomic_folder import atomic_folder, check_folder
+from weight_transfer.atomic import atomic_folder, check_folder
 from weight_transfer.errors import TransferError
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from weight_transfer.atomic import TEMPORARY_PREFIX
-from weight_transfer.atomic_folder import check_folder
+from weight_transfer.atomic import TEMPORARY_PREFIX, check_folder
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.processes import check_installed, run_side
