@@ -32,9 +32,11 @@ from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.optimizer.state import (
     SUFFIX,
     OptimizerState,
+    path_of_state,
     read_state,
-    state_beside,
+    read_state_beside,
 )
+from weight_transfer.pretrained_folder import weights_file
 from weight_transfer.tensor_file import Tensor
 
 
@@ -112,14 +114,13 @@ def load_grad_scaler(path: str | os.PathLike[str], device: str = "cuda") -> torc
 def _state_and_fingerprint(path: Path, hints: Hints | None, optimizer: str | None) -> tuple[OptimizerState, str]:
     if is_converted(path):
         refuse_said_of_converted(path, hints=hints, optimizer=optimizer)
-        weights = None if path.name.endswith(SUFFIX) else read_converted(path)
-        beside = path if weights is None else state_beside(path)
-        if not beside.exists():
+        saved = read_state(path) if path.name.endswith(SUFFIX) else read_state_beside(read_converted(path))
+        if saved is None:
+            expected = path_of_state(weights_file(path)).name
             raise TransferError(
-                f"{path}: no optimizer state lies beside it. Expected {beside.name}: convert with --with-optimizer, or "
+                f"{path}: no optimizer state lies beside it. Expected {expected}: convert with --with-optimizer, or "
                 "save with save_converted(..., optimizer=...)."
             )
-        saved = read_state(beside, weights)
         return saved.state, saved.fingerprint
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint, hints)

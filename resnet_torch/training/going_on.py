@@ -12,9 +12,9 @@ from torch import Tensor
 from resnet_torch.model import PortedModel
 from resnet_torch.optimizers import load_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from weight_transfer.converted import is_converted
+from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import TransferError
-from weight_transfer.optimizer.state import state_beside
+from weight_transfer.optimizer.state import read_state_beside
 
 OF_THE_FILE = ("iterations", "u_product")  # of a parameter group; the rest is the recipe's
 
@@ -57,7 +57,7 @@ def kept_state(path: Path, model: PortedModel, recipes: KerasOptimizer, called: 
         TransferError: A state lies beside a converted file, and is not that of its weights.
     """
     anew = f"the optimizer begins anew, {called}"
-    if is_converted(path) and not state_beside(path).exists():
+    if is_converted(path) and read_state_beside(read_converted(path)) is None:
         return None, f"{anew}: no state of one lies beside {path.name}"
     try:
         found = load_optimizer(path, model)

@@ -37,7 +37,7 @@ from weight_transfer.network import (
 )
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
-from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
+from weight_transfer.optimizer.state import OptimizerState, read_state_beside
 from weight_transfer.overview import Part, parts_of
 from weight_transfer.tensor_file import Tensor
 
@@ -245,9 +245,8 @@ def _as_listed(arrays: Mapping[str, Array | Tensor]) -> dict[str, Any]:
 
 
 def _show_converted(file: Path, arrays: bool, json: bool) -> None:
-    converted, beside = read_converted(file), state_beside(file)
-    tensors = converted.stored
-    saved = read_state(beside, converted) if beside.exists() else None
+    converted = read_converted(file)
+    tensors, saved = converted.stored, read_state_beside(converted)
     if saved is not None and saved.fingerprint != converted.fingerprint:
         saved = None  # left there by other weights
     state = None if saved is None else saved.state

@@ -20,7 +20,7 @@ from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingErro
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import HeadedResNet, Network, title_of
-from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
+from weight_transfer.optimizer.state import OptimizerState, path_of_state, read_state_beside
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
@@ -133,13 +133,13 @@ def export(
 
 
 def _state_of(converted: Converted, tensors: Mapping[str, npt.NDArray[Any]]) -> OptimizerState:
-    path = state_beside(converted.path)
-    if not path.exists():
-        raise TransferError(f"{converted.path}: no optimizer state lies beside it. Expected {path.name}.")
-    saved = read_state(path, converted)
+    saved = read_state_beside(converted)
+    if saved is None:
+        expected = path_of_state(converted.path).name
+        raise TransferError(f"{converted.path}: no optimizer state lies beside it. Expected {expected}.")
     if saved.fingerprint != fingerprint_of(tensors.items()):
         raise TransferError(
-            f"{path}: the optimizer state belongs to other weights than those in {converted.path.name}. Expected "
+            f"{saved.path}: the optimizer state belongs to other weights than those in {converted.path.name}. Expected "
             "both files of one conversion, or of one save."
         )
     return saved.state

@@ -162,6 +162,16 @@ def read_state(path: str | os.PathLike[str], weights: Converted | None = None) -
     return _with_present_names(saved, weights) if weights is not None and weights.renamed else saved
 
 
+def read_state_beside(weights: Converted) -> SavedState | None:
+    """Opens the state that lies beside a converted file; None where there is none.
+
+    Raises:
+        CheckpointError: What lies there is no state, or damaged.
+    """
+    beside = state_beside(weights.path)
+    return read_state(beside, weights) if beside.exists() else None
+
+
 def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
     for tensor in file.tensors.values():
         if tensor.dtype.kind != "f":

@@ -20,7 +20,7 @@ from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.identify import compiled_config
 from weight_transfer.optimizer.spec import OptimizerSpec, ScheduleSpec, call_text, refused_arguments, spec_of_config
-from weight_transfer.optimizer.state import OptimizerState, read_state, state_beside
+from weight_transfer.optimizer.state import OptimizerState, read_state_beside
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.starting_point import last_activations
 
@@ -76,9 +76,9 @@ def _words(name: str) -> str:
 def _read(path: Path) -> tuple[_Fields, Description]:
     """A file's optimizer as the recipe's fields, with what they cannot say; and what it says of network and loss."""
     if is_converted(path):
-        beside = state_beside(path)
-        state = read_state(beside).state if beside.exists() else None
-        return ({}, []) if state is None else _optimizer(state), read_converted(path).description
+        converted = read_converted(path)
+        saved = read_state_beside(converted)
+        return ({}, []) if saved is None else _optimizer(saved.state), converted.description
     with read_checkpoint(path) as checkpoint:
         identified = identify(checkpoint)
         try:
