@@ -172,6 +172,28 @@ def test_a_dtype_that_numpy_has_not_is_refused(tmp_path):
         open_tensor_file(path, NOTES)
 
 
+HOSTILE = "\x1b[31m" * 100
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: written(path, kind=Kind(HOSTILE, 3, "", "", TransferError)),
+        lambda path: with_metadata(path, {METADATA_KEY: json.dumps({"kind": "notes", "format": HOSTILE})}),
+        lambda path: written(path, {HOSTILE: np.ones(2, np.float16)}, {"refuse": HOSTILE}),
+    ],
+)
+def test_nothing_of_a_file_reaches_a_terminal_as_it_is(damage, tmp_path):
+    def parse(facts):
+        raise TypeError(f"got an unexpected keyword argument '{facts['refuse']}'")
+
+    path = damage(tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError) as caught:
+        open_tensor_file(path, NOTES).parsed(parse)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000 + len(str(path))
+
+
 def test_a_file_that_changes_after_it_was_opened(tmp_path):
     path = written(tmp_path / "x.safetensors", {"a": np.ones(20)})
     file = open_tensor_file(path, NOTES)

@@ -19,7 +19,7 @@ from weight_transfer.description import Origin
 from weight_transfer.errors import CheckpointError
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
-from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file
+from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file, printable
 
 SUFFIX = ".optimizer.safetensors"
 STATE = Kind(
@@ -175,8 +175,9 @@ def read_state_beside(weights: Converted) -> SavedState | None:
 def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
     for tensor in file.tensors.values():
         if tensor.dtype.kind != "f":
+            dtype = DTYPES[tensor.dtype.name]
             raise CheckpointError(
-                f"{file.path}: {tensor.name} is of type {DTYPES[tensor.dtype.name]}. Expected floating-point numbers."
+                f"{file.path}: {printable(tensor.name)} is of type {dtype}. Expected floating-point numbers."
             )
     values = dict(facts)
     fingerprint, origin = values.pop("fingerprint"), Origin(**values.pop("origin"))
