@@ -51,7 +51,10 @@ class Phases:
         self.number = self.number_of(epoch)
         frozen = self.current.frozen
         if frozen and not isinstance(model, ResNet):
-            raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
+            raise ArchitectureError(
+                "--freeze needs a ResNet of stem, stages and head. This network has no such parts. Freeze its layers "
+                "by model.freeze(...), save_converted it, and train that: what is frozen in a file stays so."
+            )
         known = description_of_module(model)
         set_trainable(model, True, model.training)
         freeze_layers(model, () if known is None else known.frozen)

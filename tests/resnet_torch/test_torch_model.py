@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 
 import keras_kinds
@@ -16,6 +17,7 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.freezing import frozen_layers_of
 from weight_transfer import ArchitectureError, Hints
 from weight_transfer.conversion.mapping import modules_of_layers
+from weight_transfer.feature_maps import feature_maps
 from weight_transfer.new_classifier import classifier_of
 
 GRAPH = Hints(import_as="graph")
@@ -253,3 +255,64 @@ def test_inputs_are_cast_however_it_was_loaded(owned, kind, dtype, tmp_path):
         assert torch.utils._pytree.tree_leaves(model.predict(*x))[0].dtype == dtype
         if not refused("features", kind):
             assert all(one.dtype == dtype for one in model.features(*x).values())
+
+
+def without_activation(monkeypatch):
+    monkeypatch.setattr(ImportedModel, "finished", lambda self, outputs: outputs)
+
+
+def without_moving_axes(monkeypatch):
+    monkeypatch.setattr("resnet_torch.model.channels_last", lambda network: False)
+
+
+def the_first_map_alone(monkeypatch):
+    monkeypatch.setattr("resnet_torch.imported.feature_maps", lambda graph: feature_maps(graph)[:1])
+
+
+def a_map_inside_a_block(monkeypatch):
+    monkeypatch.setattr(
+        "resnet_torch.imported.feature_maps", lambda graph: (*feature_maps(graph)[:-1], "conv3_block1_1_conv")
+    )
+
+
+def no_renewed_layer(monkeypatch):
+    take = ImportedModel._take_network
+    monkeypatch.setattr(ImportedModel, "_take_network", lambda self, network, renewed: take(self, self.network, ()))
+
+
+def all_layers_renewed(monkeypatch):
+    take = ImportedModel._take_network
+    everything = lambda self, network, renewed: take(self, network, [*modules_of_layers(network)][:1] + renewed)  # noqa: E731
+    monkeypatch.setattr(ImportedModel, "_take_network", everything)
+
+
+def frozen_forgotten(monkeypatch):
+    monkeypatch.setattr("resnet_torch.loading.freeze_layers", lambda model, frozen: None)
+
+
+def inputs_as_they_are(monkeypatch):
+    monkeypatch.setattr("resnet_torch.imported.cast_inputs", lambda model, inputs: inputs)
+
+
+@pytest.mark.parametrize(
+    ("plant", "check", "kind"),
+    [
+        (without_activation, test_predict_gives_what_keras_gives, "sequence"),
+        (without_moving_axes, test_predict_gives_what_keras_gives, "sequence"),
+        (the_first_map_alone, test_features_are_the_last_map_of_each_size, "branches"),
+        (a_map_inside_a_block, test_features_are_the_last_map_of_each_size, "native as graph"),
+        (no_renewed_layer, test_reset_classifier_keeps_the_rest, "branches"),
+        (all_layers_renewed, test_reset_classifier_keeps_the_rest, "sequential"),
+        (frozen_forgotten, test_save_pretrained_and_every_way_to_load_it, "nested, frozen"),
+        (inputs_as_they_are, test_inputs_are_cast_however_it_was_loaded, "branches"),
+    ],
+)
+def test_a_planted_mistake_is_seen(plant, check, kind, owned, keras_side, tmp_path, monkeypatch):
+    given = {"owned": owned, "kind": kind, "keras_side": keras_side, "tmp_path": tmp_path, "dtype": torch.float64}
+    model = loaded(owned, kind)  # before: what the mistake breaks is seen in the methods
+    plant(monkeypatch)
+    if plant is frozen_forgotten:
+        monkeypatch.setitem(globals(), "loaded", lambda owned, kind: model)
+    taken = {name: given[name] for name in inspect.signature(check).parameters}
+    with pytest.raises((AssertionError, RuntimeError, KeyError)):
+        check(**taken)

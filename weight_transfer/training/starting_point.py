@@ -159,8 +159,9 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
     if new_head:
         if backbone is None:
             raise ArchitectureError(
-                f"{found.source}: an imported graph, whose head cannot be told from the rest. "
-                "Expected a ResNet of a known dialect. Leave --new-head out to train it as it is."
+                f"{found.source}: an imported graph, whose head cannot be told from the rest. Expected a ResNet of a "
+                f"known dialect. Leave --new-head out; for {classes} classes, first load_model it, "
+                f"reset_classifier({classes}) and save_converted."
             )
         names = dataclasses.replace(
             backbone.names,
