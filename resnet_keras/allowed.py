@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.errors import VerificationError, listing
+from weight_transfer.errors import VerificationError, listing, quoted
 from weight_transfer.layer_types.activations import ACTIVATIONS, ALIASES
 from weight_transfer.layer_types.normalizations import SCALE, is_known_scale
 from weight_transfer.layer_types.operations import TF_FUNCTIONS

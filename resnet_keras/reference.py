@@ -29,8 +29,7 @@ from resnet_keras.allowed import TRAINING, check_classes
 from resnet_keras.repairs import objects, repaired
 from resnet_keras.scale import custom_objects
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
-from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.errors import VerificationError, listing
+from weight_transfer.errors import VerificationError, listing, quoted
 
 SUFFIXES: Mapping[str, str] = {"legacy-h5": ".h5", "keras-zip": ".keras"}  # Keras goes by the extension
 MEMBERS = ("metadata.json", "model.weights.h5")  # of a .keras archive, beside its config.json

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 
 SHOWN_AT_MOST = 10
+QUOTED_CHARACTERS = 200
 
 
 class TransferError(ValueError):
@@ -64,6 +65,13 @@ def listing(problems: Iterable[str], hint: Callable[[str], str] = lambda problem
     shown = "".join(f"\n  {line}{hint(line)}" for line in lines[:SHOWN_AT_MOST])
     rest = len(lines) - SHOWN_AT_MOST
     return shown + (f"\n  +{rest} more" if rest > 0 else "")
+
+
+def quoted(text: object) -> str:
+    """Returns a text that a file says in quotes, control characters escaped, cut to a readable length."""
+    text = str(text)
+    cut = text[:QUOTED_CHARACTERS] + ("..." if len(text) > QUOTED_CHARACTERS else "")
+    return repr(cut)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

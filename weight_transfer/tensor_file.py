@@ -23,7 +23,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from weight_transfer.atomic import atomic_write
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import TransferError, quoted
 
 METADATA_KEY = "weight_transfer"
 # Version 0.1.0 wrote neither kind nor format, and each kind under a key of its own.
@@ -51,7 +51,6 @@ DTYPES: Mapping[str, str] = {
 ALIGNMENT = 8
 LENGTH_SIZE = 8  # bytes of the number that the file begins with: the length of the header behind it
 HASHED_BYTES = 1 << 20  # read at a time
-SHOWN_CHARACTERS = 200
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what metadata of another form lead to
 
 Parsed = TypeVar("Parsed")
@@ -269,7 +268,7 @@ def open_tensor_file(
             length = int.from_bytes(file.read(LENGTH_SIZE), "little")
             entries = json.loads(file.read(length))
     except (SafetensorError, OSError, ValueError) as error:
-        raise kind.error(f"{path}: not a readable safetensors file ({printable(error)}). {kind.remedy}") from error
+        raise kind.error(f"{path}: not a readable safetensors file ({quoted(error)}). {kind.remedy}") from error
     facts = _facts(path, kind, metadata, beside)
     entries.pop("__metadata__", None)
     offsets = {name: LENGTH_SIZE + length + entry["data_offsets"][0] for name, entry in entries.items()}
@@ -295,30 +294,21 @@ def _facts(
     except DAMAGED as error:
         raise _damaged(path, kind, error) from error
     if found != kind.name:
-        raise kind.error(
-            f"{path}: holds no {kind.name} (its kind is {printable(repr(found))}). Expected {kind.expected}."
-        )
+        raise kind.error(f"{path}: holds no {kind.name} (its kind is {quoted(found)}). Expected {kind.expected}.")
     if version != kind.format:
-        raise kind.error(f"{path}: its format is {printable(repr(version))}, expected {kind.format}. {kind.remedy}")
+        raise kind.error(f"{path}: its format is {quoted(version)}, expected {kind.format}. {kind.remedy}")
     return facts
 
 
-def printable(said: object) -> str:
-    """Returns what a file says as a message shows it: without control characters, and not longer than one reads."""
-    text = str(said)
-    cut = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
-    return cut if cut.isprintable() else repr(cut)
-
-
 def _damaged(path: Path, kind: Kind, error: Exception) -> TransferError:
-    return kind.error(f"{path}: its metadata is damaged ({printable(error)}). {kind.remedy}")
+    return kind.error(f"{path}: its metadata is damaged ({quoted(error)}). {kind.remedy}")
 
 
 def _tensor(path: Path, kind: Kind, name: str, entry: Mapping[str, Any], offset: int) -> Tensor:
     known = next((known for known, stored in DTYPES.items() if stored == entry["dtype"]), None)
     if known is None:
         expected = ", ".join(DTYPES.values())
-        raise kind.error(f"{path}: {printable(name)} is of type {entry['dtype']}. Expected one of {expected}.")
+        raise kind.error(f"{path}: {quoted(name)} is of type {entry['dtype']}. Expected one of {expected}.")
     dtype, shape = np.dtype(known), tuple(entry["shape"])
 
     def read() -> npt.NDArray[Any]:

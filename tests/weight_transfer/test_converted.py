@@ -55,5 +55,5 @@ def test_an_unknown_loading_is_refused(model, tmp_path):
     convert(model, tmp_path / "m.safetensors", Hints(image_loading="keras"))
     whole = (tmp_path / "m.safetensors").read_bytes()
     (tmp_path / "m.safetensors").write_bytes(whole.replace(b'image_loading\\":\\"keras', b'image_loading\\":\\"kodak'))
-    with pytest.raises(CheckpointError, match=r"its metadata is damaged \(image_loading 'kodak'\)"):
+    with pytest.raises(CheckpointError, match=r"its metadata is damaged \(.image_loading 'kodak'.\)"):
         read_converted(tmp_path / "m.safetensors")

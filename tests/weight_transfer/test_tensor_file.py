@@ -138,7 +138,7 @@ DAMAGE = {
     ),
     "another format": (
         lambda path: written(path, kind=Kind("notes", 4, "", "", TransferError)),
-        "its format is 4, expected 3. Write it again",
+        "its format is '4', expected 3. Write it again",
     ),
     "a format that is text": (
         lambda path: with_metadata(path, {METADATA_KEY: '{"kind": "notes", "format": "3"}'}),
@@ -168,7 +168,7 @@ def test_a_dtype_that_numpy_has_not_is_refused(tmp_path):
     entries, data = taken_apart(path.read_bytes())
     header = json.dumps(entries).replace('"F16"', '"BF16"').encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + data)
-    with pytest.raises(CheckpointError, match=r"a is of type BF16. Expected one of BOOL, U8, .*F64"):
+    with pytest.raises(CheckpointError, match=r"'a' is of type BF16. Expected one of BOOL, U8, .*F64"):
         open_tensor_file(path, NOTES)
 
 
@@ -225,7 +225,7 @@ def test_version_0_1_0_gave_each_kind_a_key_of_its_own(key, tmp_path):
     with pytest.raises(CheckpointError, match=f"holds no notes .its kind is '{kind.name}'"):
         open_tensor_file(path, NOTES)
     with_metadata(path, {key: '{"said": 1, "format": 2}'})
-    with pytest.raises(CheckpointError, match="its format is 2, expected 1"):
+    with pytest.raises(CheckpointError, match="its format is '2', expected 1"):
         open_tensor_file(path, kind)
 
 

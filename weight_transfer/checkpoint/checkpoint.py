@@ -18,11 +18,10 @@ from weight_transfer.checkpoint.hdf5 import BFLOAT16, Stored, read_pieces
 from weight_transfer.checkpoint.keras_zip import open_archive
 from weight_transfer.checkpoint.kernel_layout import KernelLayout, kernel_layouts
 from weight_transfer.checkpoint.parsing import Container, Index, Outer, parse, parse_optimizer
-from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.checkpoint.sharded import open_shards
 from weight_transfer.checkpoint.sniff import kind_of
 from weight_transfer.checkpoint.source import Source, open_source, sha256
-from weight_transfer.errors import CheckpointError, nearest
+from weight_transfer.errors import CheckpointError, nearest, quoted
 
 NDArray = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 
 from weight_transfer.checkpoint import limits
-from weight_transfer.checkpoint.refusal import DAMAGED, quoted, refusal, refusing
+from weight_transfer.checkpoint.refusal import DAMAGED, refusal, refusing
 from weight_transfer.checkpoint.source import Source
-from weight_transfer.errors import CheckpointError
+from weight_transfer.errors import CheckpointError, quoted
 
 # What h5py raises for a damaged file, depending on where it notices.
 H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError)

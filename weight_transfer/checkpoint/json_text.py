@@ -6,7 +6,8 @@ import json
 from typing import Any, NoReturn
 
 from weight_transfer.checkpoint import limits
-from weight_transfer.checkpoint.refusal import quoted, refusal
+from weight_transfer.checkpoint.refusal import refusal
+from weight_transfer.errors import quoted
 
 
 def parse_json(label: str, text: str | bytes) -> Any:

@@ -10,9 +10,10 @@ from typing import Any
 from weight_transfer.checkpoint import limits
 from weight_transfer.checkpoint.json_text import parse_json
 from weight_transfer.checkpoint.parsing import Outer
-from weight_transfer.checkpoint.refusal import quoted, refusal, refusing
+from weight_transfer.checkpoint.refusal import refusal, refusing
 from weight_transfer.checkpoint.sniff import EXPECTED
 from weight_transfer.checkpoint.source import Source
+from weight_transfer.errors import quoted
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 

@@ -19,10 +19,11 @@ from weight_transfer.checkpoint.json_text import parse_json
 from weight_transfer.checkpoint.keras3_h5 import CONTAINERS, VARIABLES, Nodes, collect, keras3_arrays, listed_groups
 from weight_transfer.checkpoint.legacy_h5 import legacy_arrays
 from weight_transfer.checkpoint.optimizer_group import OptimizerIndex, keras3_optimizer, legacy_optimizer
-from weight_transfer.checkpoint.refusal import DAMAGED, quoted, refusal
+from weight_transfer.checkpoint.refusal import DAMAGED, refusal
 from weight_transfer.checkpoint.sniff import EXPECTED
 from weight_transfer.checkpoint.source import Source
 from weight_transfer.class_owners import with_owners
+from weight_transfer.errors import quoted
 
 Container = Literal["legacy-h5", "legacy-h5-weights", "keras3-weights-h5", "keras-zip", "keras3-sharded"]
 

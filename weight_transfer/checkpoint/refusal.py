@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from weight_transfer.errors import CheckpointError
+from weight_transfer.errors import CheckpointError, quoted
 
-QUOTED_CHARACTERS = 200
 DAMAGED = "The file is damaged or cut short: copy or download it again and compare its size and SHA-256."
-
-
-def quoted(text: object) -> str:
-    """Returns a text in quotes, control characters escaped, cut to a readable length."""
-    text = str(text)
-    cut = text[:QUOTED_CHARACTERS] + ("..." if len(text) > QUOTED_CHARACTERS else "")
-    return repr(cut)
 
 
 def refusal(label: str, problem: str, advice: str) -> CheckpointError:

@@ -9,9 +9,10 @@ from typing import Any
 from weight_transfer.checkpoint import limits
 from weight_transfer.checkpoint.json_text import parse_json
 from weight_transfer.checkpoint.parsing import Outer
-from weight_transfer.checkpoint.refusal import quoted, refusal
+from weight_transfer.checkpoint.refusal import refusal
 from weight_transfer.checkpoint.sniff import DOWNLOAD, EXPECTED, kind_of
 from weight_transfer.checkpoint.source import Source, open_source
+from weight_transfer.errors import quoted
 
 
 def open_shards(path: Path, source: Source) -> tuple[list[Source], Outer]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from weight_transfer.checkpoint.refusal import quoted, refusal
+from weight_transfer.checkpoint.refusal import refusal
 from weight_transfer.checkpoint.source import Source
+from weight_transfer.errors import quoted
 
 Kind = Literal["hdf5", "zip", "json"]
 

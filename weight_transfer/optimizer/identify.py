@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint, SavedOptimizer, read_checkpoint
-from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import TransferError, quoted
 from weight_transfer.optimizer.classes import EARLIER, OPTIMIZERS, OUTSIDE_ROOT, RATE, Generation, OptimizerClass
 from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from weight_transfer.checkpoint import Array
-from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.errors import MappingError
+from weight_transfer.errors import MappingError, quoted
 from weight_transfer.optimizer.classes import AVERAGE, TODAYS, Slot
 from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.variables import Variable

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from weight_transfer.checkpoint import Array
-from weight_transfer.checkpoint.refusal import quoted
-from weight_transfer.errors import CheckpointError, TransferError
+from weight_transfer.errors import CheckpointError, TransferError, quoted
 from weight_transfer.optimizer.identify import FileOptimizer
 from weight_transfer.optimizer.state import LossScale
 

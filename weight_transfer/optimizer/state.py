@@ -16,10 +16,10 @@ from typing import Any
 
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.description import Origin
-from weight_transfer.errors import CheckpointError
+from weight_transfer.errors import CheckpointError, quoted
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
-from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file, printable
+from weight_transfer.tensor_file import DTYPES, Content, Kind, Tensor, TensorFile, open_tensor_file
 
 SUFFIX = ".optimizer.safetensors"
 STATE = Kind(
@@ -177,7 +177,7 @@ def _saved(file: TensorFile, facts: Mapping[str, Any]) -> SavedState:
         if tensor.dtype.kind != "f":
             dtype = DTYPES[tensor.dtype.name]
             raise CheckpointError(
-                f"{file.path}: {printable(tensor.name)} is of type {dtype}. Expected floating-point numbers."
+                f"{file.path}: {quoted(tensor.name)} is of type {dtype}. Expected floating-point numbers."
             )
     values = dict(facts)
     fingerprint, origin = values.pop("fingerprint"), Origin(**values.pop("origin"))

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
-from weight_transfer.checkpoint.refusal import quoted
 from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.description import Description
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import TransferError, quoted
 from weight_transfer.optimizer.classes import DECAY, OUTSIDE_ROOT, RATE, optimizer_class
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer

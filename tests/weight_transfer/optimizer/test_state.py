@@ -134,10 +134,10 @@ def test_a_kill_between_the_renames_leaves_both_files_or_neither(times, port, tm
         (lambda path: _metadata(path, "{"), "its metadata is damaged"),
         (lambda path: _metadata(path, '{"kind": "optimizer state", "format": 1}'), "its metadata is damaged"),
         (lambda path: _metadata(path, '{"kind": "optimizer state"}'), "its metadata is damaged"),
-        (lambda path: _changed(path, format=2), "its format is 2, expected 1. Convert the checkpoint again"),
-        (lambda path: _changed(path, class_name="Lion"), "damaged .class_name 'Lion'"),
+        (lambda path: _changed(path, format=2), "its format is '2', expected 1. Convert the checkpoint again"),
+        (lambda path: _changed(path, class_name="Lion"), "damaged ..class_name 'Lion"),
         (lambda path: _changed(path, more=1), "its metadata is damaged"),
-        (lambda path: _tensors(path, {"momentum/x": np.ones(2, "int32")}), r"momentum/x is of type I32"),
+        (lambda path: _tensors(path, {"momentum/x": np.ones(2, "int32")}), r"'momentum/x' is of type I32"),
     ],
 )
 def test_what_is_no_state(change, message, port):

@@ -283,7 +283,7 @@ def test_a_keras_file_is_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused(path):
-    with pytest.raises(VerificationError, match=r"its format is 2, expected 1. Record it again"):
+    with pytest.raises(VerificationError, match=r"its format is '2', expected 1. Record it again"):
         read_recording(damaged(path, setting("format", 2)))
 
 
