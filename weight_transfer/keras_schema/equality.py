@@ -71,9 +71,14 @@ def _said(layer: GraphLayer | None) -> dict[str, Any]:
 
 
 def _named(settings: Settings) -> Settings:
-    """TensorFlow's relu is an operation in Keras 2 and a layer in Keras 3; of a sum, the order says nothing."""
+    """Without what says nothing: the order of a sum; whether images are flipped together where one way is drawn.
+
+    TensorFlow's relu is an operation in Keras 2 and a layer in Keras 3.
+    """
     if settings.get("operation") in ("relu", "relu6"):
         return {"name": settings["operation"]}
+    if "together" in settings and not (settings["horizontal"] and settings["vertical"]):
+        return {key: value for key, value in settings.items() if key != "together"}
     if settings.get("operation") in COMMUTATIVE:
         return {key: value for key, value in settings.items() if key != "constant_first"}
     return settings

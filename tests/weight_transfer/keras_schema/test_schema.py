@@ -155,6 +155,13 @@ def test_a_mode_that_changes_nothing_is_left_out(layer, said):
     assert written["config"]["trainable"] is layer[1].get("trainable", True)
 
 
+@pytest.mark.parametrize("mode", ["horizontal", "vertical"])
+def test_a_flip_along_one_axis_is_the_same_in_both(mode):
+    there = in_schema(keras_2(row("RandomFlip", mode=mode)), "keras3", container=".keras", keras_version="2.15.0")
+    assert layer_of(there)["config"]["mode"] == mode
+    assert layer_of(in_schema(there, "keras2", container=".h5"))["config"]["mode"] == mode
+
+
 def test_a_norm_without_parameters_that_is_called_in_inference_is_a_frozen_one():
     norm = row("BatchNormalization", scale=False, center=False)
     written = layer_of(in_schema(keras_2(norm, call={"training": False}), "keras3", container=".keras"))
