@@ -443,6 +443,21 @@ def test_a_folder_of_version_0_1_0_is_read(own_head, small, images, tmp_path):
     assert again.description.training == (None if own_head else Training("tf_keras"))
 
 
+def test_from_pretrained_asks_the_hub_for_what_is_no_folder(small, images, tmp_path, monkeypatch):
+    model = small()
+    model.save_pretrained(tmp_path)
+    asked = []
+
+    def download(repository, file, **options):
+        asked.append((repository, file, options["revision"], options["local_files_only"]))
+        return str(tmp_path / file)
+
+    monkeypatch.setattr("resnet_torch.model.hf_hub_download", download)
+    again = ResNet.from_pretrained("somebody/resnet", revision="v1", local_files_only=True, map_location="cpu")
+    assert asked == [("somebody/resnet", file, "v1", True) for file in ("config.json", "model.safetensors")]
+    assert torch.equal(again.predict(images), model.eval().predict(images))
+
+
 # Refusals
 
 
