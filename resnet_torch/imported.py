@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, fx, nn
 
@@ -70,7 +70,8 @@ class ImportedModel(PortedModel):
             TypeError: The network has another number of inputs.
         """
         values = self._run(self._inputs(x, more), self._moves)
-        return in_form([values[place] for place in self._output_places], self.network)
+        outputs: Outputs = in_form([values[place] for place in self._output_places], self.network)
+        return outputs
 
     def features(self, x: Tensor, *more: Tensor) -> dict[str, Tensor]:
         """Returns the feature maps that detectors, segmenters and new heads build on.
@@ -133,7 +134,8 @@ class ImportedModel(PortedModel):
             value if tail is None else self.get_submodule(tail)(value)
             for value, tail in zip(values, self._tails, strict=True)
         ]
-        return in_form(done, self.network)
+        finished: Outputs = in_form(done, self.network)
+        return finished
 
     def _parts(self) -> dict[str, list[nn.Module]]:
         """The layers of each nested model."""
@@ -157,7 +159,7 @@ class ImportedModel(PortedModel):
                 delattr(self.get_submodule(parent), name)
             modules = _build(layer)
             if path in renewed:
-                initialize(modules[0], "glorot_uniform")  # Keras's default
+                initialize(cast(nn.Linear, modules[0]), "glorot_uniform")  # or a convolution; Keras's default
             for place, module in zip(network.modules[path], modules, strict=True):
                 _put(self, place, module.to(weight.device, weight.dtype).train(self.training))
         self._arrange(network)

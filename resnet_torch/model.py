@@ -81,6 +81,13 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
         """Returns outputs of `forward` with the activations that it leaves out."""
         raise NotImplementedError
 
+    def features(self, x: Tensor, *more: Tensor) -> dict[str, Tensor]:
+        """Returns the feature maps that detectors, segmenters and new heads build on, by name.
+
+        The last is what global pooling reads. Runs in the mode that the model is in, with gradients.
+        """
+        raise NotImplementedError
+
     def freeze(self, *parts: str) -> None:
         """Stops parts from learning, as ``trainable = False`` does in Keras.
 

@@ -106,7 +106,7 @@ class ResNet(
         """The architecture, with the head's graph where the head is an imported one."""
         return self.architecture if self.own_head is None else HeadedResNet(self.architecture, self.own_head)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def features(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # it has one input
         """Returns the feature maps that detectors and segmenters build on.
 
         Args:
