@@ -22,7 +22,7 @@ from weight_transfer.converted import read_converted
 from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, nearest
 from weight_transfer.network import Network, channels_last, title_of
-from weight_transfer.new_classifier import classifier_of, with_num_classes
+from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
 from weight_transfer.pretrained_folder import CONFIG, WEIGHTS
 
 DESCRIPTION = "_description"  # where a module keeps what its file said
@@ -237,6 +237,9 @@ def with_network(model: PortedModel, network: Network, renewed: Collection[str])
         renewed: Keras layers that start anew, by their Keras paths.
     """
     known = model.description
+    config = known.keras_config
+    if config is not None:
+        config = config_of_new_classifier(config, model.network, network, renewed)
     model._take_network(network, renewed)
     model.__dict__[DESCRIPTION] = dataclasses.replace(
         known,
@@ -245,6 +248,7 @@ def with_network(model: PortedModel, network: Network, renewed: Collection[str])
         regularizers={layer: held for layer, held in known.regularizers.items() if layer not in renewed},
         constraints={layer: held for layer, held in known.constraints.items() if layer not in renewed},
         frozen=tuple(layer for layer in known.frozen if layer not in renewed),
+        keras_config=config,
     )
 
 

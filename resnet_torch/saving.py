@@ -17,9 +17,9 @@ from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.unwrapping import as_array, description_of_module, tensor_to_write, unwrapped
 from weight_transfer.atomic import check_output
-from weight_transfer.checkpoint.writing import write_checkpoint
-from weight_transfer.conversion.description import training_arguments
-from weight_transfer.conversion.export import keras_writes, rows_of, to_keras
+from weight_transfer.checkpoint.writing import Schema
+from weight_transfer.conversion.export import rows_of, to_keras
+from weight_transfer.conversion.keras_model import write_checkpoint
 from weight_transfer.converted import write_converted
 from weight_transfer.description import Origin, Training
 from weight_transfer.errors import MappingError, TransferError, listing
@@ -93,8 +93,9 @@ def save_keras(
     loss: str | None = None,
     *,
     weights_only: bool = False,
+    schema: Schema | None = None,
 ) -> None:
-    """Writes a ResNet as a checkpoint that Keras loads and trains on, atomically.
+    """Writes a module as a checkpoint that Keras loads and trains on, atomically.
 
     | name | goes on in |
     |---|---|
@@ -103,15 +104,17 @@ def save_keras(
     | ``*.h5`` | tf_keras: ``load_model``; no Keras 3 goes on from any ``.h5`` with an optimizer's state |
 
     Args:
-        model: A `ResNet`, also compiled or data-parallel.
+        model: A `ResNet` or an `ImportedModel`, also compiled or data-parallel.
         path: The output, whose name decides the container.
         optimizer: Its optimizer, with its step count, learning rate and slots.
         loss: What Keras calls the loss, such as ``categorical_crossentropy``; without it the loaded model must be
             compiled again, with ``optimizer=model.optimizer``, before ``fit``.
         weights_only: For ``.h5``: leave the model's description out.
+        schema: Which Keras is to load it, ``"keras2"`` (tf_keras) or ``"keras3"``; by default the one that wrote the
+            file that the module was loaded from.
 
     Raises:
-        ArchitectureError: It is an imported graph, which is not written back.
+        ArchitectureError: It is no ResNet, and no Keras config of its network is known.
         MappingError: As `save_converted`.
         TransferError: Keras has no such optimizer, or the file cannot be written.
 
@@ -120,19 +123,23 @@ def save_keras(
     """
     check_output(path)
     bare = unwrapped(model)
-    network = keras_writes(bare.network, str(path))
     state = bare.state_dict()
-    rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, network)
+    rows = rows_of({name: tuple(tensor.shape) for name, tensor in state.items()}, bare.network)
     tensors = {row.torch: state[row.torch] for row in rows}
     _check_dtypes(tensors, DTYPES)
     _check_values(tensors)
     described = None
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
-    arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, network)
+    arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, bare.network)
     known = description_of_module(bare)
-    arguments = training_arguments(dataclasses.replace(known, frozen=frozen_layers_of(bare)))
-    write_checkpoint(path, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=described)
+    description = dataclasses.replace(
+        known,
+        network=bare.network,
+        precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),
+        frozen=frozen_layers_of(bare),
+    )
+    write_checkpoint(path, description, arrays, weights_only=weights_only, optimizer=described, schema=schema)
     warn_of_partly_frozen(bare, path)
 
 

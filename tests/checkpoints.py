@@ -1,6 +1,6 @@
 """Checkpoints that need no Keras to make: an architecture's arrays, all distinct, written by our writer.
 
-The writer itself is held against real Keras in `weight_transfer/checkpoint/test_writing.py`.
+The writer itself is held against real Keras in `weight_transfer/conversion/test_keras_model.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import h5py
 import numpy as np
 
 from weight_transfer import Architecture, design
-from weight_transfer.checkpoint.writing import write_checkpoint
+from weight_transfer.conversion import keras_model
 from weight_transfer.conversion.mapping import mapping
+from weight_transfer.description import MADE_HERE, Description
+from weight_transfer.network import Network
 
 Arrays = dict[str, np.ndarray]
 
@@ -53,6 +55,13 @@ def legacy_weights(path: Path, arrays: Mapping[str, np.ndarray], *, keras_1: boo
             for weight, value in values.items():
                 file[name][weight] = value
     return path
+
+
+def write_checkpoint(
+    path: str | Path, network: Network, arrays: Arrays, *, told: dict[str, Any] | None = None, **options: Any
+) -> None:
+    """Writes a network's checkpoint as that of one made in PyTorch; ``told`` is what its description says beside."""
+    keras_model.write_checkpoint(path, Description(network, MADE_HERE, **(told or {})), arrays, **options)
 
 
 def checkpoint(path: Path, architecture: Architecture, **options: Any) -> Path:

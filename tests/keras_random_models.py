@@ -386,10 +386,10 @@ def _answer(keras: Any, seed: int, folder: Path) -> dict[str, Any]:
     """
     import tensorflow as tf
 
-    model, dtype, inputs, predicted = _usable(keras, seed, folder)
+    model, dtype, inputs, predicted = usable(keras, seed, folder)
     tensors = [tf.constant(x) for x in inputs]
     with floatx(keras, dtype), tf.GradientTape() as tape:
-        trained = _listed(model(tensors if len(tensors) > 1 else tensors[0], training=True))
+        trained = listed(model(tensors if len(tensors) > 1 else tensors[0], training=True))
         penalty = tf.add_n([tf.cast(loss, dtype) for loss in model.losses]) if model.losses else tf.zeros((), dtype)
         loss = penalty + tf.add_n([tf.reduce_sum(y * tf.constant(weights(y.shape), dtype)) for y in trained])
     named = variables(model)
@@ -410,7 +410,7 @@ def _answer(keras: Any, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _usable(keras: Any, seed: int, folder: Path) -> tuple[Any, str, list[Any], list[Any]]:
+def usable(keras: Any, seed: int, folder: Path) -> tuple[Any, str, list[Any], list[Any]]:
     """A network that this Keras can save and whose values stay small, its dtype, inputs and predictions."""
     for place in range(50):
         model, dtype = draw(keras, seed + 1_000_003 * place)
@@ -418,7 +418,7 @@ def _usable(keras: Any, seed: int, folder: Path) -> tuple[Any, str, list[Any], l
         generator = np.random.default_rng(seed)
         inputs = [generator.normal(size=(BATCH, *x.shape[1:])).astype(dtype) for x in model.inputs]
         with floatx(keras, dtype):
-            predicted = _listed(model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0]))
+            predicted = listed(model.predict_on_batch(inputs if len(inputs) > 1 else inputs[0]))
         if all(np.isfinite(y).all() and np.abs(y).max() < MAX_VALUE for y in predicted) and _saved(
             keras, model, seed, folder
         ):
@@ -441,7 +441,7 @@ def _flat(model: Any) -> list[Any]:
     return [one for layer in model.layers for one in (_flat(layer) if hasattr(layer, "layers") else [layer])]
 
 
-def _listed(outputs: Any) -> list[Any]:
+def listed(outputs: Any) -> list[Any]:
     if isinstance(outputs, dict):
         return [outputs[key] for key in sorted(outputs)]
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

@@ -10,7 +10,6 @@ import checkpoints
 import numpy as np
 
 from weight_transfer.architecture import Architecture
-from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
@@ -50,7 +49,7 @@ def written(
     """A Keras checkpoint with weights and an optimizer; the name picks the container."""
     architecture = architecture or tiny()
     state = state or state_of(architecture, **of_state)
-    write_checkpoint(path, architecture, checkpoints.arrays_of(architecture), optimizer=state)
+    checkpoints.write_checkpoint(path, architecture, checkpoints.arrays_of(architecture), optimizer=state)
     return path, state
 
 

@@ -84,9 +84,11 @@ class Description:
         regularizers: From the Keras model's config, by layer and argument; an imported graph's included.
         constraints: The same of what a weight must be after each step of the optimizer.
         precision: In what the network computes, and in what the Keras model did.
-        compiled: ``loss`` and ``loss_weights``, as Keras serialized them; empty where the file says nothing of them.
+        compiled: How the Keras model was compiled, as Keras serialized it: loss, metrics, optimizer; empty where the
+            file says nothing of it.
         remarks: What the port has otherwise than its file or its owner's Keras, in sentences.
         frozen: Keras layers that do not learn (``trainable=False``), batch norms among them in inference mode.
+        keras_config: The Keras model's whole config, as its file has it; what is written back to Keras.
     """
 
     network: Network
@@ -101,6 +103,7 @@ class Description:
     compiled: Mapping[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    keras_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, of_graph in _OF_GRAPH.items():
@@ -135,6 +138,12 @@ class Description:
         }
 
     @property
+    def compiled_loss(self) -> dict[str, Any]:
+        """The loss and the loss weights with which the Keras model was compiled, where the file says them."""
+        said = {key: self.compiled.get(key) for key in ("loss", "loss_weights")}
+        return {key: value for key, value in said.items() if value is not None}
+
+    @property
     def is_imagenet(self) -> bool:
         """Whether its classes are known to be ImageNet's."""
         return self.training is None and is_imagenet(self.network)
@@ -162,6 +171,7 @@ class Description:
             "remarks": list(self.remarks) or None,
             **{name: self._beside_graph(name) or None for name in _OF_GRAPH},
             "frozen": list(self.frozen) or None,
+            "keras_config": self.keras_config,
         }
         return {name: value for name, value in values.items() if value is not None or name in _ORIGIN}
 
@@ -195,6 +205,7 @@ class Description:
             remarks=tuple(map(str, values.get("remarks", ()))),
             **{name: _by_layer(values, name) for name in _OF_GRAPH},
             frozen=tuple(frozen),
+            keras_config=_mapping_or_none(values, "keras_config"),
         )
 
 
@@ -212,6 +223,13 @@ _OF_GRAPH: Mapping[str, Callable[[Network], Mapping[str, Any]]] = {
     "regularizers": regularizers_of_graph,
     "constraints": constraints_of_graph,
 }
+
+
+def _mapping_or_none(values: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    found = values.get(name)
+    if found is not None and not isinstance(found, dict):
+        raise ValueError(f"{name} is no JSON object")
+    return found
 
 
 def _by_layer(values: Mapping[str, Any], name: str) -> dict[str, Any]:

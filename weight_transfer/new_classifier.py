@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from weight_transfer.architecture import Activation, Architecture
+from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
@@ -46,6 +49,42 @@ def with_num_classes(network: Network, num_classes: int, activation: Activation 
     if isinstance(network, HeadedResNet):
         return dataclasses.replace(network, head=_graph(network.head, num_classes, activation))
     return _architecture(network, num_classes, activation)
+
+
+def config_of_new_classifier(
+    config: Mapping[str, Any], before: Network, after: Network, renewed: Collection[str]
+) -> dict[str, Any]:
+    """Returns a Keras model's config with the classifier of another network; all else stays as it is.
+
+    Args:
+        config: That of the network before, in the schema of any Keras from 2 on.
+        before: The network that the config describes.
+        after: What `with_num_classes` made of it.
+        renewed: Layers that start anew, by their Keras paths: they learn, without regularizers and constraints.
+    """
+    changed = copy.deepcopy(dict(config))
+    old, new = _settings(before), _settings(after)
+    for path, layer in layers_of(changed):
+        name = next((key for key in ("/".join(path), path[-1]) if key in new), None)
+        inside = layer.get("config")
+        if name is None or not isinstance(inside, dict):
+            continue
+        for key, value in new[name].items():
+            if old.get(name, {}).get(key) != value and key in inside:
+                inside[key] = (value or {"name": "linear"})["name"] if key == "activation" else value
+        if name in renewed:
+            kept = {key: None for key in inside if key.endswith(("_regularizer", "_constraint"))}
+            inside.update({**kept, "trainable": True})
+    return changed
+
+
+def _settings(network: Network) -> dict[str, Settings]:
+    """What each layer that may change computes, by its Keras path."""
+    if isinstance(network, Architecture):
+        head = network.head
+        return {network.names.classifier: {"units": head.classes, "activation": {"name": head.activation}}}
+    graph = network if isinstance(network, LayerGraph) else network.head
+    return {path: layer.settings for path, layer in graph.layers.items()}
 
 
 def classifier_of(network: Network) -> str:

@@ -212,7 +212,7 @@ def _training(known: Description) -> list[str]:
     dropped = {
         "Regularizers, whose penalties no loss has here": _of_layers(known.regularizers, places),
         "Constraints, which no step keeps here": _of_layers(known.constraints, places),
-        "Compiled with": "; ".join(f"{name} {plain_text(json.dumps(held))}" for name, held in known.compiled.items()),
+        "Compiled with": "; ".join(f"{name} {plain_text(json.dumps(x))}" for name, x in known.compiled_loss.items()),
     }
     rows = [f"- {what}: {said}." for what, said in dropped.items() if said]
     rows += [f"- {plain_text(remark)}" for remark in known.remarks]

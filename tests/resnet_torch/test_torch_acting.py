@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import keras_acting
+import keras_way_back
 import numpy as np
 import pytest
 import torch
@@ -135,12 +136,12 @@ def test_the_port_has_what_acts_in_its_place(library, case, ending, saved, tmp_p
     assert isinstance(conversion.network, HeadedResNet) == (case in OWN_HEAD)
 
 
-@pytest.mark.parametrize(("case", "words"), [("momenta", "only ResNets"), ("two rates in the head", "only ResNets")])
-def test_what_has_no_way_back_yet_is_refused(case, words, saved, tmp_path):
-    path, _ = saved("keras", case, ".keras")
-    output = convert(path, tmp_path / "port.safetensors").output
-    with pytest.raises(ArchitectureError, match=words):
-        export(output, tmp_path / "back.keras")
+@pytest.mark.parametrize(("library", "case", "ending"), [file for file in FILES if "relu6" not in file[1]])
+def test_back_in_keras_every_field_is_as_it_was(library, case, ending, saved, tmp_path, keras_side):
+    path, _ = saved(library, case, ending)
+    port = convert(path, tmp_path / "port.safetensors").output
+    backs = [export(port, tmp_path / f"back{suffix}") for suffix in (".keras", ".h5")]
+    assert keras_side(keras_way_back.differences, library, [(path, back) for back in backs]) == []
 
 
 def test_why_a_file_with_a_resnet_s_names_is_none_is_said(saved, tmp_path):

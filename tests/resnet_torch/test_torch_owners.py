@@ -13,10 +13,10 @@ import torch
 
 from resnet_torch import load_model, save_converted
 from weight_transfer import Architecture, Hints, TransferError, convert, export
-from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.cli.converting import as_dict
 from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import read_converted
+from weight_transfer.precision import Precision
 
 TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}  # of the peak
 
@@ -135,18 +135,18 @@ def test_policies_of_a_resnet_come_back_to_keras(keras_side, tmp_path):
         name: values - 0.5 if name.endswith("kernel") else values
         for name, values in checkpoints.arrays_of(architecture).items()
     }
-    given = {layer: {"dtype": "mixed_float16"} for layer in weighted if not layer.startswith("fc")}
+    mixed = {layer: "mixed_float16" for layer in weighted if not layer.startswith("fc")}
     x = np.random.default_rng(0).normal(size=(2, 33, 33, 3)).astype("float32")
     for suffix in (".h5", ".keras"):
         source, back = tmp_path / f"source{suffix}", tmp_path / f"back{suffix}"
-        write_checkpoint(source, architecture, arrays, arguments=given)
+        checkpoints.write_checkpoint(source, architecture, arrays, told={"precision": Precision(policies=mixed)})
         conversion = convert(source, tmp_path / "port.safetensors")
         assert isinstance(conversion.network, Architecture)
-        assert set(conversion.description.precision.policies) == set(given)
+        assert set(conversion.description.precision.policies) == set(mixed)
         export(conversion.output, back)
         (policies, expected), (again, actual) = keras_side(keras_owners.loaded, [source, back], x)
         assert policies == again
-        assert {name for name, policy in again.items() if policy == "mixed_float16"} == set(given)
+        assert {name for name, policy in again.items() if policy == "mixed_float16"} == set(mixed)
         np.testing.assert_array_equal(actual, expected)
         y = prediction(load_model(conversion.output), x)
         assert np.abs(y - expected).max() <= TOLERANCES["float16"] * np.abs(expected).max()

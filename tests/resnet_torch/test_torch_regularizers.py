@@ -104,7 +104,7 @@ def test_back_in_keras_it_is_regularized_as_before(library, container, saved, tm
     path, _ = saved(CASES[0])
     port, back = tmp_path / "port.safetensors", tmp_path / f"back.{container}"
     convert(path, port)
-    export(port, back)
+    export(port, back, schema="keras2" if library == "tf_keras" else "keras3")
     expected = keras_side(keras_regularizers.penalty_of, "keras", path)
     assert keras_side(keras_regularizers.penalty_of, library, back) == pytest.approx(expected, rel=FLOAT32)
     found = description_of_module(load_model(back)).regularizers

@@ -42,7 +42,6 @@ def describe(
         ArchitectureError: A batch norm learns in a way that only Keras has.
     """
     frozen = () if unfreeze else frozen_layers(checkpoint, identified)
-    compiled = {key: (checkpoint.training or {}).get(key) for key in ("loss", "loss_weights")}
     return Description(
         network=identified.network,
         origin=Origin(
@@ -65,8 +64,14 @@ def describe(
         ),
         constraints=constraints_of_backbone(identified),
         frozen=frozen,
-        compiled={key: value for key, value in compiled.items() if value is not None},
+        compiled=checkpoint.training or {},
+        keras_config=_config_alone(identified.config),
     )
+
+
+def _config_alone(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A model's config without how it was compiled, which is a field of its own."""
+    return None if config is None else {key: value for key, value in config.items() if key != "compile_config"}
 
 
 def _overruling(said: Preprocessing | None, network: Network) -> Preprocessing | None:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.architecture import Architecture
-from weight_transfer.checkpoint.writing import check_container, write_checkpoint
-from weight_transfer.conversion.description import training_arguments
+from weight_transfer.checkpoint.writing import Schema, check_container
+from weight_transfer.conversion.keras_model import write_checkpoint
 from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Converted, read_converted
-from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
+from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.network import HeadedResNet, Network, title_of
+from weight_transfer.network import Network, title_of
 from weight_transfer.optimizer.state import OptimizerState, path_of_state, read_state_beside
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
@@ -72,27 +71,6 @@ def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Ro
     return rows
 
 
-def keras_writes(network: Network, what: str) -> Architecture:
-    """Returns a network that can be written back to Keras.
-
-    Raises:
-        ArchitectureError: It has an imported graph, as a whole or for its head.
-    """
-    if isinstance(network, Architecture):
-        return network
-    if isinstance(network, HeadedResNet):
-        layers = list(network.head.layers)
-        rest = f" and {len(layers) - SHOWN_AT_MOST} more" if len(layers) > SHOWN_AT_MOST else ""
-        named, way = f"a ResNet with its owner's own head (layers {', '.join(layers[:SHOWN_AT_MOST])}{rest})", ""
-    else:
-        named = f"{title_of(network)}, an imported graph of {len(network.layers)} layers"
-        way = "; if it is a ResNet that was read with --as graph, convert it without"
-    raise ArchitectureError(
-        f"{what}: {named}; only ResNets are written back to Keras, with a head of a known form. Such a network is "
-        f"not written back yet: keep its Keras checkpoint{way}."
-    )
-
-
 def export(
     source: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -100,6 +78,7 @@ def export(
     weights_only: bool = False,
     with_optimizer: bool = False,
     unfreeze: bool = False,
+    schema: Schema | None = None,
 ) -> Path:
     """Writes a converted file back as a Keras checkpoint, bit for bit; loads no framework.
 
@@ -109,17 +88,18 @@ def export(
         weights_only: For ``.h5``: leave the model's description out.
         with_optimizer: Write the optimizer's state too, which lies beside the source.
         unfreeze: Let all layers learn (``trainable=True``), whatever the source says.
+        schema: Which Keras is to load it, ``"keras2"`` (tf_keras) or ``"keras3"``; by default the one that wrote the
+            file that the source was converted from.
 
     Raises:
         CheckpointError: The source is no converted file.
-        ArchitectureError: It holds an imported graph, which is not written back.
+        ArchitectureError: No Keras config of its network is known, and it is no ResNet.
         MappingError: Its tensors are not those of its architecture.
         TransferError: The output cannot be written, or no optimizer state of these weights lies beside the source.
     """
     protect_inputs([output], [source])
-    check_container(output)
+    check_container(output, weights_only=weights_only)
     converted = read_converted(source)
-    network = keras_writes(converted.network, str(converted.path))
     tensors = converted.tensors()
     state = _state_of(converted, tensors) if with_optimizer else None
     description = converted.description
@@ -127,8 +107,8 @@ def export(
         if state is not None and description.frozen:
             raise TransferError(NO_STATE_OF_FROZEN)
         description = dataclasses.replace(description, frozen=())
-    arrays, arguments = to_keras(tensors, network), training_arguments(description)
-    write_checkpoint(output, network, arrays, weights_only=weights_only, arguments=arguments, optimizer=state)
+    arrays = to_keras(tensors, converted.network)
+    write_checkpoint(output, description, arrays, weights_only=weights_only, optimizer=state, schema=schema)
     return Path(output)
 
 

@@ -47,12 +47,9 @@ def with_own_head(
     accounting = Accounting.of(arrays, backbone)
     if accounting.missing or accounting.misfits or differences(graph, backbone, outputs=False):
         return None
-    last = layers(backbone)[-1]
-    value = same_values(graph, backbone).get(last.name)
-    cut = None if value is None else _behind(keras, value, last.out_shape)
-    if cut is None:
+    head = head_behind(backbone, keras, graph, checkpoint.keras_version)
+    if head is None:
         return None
-    head = layer_graph(cut, keras_version=checkpoint.keras_version)
     network = HeadedResNet(backbone, head)
     needed = {row.keras for row in accounting.rows}
     found = {name: array for name, array in arrays.items() if name in needed} | {
@@ -64,6 +61,26 @@ def with_own_head(
     if not balance.complete or len(found) != len(checkpoint.arrays):
         return None
     return network, found
+
+
+def head_behind(
+    backbone: Architecture, keras: KerasGraph, graph: LayerGraph, keras_version: str | None
+) -> LayerGraph | None:
+    """Returns what follows a ResNet's stages in a model's graph; None where it reads from the middle of them.
+
+    Args:
+        backbone: The ResNet, without a head.
+        keras: The whole model's graph.
+        graph: The same, as the table of layer types reads it.
+        keras_version: What wrote it.
+
+    Raises:
+        ArchitectureError: The head has layers that are not supported.
+    """
+    last = layers(backbone)[-1]
+    value = same_values(graph, backbone).get(last.name)
+    cut = None if value is None else _behind(keras, value, last.out_shape)
+    return None if cut is None else layer_graph(cut, keras_version=keras_version)
 
 
 def _behind(keras: KerasGraph, value: str, shape: tuple[int | None, ...]) -> KerasGraph | None:

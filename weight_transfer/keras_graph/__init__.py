@@ -7,6 +7,6 @@ is imported, and nothing of the file runs.
 """
 
 from weight_transfer.keras_graph.graph import Call, KerasGraph, KerasLayer
-from weight_transfer.keras_graph.reading import keras_graph
+from weight_transfer.keras_graph.reading import MODEL_CLASSES, keras_graph
 
-__all__ = ["Call", "KerasGraph", "KerasLayer", "keras_graph"]
+__all__ = ["MODEL_CLASSES", "Call", "KerasGraph", "KerasLayer", "keras_graph"]

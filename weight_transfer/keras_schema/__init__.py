@@ -4,7 +4,8 @@ The schemas differ in how calls, shapes, dtype policies and nested objects are w
 in what some of them mean. What the target cannot say is refused by name. No Keras is imported.
 """
 
+from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.keras_schema.schema import in_schema, schema_of
-from weight_transfer.keras_schema.target import Container, Schema
+from weight_transfer.keras_schema.target import Container
 
 __all__ = ["Container", "Schema", "in_schema", "schema_of"]

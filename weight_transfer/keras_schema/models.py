@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.keras_graph.dissolving import matched
 from weight_transfer.keras_graph.models import CallKey, Model, Row, Tensor
 from weight_transfer.keras_graph.references import rank
@@ -25,7 +26,7 @@ from weight_transfer.keras_schema.operations import (
     keras_3_operation,
     read_operation,
 )
-from weight_transfer.keras_schema.target import Schema, Target
+from weight_transfer.keras_schema.target import Target
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.layer_types import LAYER_TYPES, Shape
 from weight_transfer.layer_types.normalizations import SCALE

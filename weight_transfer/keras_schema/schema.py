@@ -6,12 +6,13 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_graph.reading import read_model
 from weight_transfer.keras_schema.equality import check_equal
 from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
 from weight_transfer.keras_schema.models import Translation, translated_model
-from weight_transfer.keras_schema.target import READERS, Container, Schema, Target
+from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
 from weight_transfer.layer_graph import layer_graph
 
@@ -64,8 +65,8 @@ def in_schema(
             the fields and the schema.
     """
     source = schema_of(config, keras_version)
-    if source == schema and not _is_keras_1(config) and (container == ".h5" or "module" in config):
-        return copy.deepcopy(dict(config))
+    if source == schema and not _is_keras_1(config):
+        return _in_container(config, schema, container)
     target = Target(schema, container)
     keras = keras_graph(config)
     graph = layer_graph(keras, keras_version or READERS[source])
@@ -73,6 +74,28 @@ def in_schema(
     written = translated_model(config, read_model(config), Translation(target, source, graph, flags))
     check_equal(graph, layer_graph(keras_graph(written), READERS[schema]), target)
     return written
+
+
+# What a .keras archive says of the outermost model's class, by schema and class.
+_MODULES: Mapping[tuple[Schema, str], tuple[str, str | None]] = {
+    ("keras3", "Functional"): ("keras.src.models.functional", "Functional"),
+    ("keras3", "Sequential"): ("keras", None),
+    ("keras2", "Functional"): ("tf_keras.src.engine.functional", "Functional"),
+    ("keras2", "Sequential"): ("keras", None),
+}
+
+
+def _in_container(config: Mapping[str, Any], schema: Schema, container: Container) -> dict[str, Any]:
+    """A config with the class of the outermost model as the container names it; the layers stay as they are.
+
+    A legacy file leaves the module out. Both Kerases read layers without one in an archive too.
+    """
+    if container == ".h5" or "module" in config:
+        return copy.deepcopy(dict(config))
+    class_name = "Sequential" if config["class_name"] == "Sequential" else "Functional"
+    module, registered = _MODULES[schema, class_name]
+    inside = copy.deepcopy(config["config"])
+    return {"module": module, "class_name": class_name, "config": inside, "registered_name": registered}
 
 
 def _is_keras_1(config: Mapping[str, Any]) -> bool:

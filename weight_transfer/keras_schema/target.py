@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.errors import ArchitectureError
 
-Schema: TypeAlias = Literal["keras2", "keras3"]
 Container: TypeAlias = Literal[".keras", ".h5"]
 
 # The Keras that reads what is written, by whose rules a config is read again.

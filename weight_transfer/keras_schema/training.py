@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.keras_graph import KerasGraph, KerasLayer
-from weight_transfer.keras_schema.target import Schema, Target
+from weight_transfer.keras_schema.target import Target
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
 from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
 from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer import graph
-from weight_transfer.architecture import Architecture
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.network import Network
 from weight_transfer.optimizer.classes import AVERAGE, DECAY, OUTSIDE_ROOT, RATE, SCHEDULES, Generation
 from weight_transfer.optimizer.layout import Entry, entries_of
 from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
-from weight_transfer.optimizer.state import OptimizerState
-from weight_transfer.optimizer.variables import Variable, rows_by_layer
+from weight_transfer.optimizer.state import LossScale, OptimizerState
+from weight_transfer.optimizer.variables import Variable, layers_in_order, rows_by_layer
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+FIRST_SCALE = LossScale(scale=2.0**15, good_steps=0, growth_interval=2000)  # Keras 3's defaults
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class ForKeras:
         variables: Names and values, in order.
         frozen: Names of the layers that do not learn.
         loss: As what the model is compiled.
+        scaled: Whether a ``LossScaleOptimizer`` is around it.
+        scaling: That one's own names and values, in order; tf_keras keeps none.
     """
 
     class_name: str
@@ -39,6 +42,8 @@ class ForKeras:
     variables: tuple[tuple[str, npt.NDArray[Any]], ...]
     frozen: frozenset[str]
     loss: str | None
+    scaled: bool = False
+    scaling: tuple[tuple[str, npt.NDArray[Any]], ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,13 +51,23 @@ class ForKeras:
         return str(self.arguments["name"])
 
 
-def for_keras3(state: OptimizerState, architecture: Architecture, weights: Arrays) -> ForKeras:
+def for_keras3(
+    state: OptimizerState,
+    network: Network,
+    config: Mapping[str, Any],
+    weights: Arrays,
+    *,
+    mixed: bool = False,
+) -> ForKeras:
     """Returns the state as Keras 3 holds it.
 
     Args:
         state: In PyTorch's layout.
-        architecture: The network that it belongs to.
-        weights: Its Keras arrays by ``layer/role``.
+        network: The network that it belongs to.
+        config: The Keras model's config, which lists the layers in Keras's order.
+        weights: The network's Keras arrays by ``layer/role``.
+        mixed: Whether layers compute in half precision: then Keras compiles the model with a ``LossScaleOptimizer``
+            around its optimizer, also where PyTorch has trained it without.
 
     Raises:
         MappingError: The state is one of another network.
@@ -71,17 +86,38 @@ def for_keras3(state: OptimizerState, architecture: Architecture, weights: Array
             **arguments["learning_rate"],
             "registered_name": None,
         }
-    frozen, learning = _parts(state, architecture)
+    frozen, learning = _parts(state, network, config)
     for entry in entries_of(configured, configured.slots, learning):
         of = "variable" if entry.variable is None else entry.variable.row.keras.replace("/", "_")
         variables.append((f"{arguments['name']}/{of}_{entry.slot}", _value(entry, state, configured, weights)))
-    return ForKeras(configured.row.name, arguments, tuple(variables), frozen, state.loss)
+    scale = state.loss_scale or (FIRST_SCALE if mixed else None)
+    own, scaling = tuple(variables), tuple(_scaling(scale))
+    return ForKeras(configured.row.name, arguments, own, frozen, state.loss, scale is not None, scaling)
 
 
-def for_tf_keras(state: OptimizerState, architecture: Architecture, weights: Arrays) -> ForKeras:
+def _scaling(scale: LossScale | None) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """The variables of a ``LossScaleOptimizer``: counter and rate, which mean nothing, then what it has found.
+
+    Source: keras/src/optimizers/loss_scale_optimizer.py, build and variables, keras 3.15.1.
+    """
+    if scale is not None:
+        yield "loss_scale_optimizer/iteration", np.array(0, np.int64)
+        yield "loss_scale_optimizer/learning_rate", np.array(0.0, np.float32)
+        yield "loss_scale_optimizer/step_counter", np.array(scale.good_steps, np.int32)
+        yield "loss_scale_optimizer/dynamic_scale", np.array(scale.scale, np.float32)
+
+
+def for_tf_keras(
+    state: OptimizerState,
+    network: Network,
+    config: Mapping[str, Any],
+    weights: Arrays,
+    *,
+    mixed: bool = False,
+) -> ForKeras:
     """Returns the state as tf_keras holds it; see `for_keras3`.
 
-    It keeps the learning rate in the config, and SGD's momentum also where there is none.
+    It keeps the learning rate in the config, SGD's momentum also where there is none, and of a loss's scale nothing.
 
     Raises:
         MappingError: The state is one of another network.
@@ -97,11 +133,12 @@ def for_tf_keras(state: OptimizerState, architecture: Architecture, weights: Arr
     slots = configured.row.slots if configured.class_name == "SGD" else ()
     slots = (*configured.slots, *(slot for slot in slots if slot not in configured.slots))
     variables = [("iteration:0", np.array(state.iterations, np.int64))]
-    frozen, learning = _parts(state, architecture)
+    frozen, learning = _parts(state, network, config)
     for entry in entries_of(configured, slots, learning):
         row = entry.variable.row.keras if entry.variable is not None else ""
         variables.append((f"{configured.class_name}/{entry.slot}/{row}:0", _value(entry, state, configured, weights)))
-    return ForKeras(configured.row.name, arguments, tuple(variables), frozen, state.loss)
+    scaled = mixed or state.loss_scale is not None
+    return ForKeras(configured.row.name, arguments, tuple(variables), frozen, state.loss, scaled)
 
 
 def compile_config(optimizer: ForKeras) -> dict[str, Any]:
@@ -154,18 +191,19 @@ def _arguments(state: OptimizerState, spec: OptimizerSpec) -> dict[str, Any]:
     return {name: given[name] for name in spec.row.defaults(spec.generation) if name in given}  # in Keras's order
 
 
-def _parts(state: OptimizerState, architecture: Architecture) -> tuple[frozenset[str], list[Variable]]:
+def _parts(state: OptimizerState, network: Network, config: Mapping[str, Any]) -> tuple[frozenset[str], list[Variable]]:
     """Names of the frozen layers, and the weights that learn in Keras's order."""
-    rows = rows_by_layer(architecture)
-    ordered = [layer for layer in graph.keras_order(graph.layers(architecture)) if layer.name in rows]
-    modules = {layer.module for layer in ordered}
-    lost = [module for module in state.frozen if module not in modules]
+    rows = rows_by_layer(network)
+    modules = {layer: {Variable(row).module for row in own} for layer, own in rows.items()}
+    ordered = [layer for layer in layers_in_order(config, rows) if layer in rows]
+    known = {module for own in modules.values() for module in own}
+    lost = [module for module in state.frozen if module not in known]
     parameters = {row.torch for own in rows.values() for row in own}
     lost += [name for tensors in state.slots.values() for name in tensors if name not in parameters]
     if lost:
         raise MappingError(f"the optimizer state is not that of this network. Not part of it:{listing(set(lost))}")
-    frozen = frozenset(layer.name for layer in ordered if layer.module in state.frozen)
-    return frozen, [Variable(row) for layer in ordered if layer.name not in frozen for row in rows[layer.name]]
+    frozen = frozenset(layer for layer in ordered if not modules[layer].isdisjoint(state.frozen))
+    return frozen, [Variable(row) for layer in ordered if layer not in frozen for row in rows[layer]]
 
 
 def _value(entry: Entry, state: OptimizerState, configured: OptimizerSpec, weights: Arrays) -> npt.NDArray[Any]:

@@ -7,7 +7,7 @@ model's config lists the layers so, and says which of them learn; a file without
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,17 @@ def _layers_in_order(checkpoint: Checkpoint, identified: Identified) -> list[tup
     if isinstance(identified.network, Architecture):
         return [(layer.name, True) for layer in graph.keras_order(graph.layers(identified.network))]
     return None
+
+
+def layers_in_order(config: Mapping[str, Any], rows: Collection[str]) -> tuple[str, ...]:
+    """Returns the layers of a config in the order of Keras's ``model.layers``, as the network names them.
+
+    Args:
+        config: The model's.
+        rows: What the network calls its layers: by their path, or in a ResNet's layout by their own name.
+    """
+    paths = [path for path, _ in _walk(config, "", True, keras3=True)]
+    return tuple(dict.fromkeys(path if path in rows else path.rpartition("/")[2] for path in paths))
 
 
 def _walk(model: Mapping[str, Any], path: str, learns: bool, keras3: bool) -> Iterator[tuple[str, bool]]:

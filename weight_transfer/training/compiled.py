@@ -47,8 +47,8 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
     if recipe.checkpoint is None or recipe.new_head:
         return recipe, ()
     (found, notes), description = _read(Path(recipe.checkpoint))
-    if description.compiled:
-        smoothing, more = _loss(description.compiled, last_activations(description.network))
+    if description.compiled_loss:
+        smoothing, more = _loss(description.compiled_loss, last_activations(description.network))
         found["label_smoothing"] = smoothing
         notes += more
     other = {name for name in found if name in given and getattr(recipe, name) != found[name]}

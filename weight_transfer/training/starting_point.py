@@ -66,7 +66,10 @@ class StartingPoint:
     def with_loss(self, recipe: Recipe) -> StartingPoint:
         """Returns the same starting point, its loss the recipe's: what is trained from here says how it was."""
         loss = {"class_name": "CategoricalCrossentropy", "config": {"label_smoothing": recipe.label_smoothing}}
-        return dataclasses.replace(self, description=dataclasses.replace(self.description, compiled={"loss": loss}))
+        others = ("optimizer", "optimizer_config", "loss_weights")
+        kept = {key: value for key, value in self.description.compiled.items() if key not in others}
+        description = dataclasses.replace(self.description, compiled={**kept, "loss": loss})
+        return dataclasses.replace(self, description=description)
 
     def with_known_input(self) -> StartingPoint:
         """Returns the same, where what is done to images is no guess any more, since the network learns with it."""

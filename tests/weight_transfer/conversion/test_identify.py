@@ -123,7 +123,6 @@ def test_theano_kernels_are_named(tmp_path):
 def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
     """A stride moved in one block only: the names fit, the graph does not."""
     import weight_transfer.keras_config as keras_config
-    from weight_transfer.checkpoint.writing import write_checkpoint
 
     architecture = checkpoints.small("keras-applications")
     original = keras_config.legacy_keras_config
@@ -134,8 +133,8 @@ def test_a_model_with_the_names_and_another_computation_is_no_resnet(tmp_path):
         if layer["name"] == "conv2_block2_2_conv":
             layer["config"]["activation"] = "relu"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("weight_transfer.checkpoint.writing.legacy_keras_config", lambda *_: config)
-        write_checkpoint(tmp_path / "m.h5", architecture, checkpoints.arrays_of(architecture))
+        patch.setattr("weight_transfer.conversion.keras_model.legacy_keras_config", lambda *_: config)
+        checkpoints.write_checkpoint(tmp_path / "m.h5", architecture, checkpoints.arrays_of(architecture))
     assert isinstance(identified(tmp_path / "m.h5"), LayerGraph)
     with pytest.raises(ArchitectureError) as error:
         identified(tmp_path / "m.h5", import_as="native")

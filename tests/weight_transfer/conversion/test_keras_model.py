@@ -16,6 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from checkpoints import write_checkpoint
 from keras_loading import (
     keras_2_predictions,
     loaded_keras_2_model,
@@ -29,7 +30,6 @@ from keras_loading import (
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture, Head, standard_filters
 from weight_transfer.checkpoint import writing
-from weight_transfer.checkpoint.writing import write_checkpoint
 from weight_transfer.dialects import design
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError
 from weight_transfer.keras_config import keras_config
@@ -164,7 +164,7 @@ def test_a_keras_file_is_a_plain_zip_of_three(tmp_path):
         entries = archive.infolist()
         assert [entry.filename for entry in entries] == ["metadata.json", "config.json", "model.weights.h5"]
         assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
-        assert json.loads(archive.read("metadata.json")) == {"keras_version": writing.KERAS_3_SCHEMA}
+        assert json.loads(archive.read("metadata.json")) == {"keras_version": writing.VERSIONS["keras3"]}
         assert json.loads(archive.read("config.json")) == keras_config(small())
         assert archive.testzip() is None
 
@@ -216,8 +216,8 @@ def stored_arrays(path: Path) -> list[np.ndarray]:
 WRITE_ALL = """
 import sys
 from pathlib import Path
-from test_writing import CONTAINERS, random_arrays, small
-from weight_transfer.checkpoint.writing import write_checkpoint
+from checkpoints import write_checkpoint
+from test_keras_model import CONTAINERS, random_arrays, small
 for number, (name, form) in enumerate(CONTAINERS):
     write_checkpoint(Path(sys.argv[1]) / f"{number}{name}", small(50), random_arrays(small(50)), **form)
 """
