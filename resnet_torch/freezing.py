@@ -10,8 +10,8 @@ from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d, set_trainable
 from resnet_torch.model import PortedModel
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.errors import MappingError, listing
+from weight_transfer.weight_mapping import modules_of_layers
 
 
 def freeze_layers(model: PortedModel, frozen: Collection[str]) -> None:

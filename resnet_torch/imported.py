@@ -20,13 +20,13 @@ from resnet_torch.layers import BUILDERS
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.normalizations import BatchNorm
 from resnet_torch.model import Outputs, PortedModel
-from weight_transfer.conversion.mapping import Row
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.feature_maps import feature_maps
 from weight_transfer.keras_graph import Call
 from weight_transfer.layer_graph import GraphLayer, LayerGraph
 from weight_transfer.network import Network
+from weight_transfer.weight_mapping import Row
 
 
 class ImportedModel(PortedModel):

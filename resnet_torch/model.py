@@ -17,13 +17,13 @@ from resnet_torch.batch_norm import set_trainable
 from resnet_torch.constraints import renew_constraints
 from resnet_torch.inference import cast_inputs, inference
 from weight_transfer.architecture import Activation
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.converted import read_converted
 from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, nearest
 from weight_transfer.network import Network, channels_last, title_of
 from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
 from weight_transfer.pretrained_folder import CONFIG, WEIGHTS
+from weight_transfer.weight_mapping import modules_of_layers
 
 DESCRIPTION = "_description"  # where a module keeps what its file said
 

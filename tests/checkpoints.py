@@ -14,9 +14,9 @@ import numpy as np
 
 from weight_transfer import Architecture, design
 from weight_transfer.conversion import keras_model
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.network import Network
+from weight_transfer.weight_mapping import mapping
 
 Arrays = dict[str, np.ndarray]
 

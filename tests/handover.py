@@ -17,7 +17,7 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.optimizers import load_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from weight_transfer import Hints
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.weight_mapping import mapping
 
 
 def learn_as_in_float64(model: nn.Module, family: str) -> nn.Module:

@@ -18,7 +18,7 @@ from resnet_torch.optimizers import SGD
 from resnet_torch.regularizers import regularization
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import convert
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.weight_mapping import mapping
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 BOUNDS = {"float32": 1e-4, "float64": 1e-10}

@@ -14,7 +14,7 @@ from optimizer_states import written
 from resnet_torch import load_model, save_converted
 from resnet_torch.optimizers import load_optimizer
 from weight_transfer import convert
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.weight_mapping import mapping
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "training.md").read_text()
 LOOP, CLASSIFIER, HEAD, HANDOVER = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -14,7 +14,6 @@ from weight_transfer.checkpoint import Array, Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
 from weight_transfer.dialects import DIALECTS, Dialect, design
 from weight_transfer.errors import (
@@ -26,6 +25,7 @@ from weight_transfer.errors import (
     TransferError,
     VerificationError,
 )
+from weight_transfer.identified import Identified
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import Network
 from weight_transfer.parity.report import Row, Verification

@@ -13,13 +13,13 @@ from resnet_keras.reference import load_reference
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture
 from weight_transfer.conversion.description import training_arguments
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import ArchitectureError, VerificationError
 from weight_transfer.graph import layers
 from weight_transfer.network import Network
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.starting_point import NOTHING_LEARNS, StartingPoint
+from weight_transfer.weight_mapping import mapping
 
 
 @contextmanager

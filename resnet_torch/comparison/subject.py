@@ -19,7 +19,6 @@ from resnet_torch.layers.convolutions import CONVS
 from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from resnet_torch.unwrapping import description_of_module
-from weight_transfer.conversion.mapping import TORCH_NAMES, Row, mapping
 from weight_transfer.errors import VerificationError, nearest
 from weight_transfer.graph import ROLES, layers
 from weight_transfer.layer_types import Weight
@@ -28,6 +27,7 @@ from weight_transfer.network import channels_last, input_shapes
 from weight_transfer.parity.losses import Loss, final_activations, loss_of
 from weight_transfer.parity.recording import OUTPUT, Origin
 from weight_transfer.preprocessing import PRESETS, Preprocessing
+from weight_transfer.weight_mapping import TORCH_NAMES, Row, mapping
 
 Note = Callable[[str, Tensor], None]
 

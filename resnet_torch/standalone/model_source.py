@@ -17,10 +17,10 @@ from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.description import Description
 from weight_transfer.network import channels_last, input_shapes, takes_images
 from weight_transfer.preprocessing import PRESETS, Preprocessing
+from weight_transfer.weight_mapping import modules_of_layers
 
 TENSOR, TUPLE, DICT = "Tensor", "tuple[Tensor, ...]", "dict[str, Tensor]"
 COUNT = "num_batches_tracked"

@@ -12,13 +12,13 @@ from torch import nn
 from resnet_torch.standalone.constructors import literal
 from resnet_torch.standalone.model_source import preprocessing_lines, tails_of
 from weight_transfer.architecture import Architecture
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.converted import Converted
 from weight_transfer.description import Description, Origin
 from weight_transfer.graph import layers
 from weight_transfer.images import WAYS, crop_text
 from weight_transfer.network import Network, channels_last, graph_of, takes_images, title_of
 from weight_transfer.preprocessing import Preprocessing
+from weight_transfer.weight_mapping import modules_of_layers
 
 TOOL = "keras-resnet-to-torch"
 LONGEST = 200

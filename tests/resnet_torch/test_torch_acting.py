@@ -22,11 +22,11 @@ from resnet_torch.training.network import built
 from resnet_torch.training.phases import Phases
 from weight_transfer import ArchitectureError, MappingError, TransferError, convert, export
 from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
-from weight_transfer.conversion.mapping import mapping, modules_of_layers
 from weight_transfer.converted import read_converted
 from weight_transfer.network import HeadedResNet
 from weight_transfer.training import Recipe
 from weight_transfer.training.starting_point import starting_point
+from weight_transfer.weight_mapping import mapping, modules_of_layers
 
 NATIVE = ("plain", "frozen norms", "frozen stage", "frozen head")
 OWN_HEAD = (

@@ -10,8 +10,8 @@ import torch
 
 from resnet_torch import load_model
 from weight_transfer import CheckpointError, Hints, TransferError, convert
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.description import generation_of, moving_variance_of
+from weight_transfer.weight_mapping import mapping
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

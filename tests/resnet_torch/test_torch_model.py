@@ -16,9 +16,9 @@ from resnet_torch import ImportedModel, PortedModel, ResNet, load_model, save_co
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.freezing import frozen_layers_of
 from weight_transfer import ArchitectureError, Hints
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.feature_maps import feature_maps
 from weight_transfer.new_classifier import classifier_of
+from weight_transfer.weight_mapping import modules_of_layers
 
 GRAPH = Hints(import_as="graph")
 KINDS = (*keras_kinds.KINDS, "native as graph")

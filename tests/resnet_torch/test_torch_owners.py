@@ -14,9 +14,9 @@ import torch
 from resnet_torch import load_model, save_converted
 from weight_transfer import Architecture, Hints, TransferError, convert, export
 from weight_transfer.cli.converting import as_dict
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import read_converted
 from weight_transfer.precision import Precision
+from weight_transfer.weight_mapping import mapping
 
 TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}  # of the peak
 

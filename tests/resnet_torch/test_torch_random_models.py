@@ -19,7 +19,7 @@ from keras_layers import LIBRARIES
 from resnet_torch import load_model
 from resnet_torch.regularizers import regularization
 from weight_transfer import Hints
-from weight_transfer.conversion.mapping import mapping
+from weight_transfer.weight_mapping import mapping
 
 FIRST = 1000 * int(os.environ.get("RANDOM_MODELS_SEED", "0"))
 SOME, MANY, BATCH = 15, 150, 15  # networks of either Keras; those that one call builds

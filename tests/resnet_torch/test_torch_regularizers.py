@@ -17,11 +17,11 @@ from resnet_torch.saving import save_converted
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.export import export
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.regularizers import penalties, penalty_from_keras
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.weight_mapping import mapping
 
 FLOAT32 = TOLERANCES["inference"]["float32"].error
 FLOAT64 = 1e-12

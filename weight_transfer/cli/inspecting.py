@@ -18,12 +18,12 @@ from weight_transfer.cli.optimizers import optimizer_as_dict, optimizer_text
 from weight_transfer.cli.terminal import bytes_text, facts, frozen_fact, input_facts, notes, out, print_json
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.description import Description
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import OptionError, TransferError
+from weight_transfer.identified import Identified
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_support import keras_support
 from weight_transfer.layer_types import LAYER_TYPES

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from weight_transfer.checkpoint import Array
-from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.errors import MappingError, listing, nearest
 from weight_transfer.network import Network
+from weight_transfer.weight_mapping import Row, mapping
 
 
 @dataclass(frozen=True)

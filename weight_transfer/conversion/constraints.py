@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from weight_transfer.class_owners import is_own
-from weight_transfer.conversion.identified import Identified
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.regularizers import MAY_BE_ABSENT, held_by_backbone, rewritten, row_of
 from weight_transfer.description import LayerConstraints
 from weight_transfer.errors import TransferError, listing
+from weight_transfer.identified import Identified
 from weight_transfer.layer_graph import constraints_in
 from weight_transfer.layer_types import Weight
 from weight_transfer.network import Network
+from weight_transfer.weight_mapping import mapping
 
 Kind: TypeAlias = Literal["MaxNorm", "NonNeg", "UnitNorm", "MinMaxNorm"]
 # Each argument's default in Keras.

@@ -17,12 +17,11 @@ from weight_transfer.checkpoint import Array, read_checkpoint
 from weight_transfer.conversion.description import describe, frozen_layers
 from weight_transfer.conversion.export import NO_STATE_OF_FROZEN
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import write_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network
 from weight_transfer.optimizer.file_pair import write_with_state
@@ -30,6 +29,7 @@ from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.state import OptimizerState, path_of_state
 from weight_transfer.tensor_file import Tensor
+from weight_transfer.weight_mapping import Row, mapping
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 VARIANCES = ("/moving_variance", "/variance")

@@ -14,17 +14,17 @@ from weight_transfer.conversion.constraints import (
     constraints_of_backbone,
 )
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
-from weight_transfer.conversion.mapping import modules_of_layers
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
 from weight_transfer.description import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
+from weight_transfer.identified import Identified
 from weight_transfer.images import Crop, ImageLoading, crop_text
 from weight_transfer.keras_graph import KerasLayer
 from weight_transfer.network import Network, constraints_of_graph
 from weight_transfer.preprocessing import INSIDE, Preprocessing, agreed
 from weight_transfer.published import expected_preprocessing
 from weight_transfer.version import __version__
+from weight_transfer.weight_mapping import modules_of_layers
 
 
 def describe(

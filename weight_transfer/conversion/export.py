@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from weight_transfer.checkpoint.writing import Schema, check_container
 from weight_transfer.conversion.keras_model import write_checkpoint
-from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.network import Network, title_of
 from weight_transfer.optimizer.state import OptimizerState, path_of_state, read_state_beside
+from weight_transfer.weight_mapping import Row, mapping
 
 NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --with-optimizer, or --unfreeze."
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone

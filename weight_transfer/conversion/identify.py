@@ -12,17 +12,17 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint, read_config
 from weight_transfer.conversion.heeding import check_heeded
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
 from weight_transfer.conversion.importing import imported
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.native import native
 from weight_transfer.conversion.pairing import paired
 from weight_transfer.conversion.remarks import remarks_of
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise
+from weight_transfer.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
 from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_list import Expected, layer_list_of, left_out_line
 from weight_transfer.precision import DTYPES, Precision, precision_of
+from weight_transfer.weight_mapping import mapping
 
 # Of weights alone, and of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
 CLASSES_BY_NAME = "classes by their names alone: one of your own, called like one of Keras's, would look the same"

@@ -28,7 +28,6 @@ from weight_transfer.checkpoint.writing import (
 from weight_transfer.class_owners import without_owners
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.conversion.heads import head_behind
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.conversion.structure import differences
 from weight_transfer.description import Description
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
@@ -42,6 +41,7 @@ from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
 from weight_transfer.precision import DTYPES as PRECISIONS
 from weight_transfer.precision import policy_name, precision_of
+from weight_transfer.weight_mapping import mapping
 
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Any]

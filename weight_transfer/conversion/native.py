@@ -12,11 +12,11 @@ from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.heads import with_own_head
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
 from weight_transfer.conversion.listed import Listed, laid_on_list
 from weight_transfer.conversion.structure import check_called_once, differences
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError, listing
+from weight_transfer.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
 from weight_transfer.keras_graph import KerasGraph
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_list import layer_list_of

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weight_transfer.class_owners import is_own
-from weight_transfer.conversion.identified import Identified
-from weight_transfer.conversion.mapping import Row, mapping
 from weight_transfer.description import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
 from weight_transfer.graph import layers
+from weight_transfer.identified import Identified
 from weight_transfer.keras_graph import KerasLayer
 from weight_transfer.layer_graph import ACTIVITY, regularizers_in
 from weight_transfer.network import Network, backbone_of, graph_of
+from weight_transfer.weight_mapping import Row, mapping
 
 ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
 # Classes of Keras 2 and 3, and how Keras 1 calls them.

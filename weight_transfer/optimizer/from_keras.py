@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Array, Checkpoint
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.errors import MappingError, TransferError, quoted
+from weight_transfer.identified import Identified
 from weight_transfer.optimizer.classes import NEVER_NEGATIVE
 from weight_transfer.optimizer.identify import FileOptimizer, optimizer_of
 from weight_transfer.optimizer.layout import U_PRODUCT, Entry, match

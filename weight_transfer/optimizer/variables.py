@@ -15,9 +15,9 @@ from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.checkpoint.layer_names import layer_name, members
-from weight_transfer.conversion.identified import Identified
-from weight_transfer.conversion.mapping import Row, mapping
+from weight_transfer.identified import Identified
 from weight_transfer.network import Network
+from weight_transfer.weight_mapping import Row, mapping
 
 # What moves without a gradient: statistics of batch norms, and of `Normalization`.
 STATISTICS = ("moving_mean", "moving_variance", "mean", "variance", "count")

@@ -13,10 +13,10 @@ from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.description import describe, with_input
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
+from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import network_to_dict

@@ -14,11 +14,10 @@ from typing import Any
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.data import open_images
+from weight_transfer.identified import Identified
 from weight_transfer.network import title_of
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.error import tap_error
@@ -30,6 +29,7 @@ from weight_transfer.parity.report import Row, Trial
 from weight_transfer.parity.sketch import LIVE, Detail
 from weight_transfer.parity.training_report import TrainingExplanation, TrainingVerification
 from weight_transfer.parity.verify import REFERENCE_SHARE, differing_arrays, environments
+from weight_transfer.weight_mapping import mapping
 
 TORCH_SIDE = "resnet_torch.comparison.trajectory"
 KERAS_SIDE = "resnet_keras.trajectory"

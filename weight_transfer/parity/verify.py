@@ -17,11 +17,10 @@ import numpy.typing as npt
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import convert, tensors_of
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identified import Identified
 from weight_transfer.conversion.identify import identify
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import VerificationError
+from weight_transfer.identified import Identified
 from weight_transfer.images import load_images
 from weight_transfer.network import title_of
 from weight_transfer.parity.inputs import loaded
@@ -31,6 +30,7 @@ from weight_transfer.parity.recording import Origin, Recording, read_recording
 from weight_transfer.parity.reference import Progress, check_same, record_checkpoint
 from weight_transfer.parity.report import Explanation, Planted, Prediction, Row, Trial, Verification
 from weight_transfer.parity.sketch import LIVE
+from weight_transfer.weight_mapping import mapping
 
 Device = Literal["cpu", "cuda"]
 REFERENCE_SHARE = 0.5  # of the progress bar

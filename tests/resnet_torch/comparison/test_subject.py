@@ -17,9 +17,9 @@ from resnet_torch import import_graph
 from resnet_torch.comparison.subject import Stop, Subject, Tap, flat, subject_of, subject_of_module
 from resnet_torch.inference import inference
 from weight_transfer import VerificationError
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.graph import layers
 from weight_transfer.preprocessing import PRESETS
+from weight_transfer.weight_mapping import mapping
 
 
 def outputs_of(subject: Subject, x: Tensor) -> dict[str, Tensor]:

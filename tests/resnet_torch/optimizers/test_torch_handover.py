@@ -21,8 +21,8 @@ from torch import nn
 from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.optimizers import load_grad_scaler, load_optimizer
 from weight_transfer import Hints, convert, export
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.optimizer import from_keras
+from weight_transfer.weight_mapping import mapping
 
 GATE = 1e-9
 STEPS = (2, 2)

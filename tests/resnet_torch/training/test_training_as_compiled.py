@@ -10,11 +10,11 @@ import pytest
 from resnet_torch import load_model
 from resnet_torch.__main__ import app
 from weight_transfer import convert
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.training import RunFolder
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.starting_point import starting_point
 from weight_transfer.training.step_log import read_steps
+from weight_transfer.weight_mapping import mapping
 
 WARMING_UP = ("CosineDecay", {
     "initial_learning_rate": 1e-4, "decay_steps": 9, "alpha": 0.1, "warmup_target": 3e-3, "warmup_steps": 4,

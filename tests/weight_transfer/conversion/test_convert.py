@@ -27,9 +27,9 @@ from weight_transfer import (
     read_checkpoint,
 )
 from weight_transfer.conversion.export import to_keras
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.preprocessing import preset
+from weight_transfer.weight_mapping import mapping
 
 
 def payload(path: Path) -> tuple[dict, bytes]:

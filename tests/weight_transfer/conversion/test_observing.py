@@ -8,8 +8,8 @@ import checkpoints
 import pytest
 
 from weight_transfer import Architecture, Head, Hints, design, identify, read_checkpoint
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.dialects import DIALECTS
+from weight_transfer.weight_mapping import mapping
 
 
 def identified(path, **hints) -> Architecture:

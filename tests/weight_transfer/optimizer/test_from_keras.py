@@ -23,13 +23,13 @@ from weight_transfer import (
     identify,
     read_checkpoint,
 )
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.scalars import _first_scale
 from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.variables import rows_by_layer
 from weight_transfer.tensor_file import Tensor
+from weight_transfer.weight_mapping import mapping
 
 ENDINGS = ("keras", "h5", "weights.h5")
 FROZEN = ("stem.conv", "stem.bn_conv1")

@@ -20,8 +20,8 @@ from resnet_torch.comparison import subject_of
 from resnet_torch.imported import ImportedModel
 from resnet_torch.inference import inference
 from weight_transfer import convert, verify
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.weight_mapping import mapping
 
 FLOAT32 = TOLERANCES["inference"]["float32"].error
 

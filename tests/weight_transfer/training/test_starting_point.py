@@ -10,10 +10,10 @@ import pytest
 
 from weight_transfer import convert
 from weight_transfer.architecture import Head
-from weight_transfer.conversion.mapping import mapping
 from weight_transfer.errors import ArchitectureError, TransferError
 from weight_transfer.training import Recipe
 from weight_transfer.training.starting_point import starting_point
+from weight_transfer.weight_mapping import mapping
 
 
 def recipe(start=None, **more) -> Recipe:
