@@ -21,6 +21,7 @@ from weight_transfer.network import HeadedResNet, Network
 # What may stand between a classifier and the output: layers without weights that keep classes apart.
 BEHIND = frozenset({*ACTIVATION_TYPES, *POOLING_TYPES, *REGULARIZING_TYPES, "Flatten", "Reshape"})
 CONVOLUTIONS = tuple(f"{name}{rank}D" for name in ("Conv", "Convolution") for rank in (1, 2, 3))
+IN_KERAS_1: Mapping[str, tuple[str, ...]] = {"units": ("output_dim",), "filters": ("nb_filter",)}
 WAY_OUT = "Build the network that you want in Keras with these weights, and convert that"
 
 
@@ -57,7 +58,7 @@ def config_of_new_classifier(
     """Returns a Keras model's config with the classifier of another network; all else stays as it is.
 
     Args:
-        config: That of the network before, in the schema of any Keras from 2 on.
+        config: That of the network before, in the schema of any Keras.
         before: The network that the config describes.
         after: What `with_num_classes` made of it.
         renewed: Layers that start anew, by their Keras paths: they learn, without regularizers and constraints.
@@ -70,8 +71,9 @@ def config_of_new_classifier(
         if name is None or not isinstance(inside, dict):
             continue
         for key, value in new[name].items():
-            if old.get(name, {}).get(key) != value and key in inside:
-                inside[key] = (value or {"name": "linear"})["name"] if key == "activation" else value
+            argument = next((one for one in (key, *IN_KERAS_1.get(key, ())) if one in inside), None)
+            if argument is not None and old.get(name, {}).get(key) != value:
+                inside[argument] = (value or {"name": "linear"})["name"] if key == "activation" else value
         if name in renewed:
             kept = {key: None for key in inside if key.endswith(("_regularizer", "_constraint"))}
             inside.update({**kept, "trainable": True})

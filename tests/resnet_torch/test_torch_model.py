@@ -12,10 +12,10 @@ import torch
 from copies import WAYS
 from safetensors.torch import load_file, save_file
 
-from resnet_torch import ImportedModel, PortedModel, ResNet, load_model, save_converted
+from resnet_torch import ImportedModel, PortedModel, ResNet, load_model, save_converted, save_keras
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.freezing import frozen_layers_of
-from weight_transfer import ArchitectureError, Hints
+from weight_transfer import ArchitectureError, Hints, export
 from weight_transfer.feature_maps import feature_maps
 from weight_transfer.new_classifier import classifier_of
 from weight_transfer.weight_mapping import modules_of_layers
@@ -187,14 +187,17 @@ def test_reset_classifier_keeps_the_rest(owned, kind, keras_side, tmp_path):
     assert expected.shape[-1] == 7
     assert_close(model.predict(*map(torch.from_numpy, given), keras_layout=True), expected)
     assert frozen_layers_of(model) == frozen
-    model(*tensors(x)).square().sum().backward()
-    assert module.weight.grad.abs().max() > 0
-    model.zero_grad()
     save_converted(model, tmp_path / "port.safetensors")
+    save_keras(model, tmp_path / "back.keras")
+    export(tmp_path / "port.safetensors", tmp_path / "exported.keras")
+    for back in ("back.keras", "exported.keras"):
+        assert_same(keras_side(keras_kinds.predicted, tmp_path / back, x), expected)
     model.save_pretrained(tmp_path / "folder")
     for again in (load_model(tmp_path / "port.safetensors"), load_model(tmp_path / "folder")):
         assert_same(again.predict(*tensors(x)), model.predict(*tensors(x)))
         assert again.network == model.network == again.description.network
+    model(*tensors(x)).square().sum().backward()
+    assert module.weight.grad.abs().max() > 0
 
 
 def test_save_pretrained_and_every_way_to_load_it(owned, kind, tmp_path):
@@ -230,6 +233,15 @@ def test_save_converted_loads_again(owned, kind, tmp_path):
     assert_same(again.predict(*x), model.predict(*x))
     assert again.description.network == model.network
     assert again.description.origin == model.description.origin
+
+
+def test_the_way_back_is_what_keras_wrote(owned, kind, keras_side, tmp_path):
+    model, (_, x, y) = loaded(owned, kind), owned[kind]
+    model.save_pretrained(tmp_path / "folder")
+    save_keras(model, tmp_path / "live.keras")
+    export(tmp_path / "folder", tmp_path / "folder.keras")
+    for back in ("live.keras", "folder.keras"):
+        assert_same(keras_side(keras_kinds.predicted, tmp_path / back, x), y)
 
 
 @pytest.mark.parametrize("way", WAYS)

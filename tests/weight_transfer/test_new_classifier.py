@@ -12,7 +12,7 @@ from weight_transfer.architecture import Head
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.network import HeadedResNet
-from weight_transfer.new_classifier import classifier_of, with_num_classes
+from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
 
 FLAT = row("Flatten", "flat", ["image"])
 L2 = {"class_name": "L2", "config": {"l2": 0.1}}
@@ -128,3 +128,54 @@ def test_values_that_no_classifier_has(network):
     with pytest.raises(ArchitectureError, match=r"the softmax of one class is always 1\. Take activation='sigmoid'"):
         with_num_classes(network, 1)
     assert with_num_classes(network, 1, "sigmoid") != network
+
+
+def config_of(*layers: dict) -> dict:
+    return {"class_name": "Functional", "config": {"name": "m", "layers": list(layers)}}
+
+
+def test_the_keras_config_follows():
+    regularized = dense("out", "hidden", 5, activation="softmax", kernel_regularizer=L2, kernel_constraint=MAX_NORM)
+    rows = [FLAT, dense("hidden", "flat", 4, kernel_regularizer=L2), regularized]
+    before, config = graph(*rows), config_of(*rows)
+    after = config_of_new_classifier(config, before, with_num_classes(before, 3, "sigmoid"), ["out"])
+    flat, hidden, out = after["config"]["layers"]
+    assert (flat, hidden) == (FLAT, rows[1])
+    wanted = {
+        "units": 3,
+        "activation": "sigmoid",
+        "kernel_regularizer": None,
+        "kernel_constraint": None,
+        "trainable": True,
+    }
+    assert out == {**regularized, "config": {**regularized["config"], **wanted}}
+    assert config == config_of(*rows), "the config that was given has changed"
+
+
+def test_the_keras_config_of_a_nested_classifier_and_of_keras_1():
+    rows = [conv("preds", "image", kernel_size=[1, 1], filters=5), row("GlobalMaxPooling2D", "pool", ["preds"])]
+    before = graph(*rows, row("Reshape", "out", ["pool"], target_shape=[5]))
+    nested = {name.replace("preds", "inner/preds"): one for name, one in before.layers.items()}
+    nested["inner/preds"] = dataclasses.replace(before.layers["preds"], path="inner/preds")
+    calls = tuple(
+        dataclasses.replace(call, layer="inner/preds") if call.layer == "preds" else call for call in before.calls
+    )
+    before = dataclasses.replace(before, layers=nested, calls=calls)
+    old = row("Conv2D", "preds", [], nb_filter=5)
+    shaped = row("Reshape", "out", ["pool"], target_shape=[5])
+    inner = {"class_name": "Model", "config": {"name": "inner", "layers": [old]}}
+    changed = with_num_classes(before, 7)
+    after = config_of_new_classifier(config_of(inner, rows[1], shaped), before, changed, ["inner/preds"])
+    found, pool, reshape = after["config"]["layers"]
+    assert found["config"]["layers"][0]["config"] == {"name": "preds", "nb_filter": 7, "trainable": True}
+    assert pool == rows[1]
+    assert reshape["config"]["target_shape"] == [7]
+
+
+def test_the_keras_config_of_a_resnet():
+    before = design(18, in_shape=(32, 32, 3))
+    config = config_of(dense("fc_final", "x", 10, activation="softmax"))
+    for activation in ("softmax", "sigmoid"):
+        after = with_num_classes(before, 3, activation)
+        wanted = dense("fc_final", "x", 3, activation=activation, trainable=True)
+        assert config_of_new_classifier(config, before, after, ["fc_final"]) == config_of(wanted)
