@@ -56,7 +56,11 @@ def test_keras_finds_what_its_owner_saved(library, name, saved, tmp_path, keras_
     assert keras_side(keras_way_back.differences, library, pairs) == []
 
 
-@pytest.mark.parametrize(("library", "name"), CASES)
+SIMPLER = ("nested", "frozen backbone", "sequential")  # than others that are trained on
+TRAINED_ON = [pytest.param(*case, marks=pytest.mark.slow if case[1] in SIMPLER else ()) for case in CASES]
+
+
+@pytest.mark.parametrize(("library", "name"), TRAINED_ON)
 def test_keras_trains_on_as_if_it_had_never_stopped(library, name, saved, tmp_path, keras_side):
     """From the file that Keras 3 can go on from, its .keras; tf_keras goes on from both, but in mixed precision."""
     archive = next(path for path in saved(library, name) if path.suffix == ".keras")
