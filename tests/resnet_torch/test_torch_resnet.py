@@ -372,8 +372,8 @@ def test_the_hugging_face_form_keeps_what_does_not_learn_and_what_weights_keep_t
     made_here.save_pretrained(tmp_path / "made")
     assert frozen_layers_of(ResNet.from_pretrained(tmp_path / "made")) == frozen_layers_of(made_here) != ()
     max_norm = {"class_name": "MaxNorm", "config": {"max_value": 2.0, "axis": 0}}
-    held = {"bn_conv1": {"trainable": False}, "conv": {"kernel_constraint": max_norm}}
-    model = load_model(checkpoints.checkpoint(tmp_path / "m.keras", checkpoints.small(), arguments=held))
+    told = {"frozen": ("bn_conv1",), "constraints": {"conv": {"kernel_constraint": max_norm}}}
+    model = load_model(checkpoints.checkpoint(tmp_path / "m.keras", checkpoints.small(), told=told))
     model.save_pretrained(tmp_path / "loaded")
     again = ResNet.from_pretrained(tmp_path / "loaded")
     assert frozen_layers_of(again) == ("bn_conv1",)

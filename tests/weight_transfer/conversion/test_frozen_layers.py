@@ -17,7 +17,7 @@ FROZEN = {name: {"trainable": False} for name in ("conv", "bn_conv1", "res2a_bra
 @pytest.fixture
 def file(tmp_path):
     def made(version, arguments=FROZEN):
-        path = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small(), arguments=arguments)
+        path = checkpoints.checkpoint(tmp_path / "m.h5", checkpoints.small(), told={"frozen": tuple(arguments)})
         with h5py.File(path, "r+") as opened:
             opened.attrs["keras_version"] = version
             opened["model_weights"].attrs["keras_version"] = version
