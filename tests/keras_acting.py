@@ -131,18 +131,32 @@ def regularized(path: Path, frozen: tuple[str, ...]) -> Path:
 
 
 def nested(library: str, kind: str, which: str, path: Path) -> list[str]:
-    """Saves a model in a model, some of it frozen; returns what the loaded model trains, as ``layer/variable``."""
+    """Saves a model in a model, some of it frozen; returns what the loaded model trains, as ``layer/variable``.
+
+    Args:
+        library: Which Keras.
+        kind: Of the inner model; ``chain`` where the outer one is a Sequential too.
+        which: A key of `NESTED`.
+        path: Of the file.
+    """
     keras = importlib.import_module(library)
     keras.backend.clear_session()
     layers = keras.layers
     inside = [layers.Dense(4, name="d"), layers.BatchNormalization(name="n")]
+    if kind == "chain":
+        inner = keras.Sequential([layers.InputLayer((5,)), *inside], name="inner")
+        model = keras.Sequential([layers.InputLayer((5,)), inner, layers.Dense(2, name="out")])
+        return _learning(keras, model, inner, which, path)
     if kind == "Sequential":
         inner = keras.Sequential([layers.InputLayer((5,)), *inside], name="inner")
     else:
         x = layers.Input((5,))
         inner = keras.Model(x, inside[1](inside[0](x)), name="inner")
     x = layers.Input((5,))
-    model = keras.Model(x, layers.Dense(2, name="out")(inner(x)))
+    return _learning(keras, keras.Model(x, layers.Dense(2, name="out")(inner(x))), inner, which, path)
+
+
+def _learning(keras: Any, model: Any, inner: Any, which: str, path: Path) -> list[str]:
     NESTED[which](model, inner)
     model.save(path)
     loaded = keras.models.load_model(path, compile=False)

@@ -197,7 +197,7 @@ def test_training_what_is_left_goes_as_in_keras(library, case, keras_side, tmp_p
 NESTED = [
     (library, kind, which)
     for library in ("keras", "tf_keras")
-    for kind in ("Functional", "Sequential")
+    for kind in ("Functional", "Sequential", "chain")
     for which in keras_acting.NESTED
 ]
 

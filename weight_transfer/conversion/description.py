@@ -103,7 +103,7 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
 
     A loaded layer has its own flag, also inside a model that is frozen: what a nested model says of itself is forgotten
     by tf_keras and read by Keras 3 without effect. Of the outermost model, Keras 3 takes False for all of its layers,
-    tf_keras for none.
+    unless it is a Sequential, whose flag no Keras reads, and tf_keras for none.
 
     Args:
         checkpoint: The file.
@@ -113,12 +113,13 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
         ArchitectureError: A batch norm is trainable inside a frozen model: Keras 3 then moves its statistics and
             nothing else of it.
 
-    Source: trainable_variables in keras/src/models/model.py and keras/src/layers/layer.py, keras 3.15.1;
-        reconstruct_from_config in tf_keras/src/engine/functional.py, tf_keras 2.21.0.
+    Source: trainable_variables in keras/src/models/model.py and keras/src/layers/layer.py, from_config in
+        keras/src/models/sequential.py, keras 3.15.1; reconstruct_from_config in
+        tf_keras/src/engine/functional.py, tf_keras 2.21.0.
     """
     if identified.keras is None or identified.config is None:
         return ()
-    inside = identified.config.get("config")
+    inside = {} if identified.config.get("class_name") == "Sequential" else identified.config.get("config")
     keras_3 = (checkpoint.keras_version or "3").startswith("3")
     whole = keras_3 and isinstance(inside, Mapping) and inside.get("trainable") is False
     known = modules_of_layers(identified.network)

@@ -232,7 +232,7 @@ def test_every_class_that_both_have_is_among_the_cases(layers, library):
 
 
 @pytest.mark.parametrize("which", keras_acting.NESTED)
-@pytest.mark.parametrize("kind", ["Sequential", "Functional"])
+@pytest.mark.parametrize("kind", ["Sequential", "Functional", "chain"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_what_learns_learns_in_the_other_keras(keras_side, tmp_path, library, kind, which):
     """What a loaded file trains counts: a model's own flag is read by one Keras and forgotten by the other."""
