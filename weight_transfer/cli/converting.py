@@ -18,6 +18,7 @@ from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
+from weight_transfer.keras_schema import Schema
 from weight_transfer.network import Network, backbone_of, network_to_dict, title_of
 
 
@@ -25,6 +26,7 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
     "convert",
     epilog="Examples: weight-transfer convert resnet50.h5 -o resnet50.safetensors\n\n"
     "weight-transfer convert resnet50.safetensors -o back.keras\n\n"
+    "weight-transfer convert resnet50.safetensors --schema keras2 -o for_tensorflow_2.15.h5\n\n"
     "weight-transfer convert resnet50.keras -o resnet50.safetensors --with-optimizer\n\n"
     "weight-transfer convert resnet50.h5 --to-folder resnet50",
 )
@@ -34,6 +36,11 @@ from weight_transfer.network import Network, backbone_of, network_to_dict, title
     "--to-folder", type=options.PathOf, help="A folder to write: the port as a Python package that needs torch alone."
 )
 @click.option("--weights-only", is_flag=True, help="Back to Keras .h5 without the model's description.")
+@click.option(
+    "--schema",
+    type=click.Choice(["keras2", "keras3"]),
+    help="Back to which Keras: tf_keras (TensorFlow up to 2.15) or Keras 3; by default the one that wrote the model.",
+)
 @click.option(
     "--with-optimizer",
     is_flag=True,
@@ -48,6 +55,7 @@ def convert_command(
     output: Path | None,
     to_folder: Path | None,
     weights_only: bool,
+    schema: Schema | None,
     with_optimizer: bool,
     optimizer: str | None,
     unfreeze: bool,
@@ -64,12 +72,12 @@ def convert_command(
         of_a_converted_file(converted, file, (*options.ABOUT_THE_FILE, "optimizer")),
         Idle(
             not converted,
-            ("weights_only",),
+            ("weights_only", "schema"),
             f"it is about the way back to Keras, and {file} is a Keras checkpoint",
         ),
         Idle(
             converted and output is None,
-            ("weights_only", "unfreeze"),
+            ("weights_only", "schema", "unfreeze"),
             "it is about what -o names, and --to-folder takes the converted file as it is",
         ),
     )
@@ -77,7 +85,9 @@ def convert_command(
     report: dict[str, object] = {}
     if converted:
         if output is not None:
-            report = _export(file, output, weights_only, with_optimizer, unfreeze)
+            flags = {"weights_only": weights_only, "with_optimizer": with_optimizer, "unfreeze": unfreeze}
+            written = export(file, output, **flags, schema=schema)
+            report = {"output": str(written), "size_bytes": written.stat().st_size}
         if to_folder is not None:
             report |= write_package(file, to_folder, quiet=json)
         print_json(report) if json else _print_written(report)
@@ -104,11 +114,6 @@ def _check_optimizer(output: Path | None, with_optimizer: bool, optimizer: str |
         raise TransferError("--with-optimizer writes a file beside the output. Name one with -o.")
     if optimizer is not None and not with_optimizer:
         raise TransferError("--optimizer says what a state's file does not. Use it with --with-optimizer.")
-
-
-def _export(file: Path, output: Path, weights_only: bool, with_optimizer: bool, unfreeze: bool) -> dict[str, object]:
-    written = export(file, output, weights_only=weights_only, with_optimizer=with_optimizer, unfreeze=unfreeze)
-    return {"output": str(written), "size_bytes": written.stat().st_size}
 
 
 def _print_written(report: Mapping[str, object]) -> None:

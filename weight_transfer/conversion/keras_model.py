@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ from weight_transfer.description import Description
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
 from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config
 from weight_transfer.keras_graph import MODEL_CLASSES, keras_graph
-from weight_transfer.keras_schema import Container, Schema, in_schema, schema_of
+from weight_transfer.keras_schema import Container, Schema, compiled_in_schema, in_schema, schema_of
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import HeadedResNet, Network, network_to_dict, title_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
@@ -108,9 +109,8 @@ def model_to_write(
     made: ForKeras | None = None
     if description.compiled and description.keras_config is not None:
         said = without_owners(description.compiled)
-        if schema != schema_of(description.keras_config, description.origin.keras_version):
-            said = {key: value for key, value in said.items() if _is_common(value)}
-        compiled = _compiled(said, schema, ending)
+        crosses = schema != schema_of(description.keras_config, description.origin.keras_version)
+        compiled = _compiled_elsewhere(said, schema, ending) if crosses else _compiled(said, schema, ending)
     if optimizer is not None:
         mixed = "mixed_float16" in description.precision.policies.values()
         render = for_keras3 if schema == "keras3" else for_tf_keras
@@ -137,9 +137,13 @@ def model_to_write(
     )
 
 
-def _is_common(value: Any) -> bool:
-    """Whether a part of what a model is compiled with is a name, or names, which every Keras reads alike."""
-    return all(isinstance(item, str) for item in (value if isinstance(value, list) else [value]))
+def _compiled_elsewhere(said: Mapping[str, Any], schema: Schema, ending: str) -> dict[str, Any] | None:
+    """The same in another generation's words; None, with a warning, where it has none for it."""
+    try:
+        return compiled_in_schema(said, schema, container=_container(ending))
+    except TransferError as error:
+        warnings.warn(f"the file does not say how the model is compiled: {error}", UserWarning, stacklevel=2)
+        return None
 
 
 def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ in what some of them mean. What the target cannot say is refused by name. No Ker
 """
 
 from weight_transfer.checkpoint.writing import Schema
+from weight_transfer.keras_schema.compiled import compiled_in_schema
 from weight_transfer.keras_schema.schema import in_schema, schema_of
 from weight_transfer.keras_schema.target import Container
 
-__all__ = ["Container", "Schema", "in_schema", "schema_of"]
+__all__ = ["Container", "Schema", "compiled_in_schema", "in_schema", "schema_of"]

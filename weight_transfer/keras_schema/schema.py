@@ -11,7 +11,7 @@ from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_graph.reading import read_model
 from weight_transfer.keras_schema.equality import check_equal
 from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
-from weight_transfer.keras_schema.models import Translation, translated_model
+from weight_transfer.keras_schema.models import FUNCTIONAL, Translation, translated_model
 from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
 from weight_transfer.layer_graph import layer_graph
@@ -76,15 +76,6 @@ def in_schema(
     return written
 
 
-# What a .keras archive says of the outermost model's class, by schema and class.
-_MODULES: Mapping[tuple[Schema, str], tuple[str, str | None]] = {
-    ("keras3", "Functional"): ("keras.src.models.functional", "Functional"),
-    ("keras3", "Sequential"): ("keras", None),
-    ("keras2", "Functional"): ("tf_keras.src.engine.functional", "Functional"),
-    ("keras2", "Sequential"): ("keras", None),
-}
-
-
 def _in_container(config: Mapping[str, Any], schema: Schema, container: Container) -> dict[str, Any]:
     """A config with the class of the outermost model as the container names it; the layers stay as they are.
 
@@ -92,10 +83,10 @@ def _in_container(config: Mapping[str, Any], schema: Schema, container: Containe
     """
     if container == ".h5" or "module" in config:
         return copy.deepcopy(dict(config))
-    class_name = "Sequential" if config["class_name"] == "Sequential" else "Functional"
-    module, registered = _MODULES[schema, class_name]
     inside = copy.deepcopy(config["config"])
-    return {"module": module, "class_name": class_name, "config": inside, "registered_name": registered}
+    if config["class_name"] == "Sequential":
+        return Target(schema, container).object("Sequential", inside, "keras")
+    return Target(schema, container).object("Functional", inside, FUNCTIONAL[schema], "Functional")
 
 
 def _is_keras_1(config: Mapping[str, Any]) -> bool:

@@ -61,6 +61,7 @@ TABLE: dict[str, dict[str, str | Case]] = {
         "--with-optimizer": (["convert", "m.keras", "--to-folder", "f", "--with-optimizer"], "writes a file beside"),
         "--optimizer": (["convert", "m.keras", "-o", "o.safetensors", "--optimizer", "Adam"], "with --with-optimizer"),
         "--weights-only": (["convert", "m.keras", "-o", "o.safetensors", "--weights-only"], "the way back to Keras"),
+        "--schema": (["convert", "m.keras", "-o", "o.safetensors", "--schema", "keras2"], "the way back to Keras"),
         "--unfreeze": (["convert", "m.safetensors", "--to-folder", "f", "--unfreeze"], "it is about what -o names"),
         **{
             flag: (["convert", "m.safetensors", "-o", "o.keras", flag, value], CONVERTED)
