@@ -84,7 +84,7 @@ def drawn(library: str, seeds: Sequence[int]) -> list[Written]:
         keras.backend.clear_session()
         activations = mock.patch.object(keras_random_models, "ACTIVATIONS", COMMON_ACTIVATIONS)
         with activations, tempfile.TemporaryDirectory() as folder:
-            model, dtype, inputs, _ = keras_random_models._usable(keras, seed, Path(folder))
+            model, dtype, inputs, _ = keras_random_models.usable(keras, seed, Path(folder))
             found.append(_written(keras, model, dtype, inputs, Path(folder)))
     return found
 
@@ -372,7 +372,7 @@ def _behaviour(
 ) -> Behaviour:
     import tensorflow as tf
 
-    listed = keras_random_models._listed
+    listed = keras_random_models.listed
     fed = tf.nest.pack_sequence_as(model.input, inputs) if len(inputs) > 1 else inputs[0]
     tensors = tf.nest.map_structure(tf.constant, fed)
     with floatx(keras, dtype):
