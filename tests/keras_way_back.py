@@ -17,13 +17,17 @@ from keras_floatx import floatx
 BATCH = 3
 
 
-def drawn(library: str, seeds: Sequence[int], folder: Path) -> list[tuple[int, str]]:
-    """Saves random networks as ``LIBRARY-SEED.keras`` and ``.h5``; returns each with its dtype."""
+def drawn(library: str, seeds: Sequence[int], folder: Path) -> list[tuple[int, str, bool]]:
+    """Saves random networks as ``LIBRARY-SEED.keras`` and ``.h5``; returns each with its dtype.
+
+    And whether this Keras loads the .h5: Keras 3 loads none with operations.
+    """
     keras = importlib.import_module(library)
     found = []
     for seed in seeds:
         keras.backend.clear_session()
-        found.append((seed, keras_random_models.usable(keras, seed, folder)[1]))
+        dtype = keras_random_models.usable(keras, seed, folder)[1]
+        found.append((seed, dtype, _loads(keras, folder / f"{library}-{seed}.h5")))
     return found
 
 
@@ -69,8 +73,6 @@ def differences(library: str, pairs: Sequence[tuple[Path, Path]], dtype: str = "
         for source, back in pairs:
             keras.backend.clear_session()
             if source.suffix == ".h5" and not _loads(keras, source):
-                if back.suffix == ".h5":
-                    continue
                 source = source.with_suffix(".keras")
             before = keras.models.load_model(source, compile=False)
             after = keras.models.load_model(back, compile=False)

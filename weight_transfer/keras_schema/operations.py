@@ -37,6 +37,7 @@ _FUNCTION_OF: Mapping[str, str] = {
 _MODULES: Mapping[str, str] = {
     "cast": "keras.src.ops.core"
 }  # of Keras 3's classes that stand not in keras.src.ops.numpy
+NUMPY = "keras.src.ops.numpy"
 _RELU: Mapping[str, float | None] = {"relu": None, "relu6": 6.0}  # largest value of what Keras 3 has as a layer
 _OPERANDS = ("x", "x1", "y", "x2", "xs", "key", "bias", "value", "slice_spec")  # what functions call them
 _AXIS = ("stack", "concatenate")
@@ -61,6 +62,11 @@ class Operation:
 def is_operation(class_name: str, config: Mapping[str, Any]) -> bool:
     """Whether a layer is one: Keras 3 gives some of them the names of merging layers, which have ``trainable``."""
     return class_name in OPERATION_LAYERS or (class_name in _OPERATIONS and "trainable" not in config)
+
+
+def module_of_operation(class_name: str) -> str:
+    """Returns the module of one of Keras 3's operations, by its class."""
+    return _MODULES.get(_OPERATIONS[class_name], NUMPY)
 
 
 def read_operation(class_name: str, config: Mapping[str, Any], call: LayerCall, facts: Facts) -> Operation:
@@ -128,7 +134,7 @@ def keras_3_operation(
     if operation.name in _RELU:
         return _relu(name, operation, target, facts), LayerCall(operation.operands, {})
     class_name = _CLASS_OF[operation.name]
-    module = _MODULES.get(operation.name, "keras.src.ops.numpy")
+    module = _MODULES.get(operation.name, NUMPY)
     operands = list(operation.operands)
     if operation.name == GET_ITEM:
         entries = _entries(operands[1], operands[0], facts)

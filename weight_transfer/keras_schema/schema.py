@@ -6,12 +6,14 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_graph.reading import read_model
 from weight_transfer.keras_schema.equality import check_equal
 from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
 from weight_transfer.keras_schema.models import FUNCTIONAL, Translation, translated_model
+from weight_transfer.keras_schema.operations import is_operation, module_of_operation
 from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
 from weight_transfer.layer_graph import layer_graph
@@ -77,16 +79,24 @@ def in_schema(
 
 
 def _in_container(config: Mapping[str, Any], schema: Schema, container: Container) -> dict[str, Any]:
-    """A config with the class of the outermost model as the container names it; the layers stay as they are.
+    """A config with the modules that the container needs beside the classes; all else stays as it is.
 
-    A legacy file leaves the module out. Both Kerases read layers without one in an archive too.
+    A legacy file leaves modules out. In an archive the outermost model has one, and each of Keras 3's operations;
+    layers without one both Kerases read there too.
     """
     if container == ".h5" or "module" in config:
         return copy.deepcopy(dict(config))
     inside = copy.deepcopy(config["config"])
+    target = Target(schema, container)
     if config["class_name"] == "Sequential":
-        return Target(schema, container).object("Sequential", inside, "keras")
-    return Target(schema, container).object("Functional", inside, FUNCTIONAL[schema], "Functional")
+        written = target.object("Sequential", inside, "keras")
+    else:
+        written = target.object("Functional", inside, FUNCTIONAL[schema], "Functional")
+    for _, layer in layers_of(written):
+        name = layer.get("class_name")
+        if schema == "keras3" and isinstance(layer, dict) and is_operation(str(name), layer["config"]):
+            layer.update(module=module_of_operation(str(name)), registered_name=name)
+    return written
 
 
 def _is_keras_1(config: Mapping[str, Any]) -> bool:
