@@ -35,7 +35,6 @@ from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingErro
 from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config
 from weight_transfer.keras_graph import MODEL_CLASSES, keras_graph
 from weight_transfer.keras_schema import Container, Schema, compiled_in_schema, in_schema, schema_of
-from weight_transfer.keras_schema.operations import is_operation
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import HeadedResNet, Network, network_to_dict, title_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
@@ -198,10 +197,7 @@ def _config_and_schema(
     if own is not None and _describes(own, description):
         schema = wanted or schema_of(own, version)
         changed = _with_dtype(_with_flags(own, set(description.frozen), groups), description)
-        written = in_schema(changed, schema, container=_container(ending), keras_version=version)
-        if schema == "keras3" and ending in LEGACY_ENDINGS:
-            _check_operations(written, ending)
-        return written, schema
+        return in_schema(changed, schema, container=_container(ending), keras_version=version), schema
     if not isinstance(description.network, Architecture):
         raise _no_config(description)
     wanted = wanted or ("keras2" if ending in LEGACY_ENDINGS else "keras3")
@@ -218,16 +214,6 @@ def _recipe(architecture: Architecture, description: Description, groups: Groups
     for layer in config["config"]["layers"]:
         layer["config"].update(arguments.get(layer["config"]["name"], {}))
     return config
-
-
-def _check_operations(config: Config, ending: str) -> None:
-    """Refuses what Keras 3 writes into a legacy file and cannot load from it."""
-    found = [path for path, layer in _leaves(config) if is_operation(str(layer["class_name"]), layer["config"])]
-    if found:
-        raise ArchitectureError(
-            f"Keras 3 loads no {ending} file of a model with operations such as x[..., ::-1] or x + 1, not its own "
-            f"either:{listing(found)}\nName a .keras file."
-        )
 
 
 def _container(ending: str) -> Container:

@@ -79,23 +79,28 @@ def in_schema(
 
 
 def _in_container(config: Mapping[str, Any], schema: Schema, container: Container) -> dict[str, Any]:
-    """A config with the modules that the container needs beside the classes; all else stays as it is.
+    """A config with the modules that its reader needs beside the classes; all else stays as it is.
 
-    A legacy file leaves modules out. In an archive the outermost model has one, and each of Keras 3's operations;
-    layers without one both Kerases read there too.
+    A legacy file leaves modules out. In an archive the outermost model has one. Keras 3 reads a layer without one by
+    its legacy reader, in any container, which knows no operation and drops an ``axis`` that is a list of several.
+
+    Source: keras/src/legacy/saving/saving_utils.py, model_from_config; keras/src/models/functional.py, process_layer,
+        keras 3.15.1.
     """
-    if container == ".h5" or "module" in config:
-        return copy.deepcopy(dict(config))
-    inside = copy.deepcopy(config["config"])
-    target = Target(schema, container)
-    if config["class_name"] == "Sequential":
+    written, target = copy.deepcopy(dict(config)), Target(schema, container)
+    if container == ".keras" and "module" not in config:
+        inside = written["config"]
         written = target.object("Sequential", inside, "keras")
-    else:
-        written = target.object("Functional", inside, FUNCTIONAL[schema], "Functional")
-    for _, layer in layers_of(written):
-        name = layer.get("class_name")
-        if schema == "keras3" and isinstance(layer, dict) and is_operation(str(name), layer["config"]):
-            layer.update(module=module_of_operation(str(name)), registered_name=name)
+        if config["class_name"] != "Sequential":
+            written = target.object("Functional", inside, FUNCTIONAL[schema], "Functional")
+    for _, layer in layers_of(written) if schema == "keras3" else ():
+        name, inside = str(layer.get("class_name")), layer.get("config")
+        if isinstance(layer, dict) and isinstance(inside, dict) and "module" not in layer:
+            axis = inside.get("axis")
+            if is_operation(name, inside):
+                layer.update(module=module_of_operation(name), registered_name=name)
+            elif isinstance(axis, list) and len(axis) > 1:
+                layer.update(module="keras.layers", registered_name=None)
     return written
 
 
