@@ -208,10 +208,10 @@ def test_the_readme_tells_what_acts_in_keras_training_alone(tmp_path):
     source = checkpoints.checkpoint(
         tmp_path / "m.keras",
         checkpoints.small(),
-        arguments={
-            "conv": {"trainable": False, "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}},
-            "bn_conv1": {"trainable": False},
-            "fc_final": {"kernel_constraint": max_norm},
+        told={
+            "frozen": ("conv", "bn_conv1"),
+            "regularizers": {"conv": {"kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}}},
+            "constraints": {"fc_final": {"kernel_constraint": max_norm}},
         },
     )
     conversion = convert(source, tmp_path / "m.safetensors")

@@ -104,13 +104,9 @@ def write_model(path: str | os.PathLike[str], model: ModelToWrite, *, weights_on
         TransferError: The name fits no container, ``weights_only`` does not fit the container or an optimizer, or the
             file cannot be written.
     """
-    whole, alone = CONTAINERS[check_container(path, weights_only=weights_only)]
+    ending = check_container(path, weights_only=weights_only, with_optimizer=bool(model.optimizer))
+    whole, alone = CONTAINERS[ending]
     writer = alone if weights_only and alone is not None else whole
-    if model.optimizer and writer is _write_legacy_weights:
-        raise TransferError(
-            "a weights-only .h5 holds no optimizer. Leave out weights_only, or name a .weights.h5 file. "
-            f"Received: path={path}"
-        )
     check_output(path)
     writer(Path(path), model)
 
@@ -166,11 +162,11 @@ CONTAINERS: Mapping[str, tuple[_Writer, _Writer | None]] = {
 }
 
 
-def check_container(path: str | os.PathLike[str], *, weights_only: bool = False) -> str:
+def check_container(path: str | os.PathLike[str], *, weights_only: bool = False, with_optimizer: bool = False) -> str:
     """Returns the ending that says which container a name is for: a key of `CONTAINERS`.
 
     Raises:
-        TransferError: It fits none, or one that always holds the whole model.
+        TransferError: It fits none, or one that always holds the whole model, or one without a place for an optimizer.
     """
     ending = next((ending for ending in CONTAINERS if Path(path).name.endswith(ending)), None)
     if ending is None:
@@ -182,6 +178,11 @@ def check_container(path: str | os.PathLike[str], *, weights_only: bool = False)
         raise TransferError(
             f"a {ending} file always holds the whole model. Name a .weights.h5 or .h5 file for the weights "
             f"alone. Received: path={path}, weights_only={weights_only}"
+        )
+    if with_optimizer and weights_only and ending != ".weights.h5":
+        raise TransferError(
+            "a weights-only .h5 holds no optimizer. Leave out weights_only, or name a .weights.h5 file. "
+            f"Received: path={path}"
         )
     return ending
 

@@ -81,7 +81,7 @@ def write_checkpoint(
     Example:
         >>> write_checkpoint("resnet50.keras", description, {"conv/kernel": kernel, "conv/bias": bias, ...})
     """
-    ending = check_container(path, weights_only=weights_only)
+    ending = check_container(path, weights_only=weights_only, with_optimizer=optimizer is not None)
     check_output(path)  # before the work, not after it
     _check_arrays(description.network, arrays)
     write_model(path, model_to_write(description, arrays, ending, optimizer, schema), weights_only=weights_only)
