@@ -8,6 +8,7 @@ from typing import Any
 
 from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.checkpoint.writing import Schema
+from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_graph.reading import read_model
 from weight_transfer.keras_schema.equality import check_equal
@@ -18,6 +19,7 @@ from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
 from weight_transfer.layer_graph import layer_graph
 
+ELLIPSIS = "__ellipsis__"  # as which Keras 3 serializes the index `...`
 # Keys and classes that one generation alone writes.
 _KERAS_3_KEYS, _KERAS_2_KEYS = ("keras_history", "batch_shape"), ("batch_input_shape",)
 _KERAS_3_CLASSES, _KERAS_2_CLASSES = ("DTypePolicy", "__keras_tensor__"), ("TFOpLambda", "SlicingOpLambda")
@@ -93,14 +95,18 @@ def _in_container(config: Mapping[str, Any], schema: Schema, container: Containe
         written = target.object("Sequential", inside, "keras")
         if config["class_name"] != "Sequential":
             written = target.object("Functional", inside, FUNCTIONAL[schema], "Functional")
-    for _, layer in layers_of(written) if schema == "keras3" else ():
+    for path, layer in layers_of(written) if schema == "keras3" else ():
         name, inside = str(layer.get("class_name")), layer.get("config")
-        if isinstance(layer, dict) and isinstance(inside, dict) and "module" not in layer:
-            axis = inside.get("axis")
-            if is_operation(name, inside):
-                layer.update(module=module_of_operation(name), registered_name=name)
-            elif isinstance(axis, list) and len(axis) > 1:
-                layer.update(module="keras.layers", registered_name=None)
+        if not isinstance(layer, dict) or not isinstance(inside, dict):
+            continue
+        operation, axis = is_operation(name, inside), inside.get("axis")
+        if operation and container == ".h5" and any(node.get("class_name") == ELLIPSIS for node in _objects(layer)):
+            where = f"layer {'/'.join(path)!r} ({name})"
+            raise ArchitectureError(f"{where}: Keras 3 reads no index `...` from an .h5 file. Name a .keras file.")
+        if operation and "module" not in layer:
+            layer.update(module=module_of_operation(name), registered_name=name)
+        elif isinstance(axis, list) and len(axis) > 1 and "module" not in layer:
+            layer.update(module="keras.layers", registered_name=None)
     return written
 
 
