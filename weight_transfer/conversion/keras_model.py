@@ -149,7 +149,7 @@ def _compiled_elsewhere(said: Mapping[str, Any], schema: Schema, ending: str) ->
 def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, Any] | None:
     """How a model is compiled, as the container has it: each calls the optimizer's config otherwise.
 
-    None in a legacy file where no optimizer is known, without which no Keras loads such a file compiled.
+    None where no optimizer is known, without which no Keras loads a compiled model.
 
     Source: get_compile_config in keras/src/trainers/trainer.py, keras 3.15.1; model_metadata in
         tf_keras/src/saving/legacy/saving_utils.py, tf_keras 2.21.0, where today's classes are registered as Custom.
@@ -166,7 +166,7 @@ def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, An
             optimizer = {"module": "keras.optimizers", **own, "registered_name": None}
         else:
             optimizer = own if schema == "keras3" else {**own, "class_name": f"Custom>{name}"}
-    if optimizer is None and ending in LEGACY_ENDINGS:
+    if optimizer is None:
         return None
     rest = {key: value for key, value in said.items() if key not in (inside, outside)}
     if ending not in LEGACY_ENDINGS:
