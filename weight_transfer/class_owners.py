@@ -25,7 +25,7 @@ def is_own(package: str) -> bool:
 
 def has_modules(value: Any) -> bool:
     """Whether a config says of which modules its layers are: of Keras 3, and of Keras 2 from 2.13."""
-    return any("inbound_nodes" in node and "module" in node for node in _objects(value))
+    return any("inbound_nodes" in node and "module" in node for node in objects_in(value))
 
 
 def with_owners(value: Any) -> Any:
@@ -42,7 +42,7 @@ def with_owners(value: Any) -> Any:
 
     Source: keras 3.15.1, keras/src/saving/serialization_lib.py, serialize_keras_object; the same in tf_keras 2.21.
     """
-    return _named(value) if any(_foreign(node) for node in _objects(value)) else value
+    return _named(value) if any(_foreign(node) for node in objects_in(value)) else value
 
 
 def without_owners(value: Any) -> Any:
@@ -57,7 +57,7 @@ def without_owners(value: Any) -> Any:
     return [without_owners(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+def objects_in(value: Any) -> Iterator[Mapping[str, Any]]:
     """Every dict in a config, whatever holds it."""
     waiting = [value]
     while waiting:

@@ -29,6 +29,12 @@ def layer_name(layer: Config) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def is_trainable(layer: Config) -> bool:
+    """Returns what a layer's or a model's own config says of whether it learns; True where it says nothing."""
+    inside = layer.get("config")
+    return not isinstance(inside, Mapping) or inside.get("trainable", True) is not False
+
+
 def snake_case(class_name: str) -> str:
     """Returns Keras's group name for a layer class: ``ReLU`` is ``re_lu``, ``Conv2D`` is ``conv2d``.
 

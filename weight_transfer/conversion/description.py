@@ -19,7 +19,6 @@ from weight_transfer.description import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
 from weight_transfer.identified import Identified
 from weight_transfer.images import Crop, ImageLoading, crop_text
-from weight_transfer.keras_graph import KerasLayer
 from weight_transfer.network import Network, constraints_of_graph
 from weight_transfer.preprocessing import INSIDE, Preprocessing, agreed
 from weight_transfer.published import expected_preprocessing
@@ -126,9 +125,9 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
     found = set()
     for path, layer in identified.keras.layers.items():
         name = path if path in known else layer.name
-        if name not in known or (_learns(layer) and not whole):
+        if name not in known or (layer.trainable and not whole):
             continue
-        if _learns(layer) and layer.class_name.startswith("BatchNormalization"):
+        if layer.trainable and layer.class_name.startswith("BatchNormalization"):
             raise ArchitectureError(
                 f"{checkpoint.path.name}: batch norm {path!r} is trainable in a model that is not: Keras moves its "
                 "statistics and trains nothing of it. Let all layers learn by --unfreeze (unfreeze=True)."
@@ -161,10 +160,6 @@ def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Co
     if tensorflow_2 or names.isdisjoint(frozen):
         return ()
     return (f"frozen batch norms in inference mode, as since TensorFlow 2 (Keras {version} may have used the batch's)",)
-
-
-def _learns(layer: KerasLayer) -> bool:
-    return layer.config.get("trainable") is not False
 
 
 def with_input(

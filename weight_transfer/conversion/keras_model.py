@@ -18,7 +18,7 @@ import numpy as np
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output
-from weight_transfer.checkpoint.layer_names import layer_name, layers_of, members
+from weight_transfer.checkpoint.layer_names import is_trainable, layer_name, layers_of, members
 from weight_transfer.checkpoint.writing import (
     Array,
     LayerToWrite,
@@ -35,6 +35,7 @@ from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingErro
 from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config
 from weight_transfer.keras_graph import MODEL_CLASSES, keras_graph
 from weight_transfer.keras_schema import Container, Schema, compiled_in_schema, in_schema, schema_of
+from weight_transfer.keras_schema.compiled import MODULES
 from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.network import HeadedResNet, Network, network_to_dict, title_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
@@ -170,12 +171,8 @@ def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, An
         return None
     rest = {key: value for key, value in said.items() if key not in (inside, outside)}
     if ending not in LEGACY_ENDINGS:
-        rest = {key: _with_module(value, COMPILED.get(key)) for key, value in rest.items()}
+        rest = {key: _with_module(value, MODULES.get(key)) for key, value in rest.items()}
     return {**rest, inside: optimizer}
-
-
-# The modules of what a model is compiled with, which a legacy file leaves out.
-COMPILED = {"loss": "keras.losses", "metrics": "keras.metrics", "weighted_metrics": "keras.metrics"}
 
 
 def _with_module(value: Any, module: str | None) -> Any:
@@ -288,17 +285,12 @@ def _layers(model: Config, groups: Groups, path: str = "") -> Iterator[LayerToWr
         name, class_name = str(layer_name(layer)), str(layer.get("class_name", ""))
         if class_name == "InputLayer" and model.get("class_name") == "Sequential":
             continue
-        trainable, here = _trainable(layer), f"{path}{name}"
+        trainable, here = is_trainable(layer), f"{path}{name}"
         if _is_model(layer):
             kind = "Sequential" if class_name == "Sequential" else "Functional"  # what the loader makes of a Model
             yield LayerToWrite(name, kind, {}, trainable, tuple(_layers(layer, groups, f"{here}/")))
         else:
             yield LayerToWrite(name, class_name, groups.get(_key(here, groups), {}), trainable)
-
-
-def _trainable(layer: Config) -> bool:
-    inside = layer.get("config")
-    return not isinstance(inside, Mapping) or inside.get("trainable", True) is not False
 
 
 def _with_flags(config: Config, frozen: set[str], groups: Groups) -> dict[str, Any]:
@@ -309,8 +301,8 @@ def _with_flags(config: Config, frozen: set[str], groups: Groups) -> dict[str, A
         frozen: Layers with arrays, by the network's names.
         groups: Every layer with arrays.
     """
-    whole = not _trainable(config)
-    said = {_key(path, groups) for path, layer in _leaves(config) if whole or not _trainable(layer)}
+    whole = not is_trainable(config)
+    said = {_key(path, groups) for path, layer in _leaves(config) if whole or not is_trainable(layer)}
     if said & groups.keys() == frozen & groups.keys():
         return dict(config)
     changed = copy.deepcopy(dict(config))

@@ -26,6 +26,11 @@ class KerasLayer:
         """The layer's own name."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def trainable(self) -> bool:
+        """What its config says of whether it learns; True where it says nothing."""
+        return self.config.get("trainable") is not False
+
 
 @dataclass(frozen=True)
 class Call:

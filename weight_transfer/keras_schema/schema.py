@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.checkpoint.writing import Schema
+from weight_transfer.class_owners import objects_in
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_graph.reading import read_model
@@ -33,7 +34,7 @@ def schema_of(config: Mapping[str, Any], keras_version: str | None) -> Schema:
         config: ``{"class_name": ..., "config": ...}``.
         keras_version: As the file says it; None where it does not.
     """
-    for node in _objects(config):
+    for node in objects_in(config):
         class_name = node.get("class_name")
         if class_name in _KERAS_3_CLASSES or any(key in node for key in _KERAS_3_KEYS):
             return "keras3"
@@ -100,7 +101,7 @@ def _in_container(config: Mapping[str, Any], schema: Schema, container: Containe
         if not isinstance(layer, dict) or not isinstance(inside, dict):
             continue
         operation, axis = is_operation(name, inside), inside.get("axis")
-        if operation and container == ".h5" and any(node.get("class_name") == ELLIPSIS for node in _objects(layer)):
+        if operation and container == ".h5" and any(node.get("class_name") == ELLIPSIS for node in objects_in(layer)):
             where = f"layer {'/'.join(path)!r} ({name})"
             raise ArchitectureError(f"{where}: Keras 3 reads no index `...` from an .h5 file. Name a .keras file.")
         if operation and "module" not in layer:
@@ -114,17 +115,5 @@ def _is_keras_1(config: Mapping[str, Any]) -> bool:
     """Whether a config has words that no later Keras reads."""
     return any(
         node.get("class_name") in ("Merge", *KERAS_1_CLASSES) or not _KERAS_1_WORDS.isdisjoint(node)
-        for node in _objects(config)
+        for node in objects_in(config)
     )
-
-
-def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every dict in a config, the outer before the inner."""
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, Mapping):
-            yield item
-            waiting += item.values()
-        elif isinstance(item, (list, tuple)):
-            waiting += item

@@ -56,7 +56,7 @@ def _of_modes(keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str,
 def _has_one_mode(keras: KerasLayer, layer: GraphLayer) -> bool:
     """Whether a layer does the same in training: a batch norm that is frozen, a dropout of nothing."""
     if layer.class_name in BATCH_NORMALIZATIONS:
-        return not _flag(keras)
+        return not keras.trainable
     return layer.class_name in REGULARIZING_TYPES and not any(layer.settings.get(key) for key in STRENGTHS)
 
 
@@ -75,7 +75,7 @@ def _of_whole_model(config: Mapping[str, Any], keras: KerasGraph, graph: LayerGr
         return {}
     flags = {}
     for path, layer in graph.layers.items():
-        if layer.class_name in BATCH_NORMALIZATIONS and _flag(keras.layers[path]):
+        if layer.class_name in BATCH_NORMALIZATIONS and keras.layers[path].trainable:
             if _learns(layer):
                 raise target.refusal(path, layer.class_name, "trainable=True in a model that does not learn")
             continue  # its statistics move
@@ -86,7 +86,3 @@ def _of_whole_model(config: Mapping[str, Any], keras: KerasGraph, graph: LayerGr
 def _learns(layer: GraphLayer) -> bool:
     """Whether a batch norm has a scale or a shift."""
     return bool(layer.settings["scale"] or layer.settings["center"])
-
-
-def _flag(layer: KerasLayer) -> bool:
-    return layer.config.get("trainable") is not False

@@ -14,13 +14,11 @@ from typing import Any
 from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint
-from weight_transfer.checkpoint.layer_names import layer_name, members
+from weight_transfer.checkpoint.layer_names import is_trainable, layer_name, members
+from weight_transfer.checkpoint.writing import STATISTICS
 from weight_transfer.identified import Identified
 from weight_transfer.network import Network
 from weight_transfer.weight_mapping import Row, mapping
-
-# What moves without a gradient: statistics of batch norms, and of `Normalization`.
-STATISTICS = ("moving_mean", "moving_variance", "mean", "variance", "count")
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ def rows_by_layer(network: Network) -> dict[str, list[Row]]:
 def _layers_in_order(checkpoint: Checkpoint, identified: Identified) -> list[tuple[str, bool]] | None:
     if identified.own_config is not None:
         keras3 = (checkpoint.keras_version or "3").startswith("3")
-        return list(_walk(identified.own_config, "", _flag(identified.own_config), keras3))
+        return list(_walk(identified.own_config, "", is_trainable(identified.own_config), keras3))
     if isinstance(identified.network, Architecture):
         return [(layer.name, True) for layer in graph.keras_order(graph.layers(identified.network))]
     return None
@@ -118,14 +116,9 @@ def _walk(model: Mapping[str, Any], path: str, learns: bool, keras3: bool) -> It
             continue
         here = f"{path}/{name}" if path else name
         if members(layer):
-            yield from _walk(layer, here, learns and (keras3 or _flag(layer)), keras3)
+            yield from _walk(layer, here, learns and (keras3 or is_trainable(layer)), keras3)
         else:
-            yield here, learns and _flag(layer)
-
-
-def _flag(layer: Mapping[str, Any]) -> bool:
-    inside = layer.get("config")
-    return not isinstance(inside, Mapping) or inside.get("trainable", True) is not False
+            yield here, learns and is_trainable(layer)
 
 
 def other_order(variables: tuple[Variable, ...], architecture: Architecture) -> tuple[Variable, ...]:
