@@ -99,8 +99,8 @@ def convert(
     hints = hints or Hints()
     check_output(output)
     protect_inputs([output, path_of_state(output) if with_optimizer else None], [source, *hints.files])
-    _check_name(Path(output))
     with read_checkpoint(source) as checkpoint:
+        _check_name(Path(output))
         identified = identify(checkpoint, hints)
         rows = mapping(identified.network)
         bad: list[str] = []
