@@ -51,6 +51,7 @@ Groups = Mapping[str, Mapping[str, Array]]  # arrays by layer and role
 
 DTYPES = ("float16", "float32", "float64")
 LEGACY_ENDINGS = (".h5", ".hdf5")
+OPTIMIZER_KEYS = ("optimizer", "optimizer_config")  # what a .keras and a legacy file call the optimizer's config
 
 
 def write_checkpoint(
@@ -126,6 +127,8 @@ def model_to_write(
         rendered = training_config(made) if ending in LEGACY_ENDINGS else compile_config(made)
         given = {key: value for key, value in rendered.items() if value is not None}
         compiled = {**rendered, **(compiled or {}), **given}
+    if compiled is not None and compiled.get(OPTIMIZER_KEYS[ending in LEGACY_ENDINGS]) is None:
+        compiled = None  # without an optimizer no Keras loads a compiled model
     return ModelToWrite(
         name=_name(config),
         config=config,
@@ -147,15 +150,13 @@ def _compiled_elsewhere(said: Mapping[str, Any], schema: Schema, ending: str) ->
         return None
 
 
-def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, Any] | None:
+def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, Any]:
     """How a model is compiled, as the container has it: each calls the optimizer's config otherwise.
-
-    None where no optimizer is known, without which no Keras loads a compiled model.
 
     Source: get_compile_config in keras/src/trainers/trainer.py, keras 3.15.1; model_metadata in
         tf_keras/src/saving/legacy/saving_utils.py, tf_keras 2.21.0, where today's classes are registered as Custom.
     """
-    inside, outside = ("optimizer_config", "optimizer")[:: 1 if ending in LEGACY_ENDINGS else -1]
+    inside, outside = OPTIMIZER_KEYS[:: -1 if ending in LEGACY_ENDINGS else 1]
     optimizer = said.get(inside)
     if optimizer is None and said.get(outside) is not None:
         config = said[outside]
@@ -167,12 +168,10 @@ def _compiled(said: dict[str, Any], schema: Schema, ending: str) -> dict[str, An
             optimizer = {"module": "keras.optimizers", **own, "registered_name": None}
         else:
             optimizer = own if schema == "keras3" else {**own, "class_name": f"Custom>{name}"}
-    if optimizer is None:
-        return None
     rest = {key: value for key, value in said.items() if key not in (inside, outside)}
     if ending not in LEGACY_ENDINGS:
         rest = {key: _with_module(value, MODULES.get(key)) for key, value in rest.items()}
-    return {**rest, inside: optimizer}
+    return {**rest, inside: optimizer}  # None where the file has none
 
 
 def _with_module(value: Any, module: str | None) -> Any:

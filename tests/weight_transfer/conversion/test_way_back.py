@@ -17,9 +17,10 @@ from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.optimizers import SGD
 from weight_transfer import ArchitectureError, Hints, TransferError, convert, export
 from weight_transfer.conversion.export import to_keras
-from weight_transfer.conversion.keras_model import write_checkpoint
+from weight_transfer.conversion.keras_model import model_to_write, write_checkpoint
 from weight_transfer.converted import read_converted
 from weight_transfer.network import LayerGraph
+from weight_transfer.optimizer.state import read_state_beside
 
 ENDINGS = (".keras", ".h5")
 SOME, MANY, BATCH = 12, 150, 25
@@ -175,6 +176,24 @@ def description_dtype(path):
 
 
 # What must not pass
+
+
+@pytest.mark.parametrize("schema", ["keras3", "keras2"])
+def test_a_loss_without_an_optimizer_goes_on_with_the_state_alone(schema, saved, tmp_path):
+    """As `python -m resnet_torch train` leaves a network: its loss is known, its optimizer is the state beside it."""
+    source = next(path for path in saved("keras", "nested") if path.suffix == ".keras")
+    port = tmp_path / "port.safetensors"
+    convert(source, port, with_optimizer=True)
+    converted = read_converted(port)
+    arrays, beside = to_keras(converted.tensors(), converted.network), read_state_beside(converted)
+    assert beside is not None
+    loss = {"loss": converted.description.compiled["loss"]}
+    description = dataclasses.replace(converted.description, compiled=loss)
+    compiled = model_to_write(description, arrays, ".keras", beside.state, schema).compiled
+    assert compiled is not None
+    assert compiled["optimizer"]["class_name"].endswith("Adam")
+    assert compiled["loss"]
+    assert model_to_write(description, arrays, ".keras", schema=schema).compiled is None
 
 
 def test_a_config_that_is_not_the_network_s_is_refused(saved, tmp_path):
