@@ -38,7 +38,7 @@ def frozen_layers_of(model: PortedModel) -> tuple[str, ...]:
     Args:
         model: As it is now, however it was frozen.
     """
-    return tuple(layer for layer, module in _modules_by_layer(model) if _is_frozen(module))
+    return tuple(layer for layer, module in _modules_by_layer(model) if is_frozen(module))
 
 
 def warn_of_partly_frozen(model: PortedModel, path: str | os.PathLike[str]) -> None:
@@ -70,7 +70,8 @@ def _modules_by_layer(model: PortedModel) -> Iterator[tuple[str, nn.Module]]:
         yield layer, model.get_submodule(path)
 
 
-def _is_frozen(module: nn.Module) -> bool:
+def is_frozen(module: nn.Module) -> bool:
+    """Whether nothing of a module learns, and of a batch norm no statistics move."""
     learns = any(parameter.requires_grad for parameter in module.parameters())
     if isinstance(module, BatchNorm2d):
         return module.frozen and not learns

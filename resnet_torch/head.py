@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Any
 
 from torch import nn
 
 from resnet_torch.initializers import initialize
+from resnet_torch.layers import Inputs, Readers
 from weight_transfer.architecture import Head, Names
 from weight_transfer.dialects import TUTORIAL
+from weight_transfer.layer_types import Settings
 
 
 def head(in_channels: int, head: Head = TUTORIAL.head, names: Names = TUTORIAL.names) -> nn.Sequential:
@@ -51,3 +54,11 @@ def _dropout(rate: float, number: int) -> OrderedDict[str, nn.Module]:
 
 def _dense(in_channels: int, units: int) -> nn.Linear:
     return initialize(nn.Linear(in_channels, units), "glorot_uniform")  # Keras's default for Dense
+
+
+def _read_global_pool(pair: Any, inputs: Inputs) -> Settings:
+    kind = {nn.AdaptiveAvgPool2d: "Average", nn.AdaptiveMaxPool2d: "Max"}.get(type(pair[0]))
+    return {"kind": kind, "keepdims": len(pair) == 1}
+
+
+GLOBAL_POOL_READERS: Readers = {nn.Sequential: _read_global_pool}  # where an imported graph has a module of its own

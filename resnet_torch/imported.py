@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.inference import cast_inputs
 from resnet_torch.initializers import initialize
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.normalizations import BatchNorm
 from resnet_torch.model import Outputs, PortedModel
@@ -298,7 +298,7 @@ def _build(layer: GraphLayer) -> list[nn.Module]:
     """The modules of a layer: its own, and a fused activation's."""
     shapes = {weight.torch: Row(role, weight.torch, weight).torch_shape for role, weight in layer.weights.items()}
     try:
-        own = BUILDERS[layer.class_name](layer.settings, shapes, layer.in_shapes)
+        own = LAYER_MODULES[layer.class_name].build(layer.settings, shapes, layer.in_shapes)
         return [own] if layer.fused_activation is None else [own, activation_module(layer.fused_activation)]
     except (TypeError, KeyError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise ArchitectureError(

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.changed_fields import description_of_modules
 from resnet_torch.freezing import frozen_layers_of, warn_of_partly_frozen
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.unwrapping import as_array, description_of_module, tensor_to_write, unwrapped
+from resnet_torch.unwrapping import as_array, tensor_to_write, unwrapped
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.conversion.export import rows_of, to_keras
@@ -38,7 +39,8 @@ def save_converted(
     """Writes a module as `weight-transfer convert` would have written it, atomically.
 
     The file holds weights and moving statistics in the module's dtype, what network they are, and by which
-    rule its batch norms learn. `load_model` reads it, ``weight-transfer convert`` takes a ResNet back to Keras.
+    rule its batch norms learn. Dropout rates, deviations of noise, momenta and epsilons are those of the live
+    modules. `load_model` reads it, ``weight-transfer convert`` takes it back to Keras.
 
     Args:
         model: A `ResNet` or an `ImportedModel`, on any device; also what `torch.compile` or a data-parallel
@@ -50,7 +52,9 @@ def save_converted(
 
     Raises:
         MappingError: The module's tensors are no longer those of its network (a layer was replaced), or hold
-            what is not finite, or a negative variance; nothing is written.
+            what is not finite, or a negative variance; or a field of a module was changed that no file could say
+            (`resnet_torch.changed_fields`). Nothing is written.
+        ArchitectureError: A native ResNet has several epsilons, momenta or rates, where its description has one.
         TransferError: It is another module, its dtype has no place in the file, or the file cannot be written.
 
     Warns:
@@ -68,10 +72,9 @@ def save_converted(
     tensors = {row.torch: state[row.torch] for row in rows}
     _check_dtypes(tensors, (*DTYPES, "bfloat16"))
     _check_values(tensors)
-    known = description_of_module(bare)
+    known = description_of_modules(bare)
     description = dataclasses.replace(
         known,
-        network=bare.network,
         origin=origin or known.origin,
         image_loading=image_loading or known.image_loading,
         training=Training(moving_variance_of_module(bare)),
@@ -97,6 +100,8 @@ def save_keras(
 ) -> None:
     """Writes a module as a checkpoint that Keras loads and trains on, atomically.
 
+    The config is the Keras file's own, with the numbers of the live modules, as `save_converted` reads them.
+
     | name | goes on in |
     |---|---|
     | ``*.keras`` | Keras 3: ``keras.saving.load_model`` |
@@ -114,7 +119,7 @@ def save_keras(
             file that the module was loaded from.
 
     Raises:
-        ArchitectureError: It is no ResNet, and no Keras config of its network is known.
+        ArchitectureError: It is no ResNet, and no Keras config of its network is known; or as `save_converted`.
         MappingError: As `save_converted`.
         TransferError: Keras has no such optimizer, or the file cannot be written.
 
@@ -132,10 +137,9 @@ def save_keras(
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, bare.network)
-    known = description_of_module(bare)
+    known = description_of_modules(bare)
     description = dataclasses.replace(
         known,
-        network=bare.network,
         precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),
         frozen=frozen_layers_of(bare),
     )

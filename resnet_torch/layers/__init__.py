@@ -1,43 +1,37 @@
 """Which PyTorch module computes each Keras layer class: the other half of `weight_transfer.layer_types`.
 
-A builder takes the settings of its row, the arrays' shapes in PyTorch's layout by their PyTorch
-names, and the input shapes in Keras's layout; it returns a module with parameters of those names
-and shapes. Modules take and give tensors whose channels come first.
+One row per class: what builds its module from the settings, and what reads the settings off the live module again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
-from torch import nn
+from resnet_torch.layers.activations import ACTIVATION_LAYERS
+from resnet_torch.layers.augmentations import AUGMENTATION_LAYERS
+from resnet_torch.layers.convolutions import CONVOLUTION_LAYERS
+from resnet_torch.layers.dense import DENSE_LAYERS
+from resnet_torch.layers.layer_module import Builder, Inputs, LayerModule, Reader, Readers
+from resnet_torch.layers.merges import MERGE_LAYERS
+from resnet_torch.layers.normalizations import NORMALIZATION_LAYERS
+from resnet_torch.layers.operations import OPERATION_LAYERS
+from resnet_torch.layers.poolings import POOLING_LAYERS
+from resnet_torch.layers.prelu import PRELU_LAYERS
+from resnet_torch.layers.preprocessing_layers import PREPROCESSING_LAYERS
+from resnet_torch.layers.regularizing import REGULARIZING_LAYERS
+from resnet_torch.layers.shapes import SHAPE_LAYERS
 
-from resnet_torch.layers.activations import ACTIVATION_BUILDERS
-from resnet_torch.layers.augmentations import AUGMENTATION_BUILDERS
-from resnet_torch.layers.convolutions import CONVOLUTION_BUILDERS
-from resnet_torch.layers.dense import DENSE_BUILDERS
-from resnet_torch.layers.merges import MERGE_BUILDERS
-from resnet_torch.layers.normalizations import NORMALIZATION_BUILDERS
-from resnet_torch.layers.operations import OPERATION_BUILDERS
-from resnet_torch.layers.poolings import POOLING_BUILDERS
-from resnet_torch.layers.prelu import PRELU_BUILDERS
-from resnet_torch.layers.preprocessing_layers import PREPROCESSING_BUILDERS
-from resnet_torch.layers.regularizing import REGULARIZING_BUILDERS
-from resnet_torch.layers.shapes import SHAPE_BUILDERS
-from weight_transfer.layer_types import Settings, Shape
-
-Builder = Callable[[Settings, Mapping[str, tuple[int, ...]], Sequence[Shape]], nn.Module]
-
-BUILDERS: Mapping[str, Builder] = {
-    **ACTIVATION_BUILDERS,
-    **AUGMENTATION_BUILDERS,
-    **CONVOLUTION_BUILDERS,
-    **DENSE_BUILDERS,
-    **MERGE_BUILDERS,
-    **NORMALIZATION_BUILDERS,
-    **OPERATION_BUILDERS,
-    **POOLING_BUILDERS,
-    **PREPROCESSING_BUILDERS,
-    **PRELU_BUILDERS,
-    **REGULARIZING_BUILDERS,
-    **SHAPE_BUILDERS,
+LAYER_MODULES: Mapping[str, LayerModule] = {
+    **ACTIVATION_LAYERS,
+    **AUGMENTATION_LAYERS,
+    **CONVOLUTION_LAYERS,
+    **DENSE_LAYERS,
+    **MERGE_LAYERS,
+    **NORMALIZATION_LAYERS,
+    **OPERATION_LAYERS,
+    **POOLING_LAYERS,
+    **PREPROCESSING_LAYERS,
+    **PRELU_LAYERS,
+    **REGULARIZING_LAYERS,
+    **SHAPE_LAYERS,
 }
 
-__all__ = ["BUILDERS", "Builder"]
+__all__ = ["LAYER_MODULES", "Builder", "Inputs", "LayerModule", "Reader", "Readers"]

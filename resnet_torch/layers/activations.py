@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.layers.layer_module import Inputs, LayerModule, TorchShapes, plain
 from weight_transfer.layer_types.activations import rounded
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
@@ -22,8 +23,19 @@ def activation_module(settings: Settings) -> nn.Module:
     Args:
         settings: Its ``name`` and what that needs; an ``axis`` is PyTorch's, the batch's being 0.
     """
-    arguments = {key: value for key, value in settings.items() if key != "name"}
-    return _MODULES[settings["name"]](**arguments)
+    name, arguments = settings["name"], {key: value for key, value in settings.items() if key != "name"}
+    if name in FORMULAS:
+        return Formula(name, **arguments)
+    module, words = _MODULES[name]
+    return module(**{words[key]: value for key, value in arguments.items()}, **_CONSTANTS.get(name, {}))
+
+
+def read_activation(module: nn.Module) -> Settings:
+    """Returns the settings of an activation, one of `ACTIVATION_MODULES`: the inverse of `activation_module`."""
+    if isinstance(module, Formula):
+        return {"name": module.name, **module.arguments}
+    name, (_, words) = next(row for row in _MODULES.items() if row[1][0] is type(module))
+    return {"name": name, **{key: plain(getattr(module, word)) for key, word in words.items()}}
 
 
 class Formula(nn.Module):
@@ -149,43 +161,52 @@ FORMULAS: Mapping[str, Callable[..., Tensor]] = {
     "squareplus": squareplus,
 }
 
-_MODULES: Mapping[str, Callable[..., nn.Module]] = {
-    "linear": nn.Identity,
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "softmax": lambda axis: nn.Softmax(axis),
-    "log_softmax": lambda axis: nn.LogSoftmax(axis),
-    # From 20 on, PyTorch's default, log(1 + exp(x)) differs from x by 2e-9.
-    "softplus": lambda: nn.Softplus(threshold=40),
-    "softsign": nn.Softsign,
-    "sigmoid": nn.Sigmoid,
-    "hard_silu": nn.Hardswish,
-    "tanh": nn.Tanh,
-    "log_sigmoid": nn.LogSigmoid,
-    "tanh_shrink": nn.Tanhshrink,
-    "soft_shrink": lambda threshold: nn.Softshrink(threshold),
-    "hard_shrink": lambda threshold: nn.Hardshrink(threshold),
-    **{name: (lambda name=name, **arguments: Formula(name, **arguments)) for name in FORMULAS},
+# By name, PyTorch's module and what it calls the settings.
+_MODULES: Mapping[str, tuple[type[nn.Module], Mapping[str, str]]] = {
+    "linear": (nn.Identity, {}),
+    "relu": (nn.ReLU, {}),
+    "relu6": (nn.ReLU6, {}),
+    "leaky_relu": (nn.LeakyReLU, {"negative_slope": "negative_slope"}),
+    "elu": (nn.ELU, {"alpha": "alpha"}),
+    "silu": (nn.SiLU, {}),
+    "mish": (nn.Mish, {}),
+    "softmax": (nn.Softmax, {"axis": "dim"}),
+    "log_softmax": (nn.LogSoftmax, {"axis": "dim"}),
+    "softplus": (nn.Softplus, {}),
+    "softsign": (nn.Softsign, {}),
+    "sigmoid": (nn.Sigmoid, {}),
+    "hard_silu": (nn.Hardswish, {}),
+    "tanh": (nn.Tanh, {}),
+    "log_sigmoid": (nn.LogSigmoid, {}),
+    "tanh_shrink": (nn.Tanhshrink, {}),
+    "soft_shrink": (nn.Softshrink, {"threshold": "lambd"}),
+    "hard_shrink": (nn.Hardshrink, {"threshold": "lambd"}),
 }
+# From 20 on, PyTorch's default, log(1 + exp(x)) differs from x by 2e-9.
+_CONSTANTS: Mapping[str, Mapping[str, float]] = {"softplus": {"threshold": 40}}
+ACTIVATION_MODULES: tuple[type[nn.Module], ...] = (Formula, *(module for module, _ in _MODULES.values()))
 
 
-def _activation(
-    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
-) -> nn.Module:
+def _activation(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     return activation_module(settings["activation"] or {"name": "linear"})
 
 
-def _activation_layer(
-    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
-) -> nn.Module:
+def _read_argument(module: nn.Module, inputs: Inputs) -> Settings:
+    read = read_activation(module)
+    return {"activation": None if read["name"] == "linear" else read}
+
+
+def _activation_layer(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     return activation_module(settings)
 
 
-ACTIVATION_BUILDERS = {
-    "Activation": _activation,
-    **dict.fromkeys(("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"), _activation_layer),
+def _read_layer(module: nn.Module, inputs: Inputs) -> Settings:
+    return read_activation(module)
+
+
+_LAYER = LayerModule(_activation_layer, dict.fromkeys(ACTIVATION_MODULES, _read_layer))
+
+ACTIVATION_LAYERS: Mapping[str, LayerModule] = {
+    "Activation": LayerModule(_activation, dict.fromkeys(ACTIVATION_MODULES, _read_argument)),
+    **dict.fromkeys(("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax"), _LAYER),
 }

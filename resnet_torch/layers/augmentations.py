@@ -7,12 +7,13 @@ affine transforms have neither Keras's fill modes nor its draws for each image o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.layers.layer_module import LayerModule, TorchShapes, attributes
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 
@@ -374,25 +375,25 @@ def _uniform(x: Tensor, bounds: Sequence[float]) -> Tensor:
     return least + (greatest - least) * torch.rand(len(x), device=x.device)
 
 
-_CLASSES: Mapping[str, type[Augmentation]] = {
-    "RandomFlip": RandomFlip,
-    "RandomRotation": RandomRotation,
-    "RandomZoom": RandomZoom,
-    "RandomTranslation": RandomTranslation,
-    "RandomContrast": RandomContrast,
-    "RandomBrightness": RandomBrightness,
-    "RandomCrop": RandomCrop,
+# By class, its module and the settings that it is built from, which are its attributes.
+_FILL = ("fill_mode", "fill_value", "interpolation")
+_CLASSES: Mapping[str, tuple[type[Augmentation], Sequence[str]]] = {
+    "RandomFlip": (RandomFlip, ("horizontal", "vertical", "together")),
+    "RandomRotation": (RandomRotation, ("factor", *_FILL)),
+    "RandomZoom": (RandomZoom, ("height_factor", "width_factor", *_FILL)),
+    "RandomTranslation": (RandomTranslation, ("height_factor", "width_factor", *_FILL)),
+    "RandomContrast": (RandomContrast, ("factor", "value_range", "each")),
+    "RandomBrightness": (RandomBrightness, ("factor", "value_range")),
+    "RandomCrop": (RandomCrop, ("size", "at_inference")),
 }
 
 
-def _builder(
-    made: Callable[..., Augmentation],
-) -> Callable[[Settings, Mapping[str, tuple[int, ...]], Sequence[Shape]], nn.Module]:
-    def build(settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]) -> nn.Module:
+def _row(module: type[Augmentation], names: Sequence[str]) -> LayerModule:
+    def build(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
         arguments = {key: value for key, value in settings.items() if key != "data_format"}
-        return made(**arguments) if arguments else Augmentation()
+        return module(**arguments) if arguments else Augmentation()
 
-    return build
+    return LayerModule(build, {module: attributes(**{name: name for name in names}), Augmentation: attributes()})
 
 
-AUGMENTATION_BUILDERS = {class_name: _builder(made) for class_name, made in _CLASSES.items()}
+AUGMENTATION_LAYERS: Mapping[str, LayerModule] = {class_name: _row(*row) for class_name, row in _CLASSES.items()}

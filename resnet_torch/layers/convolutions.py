@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.layers.layer_module import Builder, Inputs, LayerModule, Reader, TorchShapes, per_axis
 from resnet_torch.padding import same_pad
 from weight_transfer.layer_types import Settings, Shape
 
 torch.fx.wrap("same_pad")  # one node of a traced graph; of an imported function, each module has to say so
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 class _Same:
@@ -85,18 +84,18 @@ TRIMMED: Mapping[int, type[nn.Module]] = {
 }  # fmt: skip
 
 
-def build_convolution(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_convolution(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``ConvND``."""
     return _convolution(settings, torch_shapes["weight"], settings["groups"], settings["use_bias"])
 
 
-def build_depthwise(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_depthwise(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``DepthwiseConvND``: as many groups as input channels."""
     weight = torch_shapes["weight"]
     return _convolution(settings, weight, weight[0] // settings["depth_multiplier"], settings["use_bias"])
 
 
-def build_separable(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_separable(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``SeparableConvND``: a depthwise convolution, then one of kernel size 1."""
     weight, pointwise = torch_shapes["depthwise.weight"], torch_shapes["pointwise.weight"]
     depthwise = _convolution(settings, weight, weight[0] // settings["depth_multiplier"], use_bias=False)
@@ -135,7 +134,7 @@ def _fixed_padding(settings: Settings, kernel_size: Sequence[int]) -> tuple[int,
     return tuple(window // 2 for window in windows) if all(even) else None
 
 
-def build_transposed(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_transposed(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``ConvNDTranspose``."""
     channels, filters, *kernel_size = torch_shapes["weight"]
     edges = [
@@ -180,12 +179,92 @@ def _windows(kernel_size: Sequence[int], dilation: Sequence[int]) -> list[int]:
     return [(size - 1) * rate + 1 for size, rate in zip(kernel_size, dilation, strict=True)]
 
 
-# Class names without their rank, Keras 1's last; what builds them; their ranks.
+def read_convolution(conv: Any, inputs: Inputs) -> Settings:
+    """Reads ``ConvND``."""
+    return {**_common(conv, _padding(conv)), "filters": conv.weight.shape[0], "groups": conv.groups}
+
+
+def read_depthwise(conv: Any, inputs: Inputs) -> Settings:
+    """Reads ``DepthwiseConvND``."""
+    return {**_common(conv, _padding(conv)), "depth_multiplier": conv.weight.shape[0] // conv.groups}
+
+
+def read_separable(pair: Any, inputs: Inputs) -> Settings:
+    """Reads ``SeparableConvND``."""
+    read = read_depthwise(pair.depthwise, inputs)
+    return {**read, "filters": pair.pointwise.weight.shape[0], "use_bias": pair.pointwise.bias is not None}
+
+
+def read_transposed(conv: Any, inputs: Inputs) -> Settings:
+    """Reads ``ConvNDTranspose``: how many places the output has more than PyTorch's, and what in Keras gives them."""
+    rank = conv.weight.dim() - 2
+    edges = zip(*(per_axis(one, rank) for one in (conv.output_padding, conv.padding, _trim(conv))), strict=True)
+    missing = [behind - 2 * around - trim for behind, around, trim in edges]
+    common = _common(conv, "valid")
+    windows = _windows(common["kernel_size"], common["dilation_rate"])
+    pairs = list(zip(common["strides"], windows, strict=True))
+    output_padding: list[int] | None = None
+    if missing == [max(step - window, 0) for step, window in pairs]:
+        padding = "valid"
+    elif missing == [step - window for step, window in pairs]:
+        padding = "same"
+    elif min(missing) >= 0:
+        padding, output_padding = "valid", missing
+    else:
+        padding = "same"
+        output_padding = [more + window - window % 2 for more, window in zip(missing, windows, strict=True)]
+    return {**common, "padding": padding, "filters": conv.weight.shape[1], "output_padding": output_padding}
+
+
+def _common(conv: Any, padding: Any) -> Settings:
+    rank = conv.weight.dim() - 2
+    return {
+        "kernel_size": per_axis(conv.kernel_size, rank),
+        "strides": per_axis(conv.stride, rank),
+        "padding": padding,
+        "dilation_rate": per_axis(conv.dilation, rank),
+        "use_bias": conv.bias is not None,
+    }
+
+
+def _padding(conv: Any) -> str | list[int]:
+    """Keras's word where it has one for this padding, else PyTorch's numbers."""
+    if isinstance(conv, (CausalConv1d, _Same)):
+        return "causal" if isinstance(conv, CausalConv1d) else "same"
+    rank = conv.weight.dim() - 2
+    amounts = per_axis(conv.padding, rank)
+    windows = _windows(conv.kernel_size, per_axis(conv.dilation, rank))
+    if not any(amounts):
+        return "valid"
+    even = amounts == [window // 2 for window in windows] and all(
+        window == 1 or step == 1 for window, step in zip(windows, per_axis(conv.stride, rank), strict=True)
+    )
+    return "same" if even else amounts
+
+
+def _trim(conv: Any) -> tuple[int, ...]:
+    return conv.trim if isinstance(conv, _Trimmed) else (0,) * (conv.weight.dim() - 2)
+
+
+# Class names without their rank, Keras 1's last; what builds and what reads them; by which modules; their ranks.
+_PLAIN = (CONVS, SAME_CONVS)
 _KINDS = (
-    (("Conv{}D", "Convolution{}D"), build_convolution, (1, 2, 3)),
-    (("DepthwiseConv{}D",), build_depthwise, (1, 2)),
-    (("SeparableConv{}D", "SeparableConvolution{}D"), build_separable, (1, 2)),
-    (("Conv{}DTranspose",), build_transposed, (1, 2, 3)),
+    (("Conv{}D", "Convolution{}D"), build_convolution, read_convolution, _PLAIN, (1, 2, 3)),
+    (("DepthwiseConv{}D",), build_depthwise, read_depthwise, _PLAIN, (1, 2)),
+    (("SeparableConv{}D", "SeparableConvolution{}D"), build_separable, read_separable, (), (1, 2)),
+    (("Conv{}DTranspose",), build_transposed, read_transposed, (TRANSPOSED, TRIMMED), (1, 2, 3)),
 )
 
-CONVOLUTION_BUILDERS = {name.format(rank): build for names, build, ranks in _KINDS for name in names for rank in ranks}
+
+def _row(build: Builder, read: Reader, modules: Sequence[Mapping[int, type[nn.Module]]], rank: int) -> LayerModule:
+    classes = [by_rank[rank] for by_rank in modules] or [nn.Sequential]
+    causal = [CausalConv1d] if rank == 1 and CONVS in modules else []
+    return LayerModule(build, dict.fromkeys([*classes, *causal], read))
+
+
+CONVOLUTION_LAYERS: Mapping[str, LayerModule] = {
+    name.format(rank): _row(build, read, modules, rank)
+    for names, build, read, modules, ranks in _KINDS
+    for name in names
+    for rank in ranks
+}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resnet_torch.layers.layer_module import Inputs, LayerModule, Readers, TorchShapes, attributes
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 
@@ -87,7 +89,7 @@ class Concatenate(nn.Module):
         return f"axis={self.axis}"
 
 
-def merge(settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]) -> nn.Module:
+def merge(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds a merging layer of any class."""
     if settings["operation"] == "concatenate":
         return Concatenate(settings["axis"])
@@ -96,6 +98,16 @@ def merge(settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_sh
     return Merge(settings["operation"], [rank - len(shape) for shape in in_shapes], new_axis)
 
 
-MERGE_BUILDERS = dict.fromkeys(
-    ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Merge"), merge
+def _read_concatenate(module: Any, inputs: Inputs) -> Settings:
+    return {"operation": "concatenate", "axis": module.axis, "keras_axis": inputs.keras_axis(module.axis)}
+
+
+MERGE_READERS: Readers = {
+    Merge: attributes(operation="operation"),
+    Concatenate: _read_concatenate,
+}
+
+MERGE_LAYERS: Mapping[str, LayerModule] = dict.fromkeys(
+    ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "Merge"),
+    LayerModule(merge, MERGE_READERS),
 )

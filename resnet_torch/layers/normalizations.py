@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.batch_norm import BatchNorm2d, batch_norm
+from resnet_torch.layers.layer_module import Inputs, LayerModule, TorchShapes, attributes
 from resnet_torch.moving_variance import increment_of
 from weight_transfer.layer_types import Settings, Shape
+from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
 
-Shapes = Mapping[str, tuple[int, ...]]
 torch.fx.wrap("batch_norm")  # one node of a traced graph; of an imported function, each module has to say so
 KERAS_EPSILON = 1e-7  # the least standard deviation: keras.config.epsilon()
 
@@ -227,7 +228,7 @@ class Scale(nn.Module):
         return f"{self.num_features}, axis={self.axis}"
 
 
-def build_batch_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_batch_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``BatchNormalization``."""
     rank, axis = len(in_shapes[0]), settings["axis"]
     # Its fused kernels take the channels of an image or a volume first or last, whatever the data format.
@@ -243,7 +244,7 @@ def build_batch_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequen
     )
 
 
-def build_layer_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_layer_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``LayerNormalization``."""
     axes = sorted(settings["axis"])
     sizes = _sizes(settings, in_shapes[0])
@@ -251,14 +252,14 @@ def build_layer_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequen
     return LayerNorm(shape, axes, settings["epsilon"], settings["scale"], settings["center"])
 
 
-def build_group_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_group_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``GroupNormalization``."""
     axis = settings["axis"]
     channels = _sizes(settings, in_shapes[0])[axis - 1]
     return GroupNorm(settings["groups"], channels, axis, settings["epsilon"], settings["scale"], settings["center"])
 
 
-def build_data_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_data_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``Normalization``."""
     sizes = _sizes(settings, in_shapes[0])
     shape = [size if axis in settings["axis"] else 1 for axis, size in enumerate(sizes, 1)]
@@ -266,7 +267,7 @@ def build_data_norm(settings: Settings, torch_shapes: Shapes, in_shapes: Sequenc
     return DataNorm(shape, stored, settings["mean"], settings["variance"], settings.get("invert", False))
 
 
-def build_scale(settings: Settings, torch_shapes: Shapes, in_shapes: Sequence[Shape]) -> nn.Module:
+def build_scale(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``Scale``."""
     return Scale(torch_shapes["weight"][0], settings["axis"], rank=len(in_shapes[0]) + 1)
 
@@ -276,12 +277,50 @@ def _sizes(settings: Settings, in_shape: Shape) -> Shape:
     return in_shape if settings["data_format"] == "channels_first" else (*in_shape[-1:], *in_shape[:-1])
 
 
-NORMALIZATION_BUILDERS = {
-    "BatchNormalization": build_batch_norm,
-    "BatchNormalizationV1": build_batch_norm,
-    "BatchNormalizationV2": build_batch_norm,
-    "LayerNormalization": build_layer_norm,
-    "GroupNormalization": build_group_norm,
-    "Normalization": build_data_norm,
-    "Scale": build_scale,
+def read_batch_norm(norm: Any, inputs: Inputs) -> Settings:
+    """Reads ``BatchNormalization``, of a native ResNet too."""
+    axis = norm.axis if isinstance(norm, BatchNorm) else 1
+    momentum = None if norm.momentum is None else 1 - norm.momentum
+    return {"axis": axis, "momentum": momentum, **_affine(norm)}
+
+
+def _read_layer_norm(norm: Any, inputs: Inputs) -> Settings:
+    return {"axis": list(norm.axes), **_affine(norm)}
+
+
+def _read_group_norm(norm: Any, inputs: Inputs) -> Settings:
+    return {"axis": norm.axis, "groups": norm.num_groups, **_affine(norm)}
+
+
+def _affine(norm: Any) -> Settings:
+    return {"epsilon": norm.eps, "center": norm.bias is not None, "scale": norm.weight is not None}
+
+
+def _read_data_norm(norm: Any, inputs: Inputs) -> Settings:
+    axes = [axis for axis, size in enumerate(norm.shape, 1) if size != 1]
+    return {"axis": axes, "invert": norm.invert, **{key: _statistic(norm, key) for key in ("mean", "variance")}}
+
+
+def _statistic(norm: Any, key: str) -> list[float] | None:
+    """A statistic that is no weight; as it was given where the module holds it cast to a lower precision or back."""
+    given = norm.given.get(key)
+    if given is None:
+        return None
+    live = getattr(norm, key)
+    exact = torch.tensor(given).expand(live.numel())
+    if live.is_meta or any(torch.equal(exact.to(dtype).to(live), live.flatten()) for dtype in _FLOATS):
+        live = exact
+    numbers: list[float] = live.flatten().tolist()
+    return numbers
+
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+_BATCH_NORM = LayerModule(build_batch_norm, dict.fromkeys((BatchNorm, BatchNorm2d), read_batch_norm))
+
+NORMALIZATION_LAYERS: Mapping[str, LayerModule] = {
+    **dict.fromkeys(BATCH_NORMALIZATIONS, _BATCH_NORM),
+    "LayerNormalization": LayerModule(build_layer_norm, {LayerNorm: _read_layer_norm}),
+    "GroupNormalization": LayerModule(build_group_norm, {GroupNorm: _read_group_norm}),
+    "Normalization": LayerModule(build_data_norm, {DataNorm: _read_data_norm}),
+    "Scale": LayerModule(build_scale, {Scale: attributes(axis="axis")}),
 }

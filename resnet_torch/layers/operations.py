@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.layers.merges import OPERATIONS, merge
+from resnet_torch.layers.layer_module import Inputs, LayerModule, Readers, TorchShapes, attributes
+from resnet_torch.layers.merges import MERGE_READERS, OPERATIONS, merge
 from resnet_torch.layers.preprocessing_layers import constant_like
 from resnet_torch.layers.shapes import channels_move
 from weight_transfer.layer_types.layer_type import Settings, Shape
@@ -155,7 +156,7 @@ def _get_item(settings: Settings, rank: int) -> nn.Module:
     return Select(axis, settings["index"], was_last and channels_move(rank - 1, settings["data_format"]))
 
 
-def operation(settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]) -> nn.Module:
+def operation(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds an operation of any class."""
     name, rank = settings["operation"], len(in_shapes[0])
     if name in _UNARY:
@@ -177,4 +178,43 @@ _UNARY: Mapping[str, type[nn.Module]] = {
     "relu6": nn.ReLU6,
 }
 
-OPERATION_BUILDERS = dict.fromkeys(OPERATION_TYPES, operation)
+
+def _read_unary(module: nn.Module, inputs: Inputs) -> Settings:
+    return {"operation": next(name for name, unary in _UNARY.items() if unary is type(module))}
+
+
+def _read_mirror(module: Any, inputs: Inputs) -> Settings:
+    return {**_item(module.axis, inputs), "mirrored": True}
+
+
+def _read_slice(module: Any, inputs: Inputs) -> Settings:
+    *before, part = module.index
+    return {**_item(len(before), inputs), "start": part.start, "stop": part.stop, "step": part.step}
+
+
+def _read_select(module: Any, inputs: Inputs) -> Settings:
+    return {**_item(module.axis, inputs), "index": module.index}
+
+
+def _item(axis: int, inputs: Inputs) -> Settings:
+    return {"operation": "get_item", "axis": axis, "keras_axis": inputs.keras_axis(axis)}
+
+
+def _read_stack(module: Any, inputs: Inputs) -> Settings:
+    return {"operation": "stack", "keras_axis": module.keras_axis}
+
+
+_READERS: Readers = {
+    **MERGE_READERS,
+    **dict.fromkeys(_UNARY.values(), _read_unary),
+    Mirror: _read_mirror,
+    Slice: _read_slice,
+    Select: _read_select,
+    Stack: _read_stack,
+    WithConstant: attributes(operation="operation", constant="constant", constant_first="constant_first"),
+}
+
+OPERATION_LAYERS: Mapping[str, LayerModule] = dict.fromkeys(
+    OPERATION_TYPES,
+    LayerModule(operation, _READERS, {"dtype": "a cast to a float is left out; the network computes in one precision"}),
+)

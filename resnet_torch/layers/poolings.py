@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.layers.layer_module import Inputs, LayerModule, TorchShapes, attributes, per_axis
 from resnet_torch.padding import pad_axes, same_padding
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
-MODULES = {
+MODULES: Mapping[str, tuple[type[nn.Module], ...]] = {
     "Max": (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     "Average": (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
 }
-FUNCTIONS = {
+FUNCTIONS: Mapping[str, tuple[Callable[..., Tensor], ...]] = {
     "Max": (F.max_pool1d, F.max_pool2d, F.max_pool3d),
     "Average": (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d),
 }
@@ -90,22 +92,33 @@ class GlobalPool(nn.Module):
         return f"{self.kind}, axes={self.axes}, keepdims={self.keepdims}"
 
 
-def _pooling(settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]) -> nn.Module:
+def _pooling(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     kind, pool_size, strides = settings["kind"], settings["pool_size"], settings["strides"]
     if settings["padding"] == "same":
         return SamePool(kind, pool_size, strides)
     return MODULES[kind][len(pool_size) - 1](tuple(pool_size), tuple(strides))
 
 
-def _global_pooling(
-    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
-) -> nn.Module:
+def _global_pooling(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     return GlobalPool(settings["kind"], len(in_shapes[0]) - 1, settings["keepdims"])
 
 
-POOLING_BUILDERS = {
-    f"{prefix}{kind}Pooling{rank}D": build
-    for prefix, build in (("", _pooling), ("Global", _global_pooling))
-    for kind in MODULES
-    for rank in (1, 2, 3)
+def _read_pooling(pool: Any, inputs: Inputs) -> Settings:
+    rank = len(inputs.shapes[0]) - 1
+    if isinstance(pool, SamePool):
+        return {"kind": pool.kind, "pool_size": pool.pool_size, "strides": pool.strides, "padding": "same"}
+    sizes = {"pool_size": per_axis(pool.kernel_size, rank), "strides": per_axis(pool.stride, rank)}
+    padding = per_axis(pool.padding, rank)
+    kind = next(kind for kind, modules in MODULES.items() if type(pool) in modules)
+    return {"kind": kind, **sizes, "padding": padding if any(padding) else "valid"}
+
+
+_ALL: tuple[type[nn.Module], ...] = (SamePool, *(module for modules in MODULES.values() for module in modules))
+_ROWS: Mapping[str, LayerModule] = {
+    "": LayerModule(_pooling, dict.fromkeys(_ALL, _read_pooling)),
+    "Global": LayerModule(_global_pooling, {GlobalPool: attributes(kind="kind", keepdims="keepdims")}),
+}
+
+POOLING_LAYERS: Mapping[str, LayerModule] = {
+    f"{prefix}{kind}Pooling{rank}D": row for prefix, row in _ROWS.items() for kind in MODULES for rank in (1, 2, 3)
 }

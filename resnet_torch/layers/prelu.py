@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.channels import along_channels
+from resnet_torch.layers.layer_module import Inputs, LayerModule, TorchShapes
 from weight_transfer.layer_types import Settings, Shape
 
 
@@ -41,12 +43,18 @@ class PlacewisePReLU(nn.Module):
         return f"{tuple(self.weight.shape)}"
 
 
-def build_prelu(
-    settings: Settings, torch_shapes: Mapping[str, tuple[int, ...]], in_shapes: Sequence[Shape]
-) -> nn.Module:
+def build_prelu(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``PReLU``."""
     shape = torch_shapes["weight"]
     return ChannelPReLU(shape[0]) if len(shape) == 1 else PlacewisePReLU(shape)
 
 
-PRELU_BUILDERS = {"PReLU": build_prelu}
+def read_prelu(module: Any, inputs: Inputs) -> Settings:
+    """Reads ``PReLU``: the axes along which there is one slope."""
+    shape = (*module.weight.shape, *(1,) * (len(inputs.shapes[0]) - module.weight.dim()))
+    return {"shared_axes": sorted(inputs.keras_axis(axis) for axis, size in enumerate(shape, 1) if size == 1)}
+
+
+PRELU_LAYERS: Mapping[str, LayerModule] = {
+    "PReLU": LayerModule(build_prelu, dict.fromkeys((ChannelPReLU, PlacewisePReLU), read_prelu))
+}

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_torch.layers.layer_module import LayerModule, TorchShapes, attributes
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 # Keras's "nearest" takes the middle of an output pixel, PyTorch's "nearest" its corner.
@@ -66,9 +67,6 @@ class Resizing(nn.Module):
         return f"{self.size}, {self.interpolation}"
 
 
-TorchShapes = Mapping[str, tuple[int, ...]]
-
-
 def _rescaling(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     return Rescaling(settings["scale"], settings["offset"])
 
@@ -77,7 +75,7 @@ def _resizing(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence
     return Resizing(settings["size"], settings["interpolation"])
 
 
-PREPROCESSING_BUILDERS = {
-    "Rescaling": _rescaling,
-    "Resizing": _resizing,
+PREPROCESSING_LAYERS: Mapping[str, LayerModule] = {
+    "Rescaling": LayerModule(_rescaling, {Rescaling: attributes(scale="scale", offset="offset")}),
+    "Resizing": LayerModule(_resizing, {Resizing: attributes(size="size", interpolation="interpolation")}),
 }

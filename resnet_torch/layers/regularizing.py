@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from resnet_torch.layers.layer_module import LayerModule, TorchShapes, attributes
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 
@@ -53,22 +54,24 @@ class GaussianDropout(nn.Module):
         return f"rate={self.rate}"
 
 
-_MODULES: Mapping[str, Callable[..., nn.Module]] = {
-    "Dropout": lambda rate: nn.Dropout(rate),
-    "SpatialDropout1D": lambda rate: nn.Dropout1d(rate),
-    "SpatialDropout2D": lambda rate: nn.Dropout2d(rate),
-    "SpatialDropout3D": lambda rate: nn.Dropout3d(rate),
-    "GaussianNoise": GaussianNoise,
-    "GaussianDropout": GaussianDropout,
-    "AlphaDropout": lambda rate: nn.AlphaDropout(rate),
-    "ActivityRegularization": nn.Identity,
+# By class, its module and what that calls the setting.
+_MODULES: Mapping[str, tuple[type[nn.Module], Mapping[str, str]]] = {
+    "Dropout": (nn.Dropout, {"rate": "p"}),
+    "SpatialDropout1D": (nn.Dropout1d, {"rate": "p"}),
+    "SpatialDropout2D": (nn.Dropout2d, {"rate": "p"}),
+    "SpatialDropout3D": (nn.Dropout3d, {"rate": "p"}),
+    "GaussianNoise": (GaussianNoise, {"stddev": "stddev"}),
+    "GaussianDropout": (GaussianDropout, {"rate": "rate"}),
+    "AlphaDropout": (nn.AlphaDropout, {"rate": "p"}),
+    "ActivityRegularization": (nn.Identity, {}),
 }
 
 
-def _builder(
-    make: Callable[..., nn.Module],
-) -> Callable[[Settings, Mapping[str, tuple[int, ...]], Sequence[Shape]], nn.Module]:
-    return lambda settings, torch_shapes, in_shapes: make(**settings)
+def _row(module: type[nn.Module], names: Mapping[str, str]) -> LayerModule:
+    def build(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
+        return module(**{names[key]: value for key, value in settings.items()})
+
+    return LayerModule(build, {module: attributes(**names)})
 
 
-REGULARIZING_BUILDERS = {class_name: _builder(make) for class_name, make in _MODULES.items()}
+REGULARIZING_LAYERS: Mapping[str, LayerModule] = {class_name: _row(*row) for class_name, row in _MODULES.items()}

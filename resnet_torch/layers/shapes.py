@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from resnet_torch.layers.layer_module import Inputs, LayerModule, TorchShapes, attributes, per_axis
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 PADDINGS = (nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
@@ -126,9 +128,6 @@ class RepeatVector(nn.Module):
         return f"{self.repeats}"
 
 
-TorchShapes = Mapping[str, tuple[int, ...]]
-
-
 def _zero_padding(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     margins = settings["margins"]
     # PyTorch names the last axis first.
@@ -168,12 +167,35 @@ def _repeat_vector(settings: Settings, torch_shapes: TorchShapes, in_shapes: Seq
     return RepeatVector(settings["n"], 2 if settings["data_format"] == "channels_last" else 1)
 
 
-SHAPE_BUILDERS = {
-    **{f"ZeroPadding{rank}D": _zero_padding for rank in (1, 2, 3)},
-    **{f"Cropping{rank}D": _cropping for rank in (1, 2, 3)},
-    **{f"UpSampling{rank}D": _upsampling for rank in (1, 2, 3)},
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Permute": _permute,
-    "RepeatVector": _repeat_vector,
+def _read_zero_padding(module: Any, inputs: Inputs) -> Settings:
+    amounts = per_axis(module.padding, 2 * (len(inputs.shapes[0]) - 1))
+    return {"margins": [amounts[place : place + 2] for place in range(0, len(amounts), 2)][::-1]}
+
+
+def _read_upsampling(module: Any, inputs: Inputs) -> Settings:
+    factors = per_axis(module.scale_factor, len(inputs.shapes[0]) - 1)
+    mode = "nearest" if module.mode == "nearest-exact" else module.mode
+    return {"size": [int(factor) if factor == int(factor) else factor for factor in factors], "interpolation": mode}
+
+
+def _read_permute(module: Any, inputs: Inputs) -> Settings:
+    held = list(range(len(module.axes)))
+    if channels_move(len(inputs.shapes[0]), inputs.data_format):
+        held = [0, held[-1], *held[1:-1]]
+    dims = {held[place]: held[axis] for place, axis in enumerate(module.axes)}
+    return {"dims": [dims[axis] for axis in range(1, len(dims))]}
+
+
+_ZERO_PADDING = LayerModule(_zero_padding, dict.fromkeys(PADDINGS, _read_zero_padding))
+_CROPPING = LayerModule(_cropping, {Cropping: attributes(margins="margins")})
+_UPSAMPLING = LayerModule(_upsampling, {nn.Upsample: _read_upsampling})
+
+SHAPE_LAYERS: Mapping[str, LayerModule] = {
+    **{f"ZeroPadding{rank}D": _ZERO_PADDING for rank in (1, 2, 3)},
+    **{f"Cropping{rank}D": _CROPPING for rank in (1, 2, 3)},
+    **{f"UpSampling{rank}D": _UPSAMPLING for rank in (1, 2, 3)},
+    "Flatten": LayerModule(_flatten, {Flatten: attributes(order="order")}),
+    "Reshape": LayerModule(_reshape, {Reshape: attributes(target_shape="target_shape")}),
+    "Permute": LayerModule(_permute, {Permute: _read_permute}),
+    "RepeatVector": LayerModule(_repeat_vector, {RepeatVector: attributes(n="n")}),
 }

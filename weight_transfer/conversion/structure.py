@@ -76,7 +76,7 @@ def differences(graph: LayerGraph, architecture: Architecture, *, outputs: bool 
         architecture: The recipe.
         outputs: Whether to compare what the graph returns as well.
     """
-    expected, actual = _Canonical(_recipe(architecture)), _Canonical(graph)
+    expected, actual = _Canonical(recipe_graph(architecture)), _Canonical(graph)
     pairs = [(name, facts, actual.layers.get(name)) for name, facts in expected.layers.items()]
     if outputs:
         pairs.append((OUTPUT, expected.outputs, actual.outputs))
@@ -103,7 +103,7 @@ def same_values(graph: LayerGraph, architecture: Architecture) -> dict[str, str]
         graph: The file's.
         architecture: The recipe.
     """
-    ours, theirs = _Canonical(_recipe(architecture)), _Canonical(graph)
+    ours, theirs = _Canonical(recipe_graph(architecture)), _Canonical(graph)
     values: dict[Key, str] = {}
     for value, key in theirs.keys.items():
         values.setdefault(key, value)
@@ -141,7 +141,8 @@ def can_resize(keras: KerasGraph) -> bool:
     return not any(layer.class_name in TIED_TO_A_SIZE for layer in keras.layers.values())
 
 
-def _recipe(architecture: Architecture) -> LayerGraph:
+def recipe_graph(architecture: Architecture) -> LayerGraph:
+    """Returns the graph that an architecture's recipe builds in Keras."""
     return layer_graph(keras_graph(keras_config(architecture)))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from keras_layers import LIBRARIES
 
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.augmentations import Augmentation, warped
 from weight_transfer.layer_types import LAYER_TYPES, Options
 
@@ -41,7 +41,7 @@ def built(class_name, config, library):
     options = Options("layer", class_name, {**config, "keras_version": version}, [(7, 6, 2)], "channels_last")
     settings = LAYER_TYPES[class_name].settings(options)
     options.finish()
-    return BUILDERS[class_name](settings, {}, [(7, 6, 2)])
+    return LAYER_MODULES[class_name].build(settings, {}, [(7, 6, 2)])
 
 
 def first(images):
@@ -173,7 +173,7 @@ def test_windows_that_are_not_smaller_are_filled_as_in_keras(theirs, number, lib
 
 
 def test_a_file_of_version_0_1_0_does_not_say_what_is_drawn():
-    layer = BUILDERS["RandomFlip"]({}, {}, [(7, 6, 2)]).train()
+    layer = LAYER_MODULES["RandomFlip"].build({}, {}, [(7, 6, 2)]).train()
     assert type(layer) is Augmentation
     assert torch.equal(layer(first(IMAGES)), first(IMAGES))
 

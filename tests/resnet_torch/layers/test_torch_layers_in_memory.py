@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.layer_types.activations import ACTIVATIONS
@@ -53,7 +53,7 @@ def built(class_name, config, in_shape):
     axes = {name: one.axes or range(len(one.shape)) for name, one in weights.items()}
     shapes = {name: one.torch_shape or tuple(one.shape[axis] for axis in axes[name]) for name, one in weights.items()}
     torch.manual_seed(0)
-    module = BUILDERS[class_name](settings, shapes, [in_shape]).double()
+    module = LAYER_MODULES[class_name].build(settings, shapes, [in_shape]).double()
     for tensor in module.state_dict().values():
         tensor.copy_(torch.rand(tensor.shape) + 0.5)
     return module

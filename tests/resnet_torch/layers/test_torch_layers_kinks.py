@@ -8,7 +8,7 @@ import pytest
 import torch
 from keras_layers import LIBRARIES
 
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.layer_types.activations import ACTIVATIONS
 
@@ -71,7 +71,8 @@ def ours(library, class_name, arguments, inputs, channels_last):
     settings = row.settings(options)
     rows = list(row.weights(settings, shapes).values())
     start = {one.torch: torch.from_numpy(one.to_torch(np.full(one.shape, 0.3))) for one in rows}
-    module = BUILDERS[class_name](settings, {name: tuple(value.shape) for name, value in start.items()}, shapes)
+    torch_shapes = {name: tuple(value.shape) for name, value in start.items()}
+    module = LAYER_MODULES[class_name].build(settings, torch_shapes, shapes)
     module.to(torch.from_numpy(inputs[0]).dtype).load_state_dict(start)
     tensors = [moved(torch.from_numpy(x.copy())) for x in inputs]
     tensors = [(x if channels_last else x.contiguous()).requires_grad_() for x in tensors]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.layer_types.activations import ACTIVATIONS
@@ -46,7 +46,7 @@ LAYERS = [
 
 def built(class_name, config, in_shapes):
     options = Options("layer", class_name, config, in_shapes, "channels_last")
-    return BUILDERS[class_name](LAYER_TYPES[class_name].settings(options), {}, in_shapes)
+    return LAYER_MODULES[class_name].build(LAYER_TYPES[class_name].settings(options), {}, in_shapes)
 
 
 def tensors(in_shapes):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from keras_unweighted_layers import OPERATIONS, Case, answer
 
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.parity.tolerances import TOLERANCES
@@ -185,7 +185,7 @@ def run(config, inputs, data_format):
         row = LAYER_TYPES[layer.class_name]
         settings = row.settings(options)
         options.finish()
-        module = BUILDERS[layer.class_name](settings, {}, shapes).eval()
+        module = LAYER_MODULES[layer.class_name].build(settings, {}, shapes).eval()
         assert "tuple" not in repr(type_names(settings))
         values[call.value] = row.out_shape(settings, shapes), module(*(values[name][1] for name in call.inputs))
     return values[graph.outputs[0]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from keras_layers import LIBRARIES, Case, settings_of, weights_of
 from torch import nn
 
-from resnet_torch.layers import BUILDERS
+from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.convolutions import SameConv1d
 from resnet_torch.layers.prelu import ChannelPReLU
 from resnet_torch.padding import same_pad
@@ -27,7 +27,7 @@ def module_of(case, config, arrays):
         weight.torch: torch.from_numpy(weight.to_torch(array)) for weight, array in weights_of(case, settings, arrays)
     }
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    module = BUILDERS[case.class_name](settings, shapes, [case.in_shape]).double().eval()
+    module = LAYER_MODULES[case.class_name].build(settings, shapes, [case.in_shape]).double().eval()
     module.load_state_dict(state)
     return module
 
@@ -115,7 +115,7 @@ def built(class_name, in_shape, config):
     settings = settings_of(Case(class_name, in_shape), config)
     rows = LAYER_TYPES[class_name].weights(settings, [in_shape]).values()
     shapes = {row.torch: row.to_torch(np.empty(row.shape)).shape if row.shape else () for row in rows}
-    module = BUILDERS[class_name](settings, shapes, [in_shape])
+    module = LAYER_MODULES[class_name].build(settings, shapes, [in_shape])
     assert {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}.items() >= shapes.items()
     return module
 
