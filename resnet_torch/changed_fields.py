@@ -7,6 +7,7 @@ readers of `resnet_torch.layers`, and what PyTorch's modules have beside those, 
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -80,8 +81,9 @@ def settings_of_modules(model: PortedModel) -> dict[str, Settings]:
         model: Whose modules.
 
     Returns:
-        By Keras path the settings of `weight_transfer.layer_types`. Layers of a native ResNet that have no module of
-        their own are left out: the addition, which its block does, and a padding that its convolution or pool does.
+        By Keras path the settings of `weight_transfer.layer_types`; none for a layer with a module of another class.
+        Layers of a native ResNet that have no module of their own are left out: the addition, which its block does,
+        and a padding that its convolution or pool does.
 
     Example:
         >>> from resnet_torch import resnet18
@@ -93,7 +95,7 @@ def settings_of_modules(model: PortedModel) -> dict[str, Settings]:
     for place in _places(model.network):
         own = {key: changed.get((place.layer, key), value) for key, value in place.settings.items()}
         found[place.layer] = {**found.get(place.layer, {}), **own}
-    return found
+    return {layer: {} if (layer, MODULE) in changed else settings for layer, settings in found.items()}
 
 
 def changed_fields(model: PortedModel) -> tuple[ChangedField, ...]:
@@ -137,10 +139,10 @@ def description_of_modules(model: PortedModel) -> Description:
         return known
     refused = [change for change in changes if not _is_sayable(change)]
     if not refused:
-        numbers: dict[str, dict[str, float]] = {}
+        live: dict[str, dict[str, float]] = {}
         for change in changes:
-            numbers.setdefault(change.layer, {})[change.field] = change.actual
-        known = with_numbers(known, numbers)
+            live.setdefault(change.layer, {})[change.field] = float(change.actual)
+        known = with_numbers(known, live)
         refused = _to_write(model, known)
     if refused:
         raise MappingError(
@@ -161,7 +163,7 @@ def _to_write(model: PortedModel, described: Description) -> list[ChangedField]:
 
 def _is_sayable(change: ChangedField) -> bool:
     number = change.actual
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
     return change.field in NUMBERS and is_number and number in RANGES[change.field]
 
 

@@ -82,13 +82,14 @@ def _one_for_all(setting: str, names: Iterable[str], before: float, changes: Cha
 
 def _config(config: Mapping[str, Any], network: Network, changes: Changes) -> dict[str, Any]:
     changed = copy.deepcopy(dict(config))
-    rates = {change["rate"] for change in changes.values() if "rate" in change}
+    rate = next((change["rate"] for change in changes.values() if "rate" in change), None)
     found = set()
     for path, layer in layers_of(changed):
         name = next((key for key in ("/".join(path), path[-1]) if key in changes), None)
         inside = layer["config"]
-        if isinstance(network, Architecture) and layer.get("class_name") == "Dropout" and rates:
-            _set(inside, {"rate": min(rates)})  # the one of all; a config may call its dropouts anything
+        acts = inside.get("rate") or inside.get("p")
+        if isinstance(network, Architecture) and layer.get("class_name") == "Dropout" and acts and rate is not None:
+            _set(inside, {"rate": rate})  # the one of all; a config may call its dropouts anything
         elif name is not None:
             found.add(name)
             _set(inside, changes[name])

@@ -20,6 +20,7 @@ from weight_transfer.converted import read_converted
 from weight_transfer.dialects import DIALECTS
 from weight_transfer.keras_graph import keras_graph
 from weight_transfer.layer_graph import layer_graph
+from weight_transfer.network import HeadedResNet
 from weight_transfer.weight_mapping import mapping
 
 EPSILON = {"epsilon": 1e-3, "center": True, "scale": True}
@@ -129,6 +130,23 @@ def test_a_resnet_has_one_number_for_all_a_graph_each_its_own(part, layer, name,
     setattr(graph.get_submodule(layer), name, value)
     models, _ = saved(graph, tmp_path)
     assert [settings_of_modules(again)[layer][field] for again in models] == [value] * 3
+
+
+def test_a_head_of_one_s_own_has_its_own_numbers(files, tmp_path):
+    model = load_model(files["resnet"], Hints(import_as="graph"))
+    model.dropout_01.p = 0.3
+    save_keras(model, tmp_path / "own.keras")
+    own = load_model(tmp_path / "own.keras")
+    assert isinstance(own.network, HeadedResNet)
+    own.head.dropout_02.p = np.float32(0.75)
+    for module in own.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps = 1e-4
+    models, configs = saved(own, tmp_path)
+    for again in models:
+        assert isinstance(again.network, HeadedResNet)
+        assert (again.head.dropout_01.p, again.head.dropout_02.p, again.stem.bn_conv1.eps) == (0.3, 0.75, 1e-4)
+    assert (configs["dropout_01"]["rate"], configs["dropout_02"]["rate"]) == (0.3, 0.75)
 
 
 REFUSED = [

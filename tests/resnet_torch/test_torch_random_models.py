@@ -1,8 +1,9 @@
 """Networks drawn at random over all layer families: what their owner gets from Keras, the port of the file gets.
 
 Predictions, outputs and losses in training, gradients and moving statistics, of the owner's own model and not of a
-recording, for ``.keras`` and ``.h5``, with images in memory channels first and channels last. Another sweep than the
-committed one: ``RANDOM_MODELS_SEED=7 pytest -m slow tests/resnet_torch/test_torch_random_models.py``.
+recording, and every field of the file in the port's modules; for ``.keras`` and ``.h5``, with images in memory
+channels first and channels last. Another sweep than the committed one:
+``RANDOM_MODELS_SEED=7 pytest -m slow tests/resnet_torch/test_torch_random_models.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from keras_layers import LIBRARIES
 
 from resnet_torch import load_model
+from resnet_torch.changed_fields import changed_fields
 from resnet_torch.regularizers import regularization
 from weight_transfer import Hints
 from weight_transfer.weight_mapping import mapping
@@ -89,7 +91,8 @@ def with_present_roles(named, known):
 def differences(path, answer):
     """What of a file's port is not what its owner has."""
     model = load_model(path, GRAPH)
-    tolerance, found = TOLERANCES[answer["dtype"]], []
+    tolerance = TOLERANCES[answer["dtype"]]
+    found = [f"{path.name}, {change}" for change in changed_fields(model)]
 
     def note(what, actual, expected, least=0.0, tolerance=tolerance):
         error = distance(actual, expected, least)

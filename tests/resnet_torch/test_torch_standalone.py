@@ -325,9 +325,9 @@ def test_all_modules_fit_into_one_file():
 
 def test_two_definitions_of_one_name_are_refused():
     found = OwnSource()
-    found.add("resnet_torch.layers.convolutions", "Shapes")
-    with pytest.raises(TransferError, match="two definitions are both named 'Shapes'"):
-        found.add("resnet_torch.layers.normalizations", "Shapes")
+    found.add("resnet_torch.layers.augmentations", "_row")
+    with pytest.raises(TransferError, match="two definitions are both named '_row'"):
+        found.add("resnet_torch.layers.regularizing", "_row")
 
 
 def test_a_source_that_is_not_there_is_told():
