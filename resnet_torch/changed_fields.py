@@ -119,7 +119,7 @@ def changed_fields(model: PortedModel) -> tuple[ChangedField, ...]:
     return (*_changed_modules(model, described), *_changed_training(model, described))
 
 
-def description_of_modules(model: PortedModel) -> Description:
+def current_description(model: PortedModel) -> Description:
     """Returns a model's description with the numbers that its live modules have.
 
     The rates of dropouts, deviations of noise, momenta and epsilons go into the network and into its Keras config.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.changed_fields import description_of_modules
+from resnet_torch.changed_fields import current_description
 from resnet_torch.freezing import frozen_layers_of, warn_of_partly_frozen
 from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
@@ -72,7 +72,7 @@ def save_converted(
     tensors = {row.torch: state[row.torch] for row in rows}
     _check_dtypes(tensors, (*DTYPES, "bfloat16"))
     _check_values(tensors)
-    known = description_of_modules(bare)
+    known = current_description(bare)
     description = dataclasses.replace(
         known,
         origin=origin or known.origin,
@@ -137,7 +137,7 @@ def save_keras(
     if optimizer is not None:
         described = dataclasses.replace(describe_optimizer(optimizer, bare), loss=loss)
     arrays = to_keras({name: as_array(tensor) for name, tensor in tensors.items()}, bare.network)
-    known = description_of_modules(bare)
+    known = current_description(bare)
     description = dataclasses.replace(
         known,
         precision=dataclasses.replace(known.precision, dtype=_dtype_of(tensors)),

@@ -119,6 +119,13 @@ def configs(path: Path) -> list[dict[str, Any]]:
     return [{"class": type(layer).__name__, **layer.get_config()} for layer in model.layers]
 
 
+def predicted(library: str, path: Path, x: np.ndarray) -> np.ndarray:
+    """What the model of a file predicts, as Keras loads it."""
+    keras = importlib.import_module(library)
+    keras.backend.clear_session()
+    return np.asarray(keras.models.load_model(path, compile=False).predict(x, verbose=0))
+
+
 def regularized(path: Path, frozen: tuple[str, ...]) -> Path:
     """Saves the plain network with regularizers, one momentum of its own for all norms, and frozen layers."""
     import keras

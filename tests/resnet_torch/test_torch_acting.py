@@ -150,6 +150,32 @@ def test_back_in_keras_every_field_is_as_it_was(library, case, ending, saved, tm
     assert keras_side(keras_way_back.differences, library, [(path, back) for back in backs]) == []
 
 
+@pytest.mark.parametrize(("library", "ending"), [("keras", ".keras"), ("tf_keras", ".h5")])
+@pytest.mark.parametrize("case", ["spatial dropout between stages", "noise on a shortcut", "plain"])
+def test_numbers_that_were_changed_in_pytorch_are_keras_s(library, ending, case, saved, tmp_path, keras_side):
+    """A norm's epsilon and momentum and the rates of all kinds, in what Keras loads and predicts."""
+    path, keras = saved(library, case, ending)
+    model = load_model(path)
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm2d)]
+    for norm in norms:
+        norm.eps, norm.momentum = 0.05, 0.25
+    for module in model.modules():
+        if "Dropout" in type(module).__name__:
+            module.p = 0.125
+    output = tmp_path / f"back{ending}"
+    save_keras(model, output)
+    assert acting(load_model(output), channels_first(keras["x"])) == acting(model, channels_first(keras["x"]))
+    expected = model.predict(channels_first(keras["x"])).numpy()
+    actual = keras_side(keras_acting.predicted, library, output, keras["x"])
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(actual - keras["y"]).max() > 1e-3 * np.abs(expected).max()
+    if library == "keras":
+        configs = keras_side(keras_acting.configs, output)
+        numbers = [(one["epsilon"], one["momentum"]) for one in configs if one["class"] == "BatchNormalization"]
+        assert numbers == [(0.05, 0.75)] * len(norms)
+        assert {one["rate"] for one in configs if "rate" in one} == {0.125}
+
+
 def test_why_a_file_with_a_resnet_s_names_is_none_is_said(saved, tmp_path):
     path, _ = saved("keras", "momenta", ".keras")
     expected = "its own graph, and not the tutorial's create_resnet: bn2a_branch2a: momentum expected 0.99, the file's"
