@@ -111,6 +111,7 @@ def test_what_was_trained_in_pytorch_keras_evaluates_to_the_same_loss(name, save
     source = next(path for path in saved("keras", name) if path.suffix == ".keras")
     model = load_model(source)
     generator = np.random.default_rng(2)
+    torch.manual_seed(3)  # of the dropout, without which a step may change next to nothing
     size = {"nested": 8}.get(name, 33)
     x = generator.normal(size=(6, size, size, 3)).astype("float32")
     y = np.eye(model.predict(torch.from_numpy(x).movedim(-1, 1)).shape[-1], dtype="float32")[[0, 1, 2, 0, 1, 2]]
