@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from weight_transfer.architecture import Conventions, Names, kernel_pair
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 def identity_block(

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from weight_transfer.architecture import Head, Names
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 def head(x: keras.KerasTensor, head: Head = TUTORIAL.head, names: Names = TUTORIAL.names) -> keras.KerasTensor:

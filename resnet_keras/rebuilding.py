@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
 from resnet_keras.reference import Reference
-from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
-from weight_transfer.layer_graph import FINAL_ACTIVATIONS
+from weight_transfer.graph import Call, Graph, Layer
+from weight_transfer.graph.graph import FINAL_ACTIVATIONS
 from weight_transfer.layer_types.operations import FLOATS
 
 Note = Callable[[str, Any, Any], None]  # a value's name, it, and it after an activation that was taken off
@@ -34,14 +34,14 @@ class Rebuilt:
     Attributes:
         module: `keras` or `tf_keras`.
         graph: Who reads whom.
-        layers: By path, nested models dissolved.
+        layers: By path, nested models flattened.
         last_activations: By path, the activation that was taken off a layer, as a layer.
         logits: The value of each output before a last softmax or sigmoid.
         dtype: Of everything.
     """
 
     module: Any
-    graph: KerasGraph
+    graph: Graph
     layers: Mapping[str, Any]
     last_activations: Mapping[str, Any]
     logits: Sequence[str]
@@ -62,16 +62,13 @@ class Rebuilt:
         """
         given = dict(zip(self.graph.inputs, inputs, strict=True))
         readers = Counter([*self.logits, *(name for call in self.graph.calls for name in call.inputs)])
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = {name: tf.cast(value, self.dtype) for name, value in given.items()}
         for call in self.graph.calls:
-            if call.value in given:
-                values[call.value] = tf.cast(given[call.value], self.dtype)
-            else:
-                value = values[call.value] = _called(
-                    self.module, self.layers[call.layer], call, values, self.dtype, training
-                )
-                finish = self.last_activations.get(call.layer)
-                note(call.value, value, value if finish is None else finish(value))
+            value = values[call.value] = _called(
+                self.module, self.layers[call.layer], call, values, self.dtype, training
+            )
+            finish = self.last_activations.get(call.layer)
+            note(call.value, value, value if finish is None else finish(value))
             readers.subtract(call.inputs)
             for name in {call.value, *call.inputs}:
                 if readers[name] == 0:
@@ -81,7 +78,7 @@ class Rebuilt:
 
 def rebuild(
     reference: Reference,
-    graph: KerasGraph,
+    graph: Graph,
     dtype: str,
     last_activations: Sequence[str | None],
     *,
@@ -102,12 +99,11 @@ def rebuild(
     finish: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
     names: set[str] = set()  # of the layers built; two nested models may have layers of the same name
+    for value, given in zip(graph.inputs, reference.model.inputs, strict=True):
+        name = _unused(graph.listed[value].name, names)
+        tensors[value] = _input(module, given.shape, name, dtype, free_size)
     for call in graph.calls:
-        layer = graph.layers[call.layer]
-        if layer.class_name == "InputLayer" and not call.inputs:
-            given = reference.model.inputs[graph.inputs.index(call.value)]  # a Sequential lists no InputLayer
-            tensors[call.value] = _input(module, given.shape, _unused(layer.name, names), dtype, free_size)
-            continue
+        layer = graph.listed[call.layer]
         original = originals[layer.path]
         first = layer.path not in built
         if first:
@@ -123,28 +119,28 @@ def rebuild(
     return Rebuilt(module, graph, built, finish, logits, dtype)
 
 
-def last_activations_of(graph: KerasGraph) -> list[str | None]:
+def last_activations_of(graph: Graph) -> list[str | None]:
     """Of each output, the softmax or sigmoid that ends it; else None."""
-    by_value = {call.value: graph.layers[call.layer] for call in graph.calls}
+    by_value = {**graph.listed, **{call.value: graph.listed[call.layer] for call in graph.calls}}
     return [_last_activation(by_value[value]) for value in graph.outputs]
 
 
-def _last_activation(layer: KerasLayer) -> str | None:
+def _last_activation(layer: Layer) -> str | None:
     if layer.class_name in ("Softmax", "Sigmoid"):
         return layer.class_name.lower()
     activation = layer.config.get("activation")
     return activation if activation in FINAL_ACTIVATIONS else None
 
 
-def _logits(graph: KerasGraph, last_activations: Sequence[str | None]) -> tuple[list[str], Collection[str]]:
+def _logits(graph: Graph, last_activations: Sequence[str | None]) -> tuple[list[str], Collection[str]]:
     """The value of each output before its last activation, and the layers that carry one inside."""
     by_value = {call.value: call for call in graph.calls}
     logits, stripped = [], set()
     for value, activation in zip(graph.outputs, last_activations, strict=True):
-        call = by_value[value]
-        if activation is None or graph.layers[call.layer].class_name not in WITHOUT_WEIGHTS:
+        call = by_value.get(value)
+        if call is None or activation is None or graph.listed[call.layer].class_name not in WITHOUT_WEIGHTS:
             logits.append(value)
-            if activation is not None:
+            if call is not None and activation is not None:
                 stripped.add(call.layer)
         else:
             logits.append(call.inputs[0])

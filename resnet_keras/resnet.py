@@ -10,8 +10,8 @@ from resnet_keras.head import head as add_head
 from resnet_keras.stages import stage as add_stage
 from resnet_keras.stem import stem as add_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.dialects import design as draw
-from weight_transfer.dialects import head_for
+from weight_transfer.resnet.dialects import design as draw
+from weight_transfer.resnet.dialects import head_for
 
 
 def resnet(architecture: Architecture) -> keras.Model:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from resnet_keras.resnet import create_resnet
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 from weight_transfer.parity.inputs import load_cases
 from weight_transfer.parity.processes import serve, tell_progress
 
@@ -62,14 +62,14 @@ def _ending_a_residual(model: keras.Model) -> set[str]:
     """Names of the batch norms that end F(x): they feed an addition, and their convolution reads a
     layer that nothing else reads. A projection shortcut reads the block's input, which others read too.
     """
-    graph = keras_graph({"class_name": type(model).__name__, "config": model.get_config()})
+    graph = read_graph({"class_name": type(model).__name__, "config": model.get_config()})
     calls = {call.value: call for call in graph.calls}
     readers = Counter(value for call in graph.calls for value in set(call.inputs))
     found = set()
     for add in (call for call in graph.calls if graph.layers[call.layer].class_name == "Add"):
-        for norm in (calls[value] for value in add.inputs):
-            convs = [calls[value] for value in norm.inputs]
-            if convs and convs[0].inputs and readers[convs[0].inputs[0]] == 1:
+        for norm in (calls[value] for value in add.inputs if value in calls):
+            convs = [calls[value] for value in norm.inputs if value in calls]
+            if convs and readers[convs[0].inputs[0]] == 1:
                 found.add(graph.layers[norm.layer].name)
     return found
 

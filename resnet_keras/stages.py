@@ -8,7 +8,7 @@ import keras
 
 from resnet_keras.blocks import basic_conv_block, basic_identity_block, conv_block, identity_block
 from weight_transfer.architecture import BlockKind, Conventions, Names
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 BLOCKS = {
     "basic": (basic_conv_block, basic_identity_block),

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from weight_transfer.architecture import Conventions, Names
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 def stem(

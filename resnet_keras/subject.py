@@ -21,15 +21,14 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.structure import can_resize, same_values
 from weight_transfer.errors import VerificationError
-from weight_transfer.graph import layers, weighted
-from weight_transfer.keras_graph import KerasGraph, keras_graph
-from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import ROLE_ALIASES
-from weight_transfer.network import Network, backbone_of, graph_of, network_from_dict
 from weight_transfer.parity.inputs import Case, loaded
-from weight_transfer.parity.losses import Loss, final_activations, loss_of, target
+from weight_transfer.parity.losses import Loss, loss_of, target
 from weight_transfer.parity.recording import OUTPUT, output_names
 from weight_transfer.preprocessing import PRESETS, Preprocessing
+from weight_transfer.resnet.layout import network_from_dict
+from weight_transfer.resnet.recipe import resnet_graph
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Subject:
     preprocessing: Preprocessing
 
     @property
-    def graph(self) -> KerasGraph:
+    def graph(self) -> Graph:
         """Who reads whom."""
         return next(iter(self.models.values())).graph
 
@@ -159,27 +158,27 @@ def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
     network = None if request["network"] is None else network_from_dict(request["network"])
     preprocessing = Preprocessing.from_dict(request.get("preprocessing", {}))
     reference = _reference(request, network)
-    graph = keras_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
+    graph = read_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
     if network is None:
         return _any_subject(reference, graph, dtypes)
-    native = isinstance(network, Architecture)
+    native = network.resnet is not None
     taps = {value: name for name, value in _taps(graph, network).items()}
-    names = {path: path for path in graph.layers}
-    if backbone := backbone_of(network):
-        own = {layer.name for layer in weighted(layers(backbone))}
-        names |= {path: layer.name for path, layer in graph.layers.items() if layer.name in own}
+    names = {path: path for path in graph.listed}
+    if backbone := network.architecture:
+        own = {path for path, layer in resnet_graph(backbone).layers.items() if layer.weights}
+        names |= {path: layer.name for path, layer in graph.listed.items() if layer.name in own}
     free = native and can_resize(graph)
-    last = final_activations(network)
+    last = network.final_activations
     models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
     outputs = (OUTPUT,) if native else ()
     feeds = _feeds(graph, taps, outputs)
     return Subject(reference, models, taps, names, feeds, tuple(last), outputs, preprocessing)
 
 
-def _any_subject(reference: Reference, graph: KerasGraph, dtypes: Sequence[str]) -> Subject:
+def _any_subject(reference: Reference, graph: Graph, dtypes: Sequence[str]) -> Subject:
     """Describes a model of which only Keras knows what it is: every value under its own name."""
-    taps = {call.value: call.value for call in graph.calls if call.value not in graph.inputs}
-    names = {path: path for path in graph.layers}
+    taps = {call.value: call.value for call in graph.calls}
+    names = {path: path for path in graph.listed}
     last = last_activations_of(graph)
     outputs = output_names(len(graph.outputs), taps)
     models = {dtype: rebuild(reference, graph, dtype, last) for dtype in dtypes}
@@ -210,7 +209,7 @@ def _loss(kind: Loss, logits: Any, labels: Any) -> Any:
     return tf.reduce_mean(tf.square(logits - wanted))
 
 
-def _reference(request: Mapping[str, Any], network: Network | None) -> Reference:
+def _reference(request: Mapping[str, Any], network: Graph | None) -> Reference:
     """The model that Keras loads from the file, or one that takes the file's weights."""
     path = Path(request["checkpoint"])
     if request["reference"] == "file":
@@ -218,11 +217,12 @@ def _reference(request: Mapping[str, Any], network: Network | None) -> Reference
         return Reference(found.module, found.model, f"{found.loaded_by} from the file")
     with read_checkpoint(path) as checkpoint:
         arrays = {name: checkpoint[source] for name, source in request["arrays"].items()}
-    if isinstance(network, Architecture):
+    if network is not None and network.resnet is not None:
         with _dtype_policy("float64" if any(array.dtype == np.float64 for array in arrays.values()) else "float32"):
-            model = resnet(network)
-        for layer in weighted(layers(network)):
-            model.get_layer(layer.name).set_weights([arrays[f"{layer.name}/{role}"] for role in layer.weights])
+            model = resnet(network.resnet)
+        for path, layer in network.layers.items():
+            if layer.weights:
+                model.get_layer(path).set_weights([arrays[f"{path}/{role}"] for role in layer.weights])
         return Reference(keras, model, f"our Keras twin in Keras {keras.__version__}")
     found = reference_from_config(request["config"], arrays)
     return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
@@ -239,28 +239,29 @@ def _dtype_policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _taps(graph: KerasGraph, network: Network) -> dict[str, str]:
+def _taps(graph: Graph, network: Graph) -> dict[str, str]:
     """The value in the reference behind each tap of the network."""
-    backbone, imported = backbone_of(network), graph_of(network)
+    backbone, imported = network.architecture, network.imported
     taps = {} if backbone is None else _taps_of_resnet(graph, backbone)
     return taps if imported is None else taps | _taps_of_graph(graph, imported)
 
 
-def _taps_of_resnet(graph: KerasGraph, architecture: Architecture) -> dict[str, str]:
+def _taps_of_resnet(graph: Graph, architecture: Architecture) -> dict[str, str]:
     """The value in the reference behind each tap of the architecture."""
-    same = same_values(layer_graph(graph), architecture)
-    return {layer.name: same[layer.name] for layer in layers(architecture) if layer.tap and layer.name in same}
+    same = same_values(graph.checked(), architecture)
+    layout = resnet_graph(architecture).layout
+    return {path: same[path] for path, modules in layout.items() if modules and path in same}
 
 
-def _taps_of_graph(graph: KerasGraph, network: LayerGraph) -> dict[str, str]:
+def _taps_of_graph(graph: Graph, network: Graph) -> dict[str, str]:
     """Every value that both sides name."""
     theirs = {call.value for call in graph.calls}
     return {call.value: call.value for call in network.calls if call.value in theirs}
 
 
-def _feeds(graph: KerasGraph, taps: Mapping[str, str], outputs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _feeds(graph: Graph, taps: Mapping[str, str], outputs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """By tap, the nearest taps before it."""
-    nearest: dict[str, tuple[str, ...]] = {}
+    nearest: dict[str, tuple[str, ...]] = dict.fromkeys(graph.inputs, ())
     feeds = {}
     for call in graph.calls:
         fed = tuple(dict.fromkeys(tap for name in call.inputs for tap in nearest[name]))

@@ -16,7 +16,7 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.conv_norm import ConvNormSequential
 from resnet_torch.initializers import initialize
 from weight_transfer.architecture import Conventions, Names, kernel_pair
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 class ResidualBlock(nn.Module):

@@ -22,18 +22,14 @@ from resnet_torch.head import GLOBAL_POOL_READERS
 from resnet_torch.layers import LAYER_MODULES, Inputs, Readers
 from resnet_torch.loading import build_network
 from resnet_torch.model import DESCRIPTION, PortedModel
-from weight_transfer.architecture import Architecture
 from weight_transfer.changed_settings import NUMBERS, with_numbers
 from weight_transfer.conversion.constraints import constrained_weights
-from weight_transfer.conversion.structure import GLOBAL_POOLINGS, recipe_graph
+from weight_transfer.conversion.structure import GLOBAL_POOLINGS
 from weight_transfer.description import Description
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.graph import layers
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.layer_types import Settings
 from weight_transfer.layer_types.ranges import RANGES
-from weight_transfer.module_paths import HEAD
-from weight_transfer.network import Network, backbone_of, graph_of, title_of
 from weight_transfer.weight_mapping import mapping, modules_of_layers
 
 MODULE, MODULES = "module", "modules"  # fields: the class of a layer's module, and what a Sequential runs
@@ -146,7 +142,7 @@ def current_description(model: PortedModel) -> Description:
         refused = _to_write(model, known)
     if refused:
         raise MappingError(
-            f"the modules are not what the description of {title_of(known.network)} says, and a file would say what it "
+            f"the modules are not what the description of {known.network.title} says, and a file would say what it "
             f"says:{listing(map(str, refused))}\n"
             f"Set these back. Of what is changed in PyTorch, {', '.join(NUMBERS)} of a layer's own module are written "
             "(a dropout that is to do nothing has p = 0). For another network, build it in Keras with these weights, "
@@ -312,40 +308,21 @@ def _constraint(projection: Any) -> Any:
     return str(projection.constraint) if unknown else projection.constraint
 
 
-def _places(network: Network) -> Iterator[_Place]:
-    backbone, graph = backbone_of(network), graph_of(network)
-    if backbone is not None:
-        yield from _places_in_resnet(backbone)
-    if graph is not None:
-        yield from _places_in_graph(graph, "" if backbone is None else HEAD)
-
-
-def _places_in_graph(graph: LayerGraph, prefix: str) -> Iterator[_Place]:
-    for path, layer in graph.layers.items():
-        own, *behind = graph.modules[path]
-        inputs = Inputs(layer.in_shapes, layer.settings.get("data_format", graph.data_format))
-        settings = {key: value for key, value in layer.settings.items() if not behind or key != "activation"}
-        yield _Place(path, f"{prefix}{own}", LAYER_MODULES[layer.class_name].read, inputs, settings)
-        for activation in behind:
-            yield _fused(path, f"{prefix}{activation}", inputs, layer.settings)
-
-
-def _places_in_resnet(architecture: Architecture) -> Iterator[_Place]:
-    """The layers of the recipe where the native modules have them."""
-    recipe = recipe_graph(architecture)
-    for row in layers(architecture):
-        layer = recipe.layers.get(row.name)
-        module = {"ZeroPadding2D": f"stem.{row.name}", "Dropout": f"head.{row.name}"}.get(row.class_name, row.module)
-        module = module or row.tap
-        if layer is None or module is None:
+def _places(network: Graph) -> Iterator[_Place]:
+    for path, layer in network.layers.items():
+        places = network.modules[path]
+        native = path in network.layout
+        if native and not places:  # a dropout has a module, and a padding where the stem pads
+            places = ({"ZeroPadding2D": f"stem.{path}", "Dropout": f"head.{path}"}.get(layer.class_name, ""),)
+        own, *behind = places
+        if not own:
             continue
-        read = GLOBAL_POOL_READERS if row.class_name in GLOBAL_POOLINGS else LAYER_MODULES[row.class_name].read
-        inputs = Inputs(layer.in_shapes, recipe.data_format)
-        own = {key: value for key, value in layer.settings.items() if key != "activation"}
-        yield _Place(row.name, module, read, inputs, own)
-        if row.class_name == "Dense" and row.tap is not None and row.tap != row.module:
-            yield _fused(row.name, row.tap, inputs, layer.settings)
-
-
-def _fused(layer: str, module: str, inputs: Inputs, settings: Settings) -> _Place:
-    return _Place(layer, module, LAYER_MODULES["Activation"].read, inputs, {"activation": settings["activation"]})
+        inputs = Inputs(layer.in_shapes, layer.settings.get("data_format", network.data_format))
+        ends = native or behind  # a native classifier's activation is no module
+        settings = {key: value for key, value in layer.settings.items() if not ends or key != "activation"}
+        pools = native and layer.class_name in GLOBAL_POOLINGS
+        read = GLOBAL_POOL_READERS if pools else LAYER_MODULES[layer.class_name].read
+        yield _Place(path, own, read, inputs, settings)
+        for activation in behind:
+            activated = {"activation": layer.settings["activation"]}
+            yield _Place(path, activation, LAYER_MODULES["Activation"].read, inputs, activated)

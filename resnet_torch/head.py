@@ -10,8 +10,8 @@ from torch import nn
 from resnet_torch.initializers import initialize
 from resnet_torch.layers import Inputs, Readers
 from weight_transfer.architecture import Head, Names
-from weight_transfer.dialects import TUTORIAL
 from weight_transfer.layer_types import Settings
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 def head(in_channels: int, head: Head = TUTORIAL.head, names: Names = TUTORIAL.names) -> nn.Sequential:

@@ -23,9 +23,7 @@ from resnet_torch.model import Outputs, PortedModel
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.feature_maps import feature_maps
-from weight_transfer.keras_graph import Call
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
-from weight_transfer.network import Network
+from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.weight_mapping import Row
 
 
@@ -40,7 +38,7 @@ class ImportedModel(PortedModel):
         network: What to build.
     """
 
-    def __init__(self, network: LayerGraph) -> None:
+    def __init__(self, network: Graph) -> None:
         super().__init__()
         for path, layer in network.layers.items():
             for place, module in zip(network.modules[path], _build(layer), strict=True):
@@ -48,14 +46,14 @@ class ImportedModel(PortedModel):
         self._arrange(network)
         self._without_chance = False
 
-    def _arrange(self, network: LayerGraph) -> None:
+    def _arrange(self, network: Graph) -> None:
         self._network = network
         self._moves, self._output_places = _moves(network)
         self._tails = tails(network)
         self._feature_maps: tuple[str, ...] | None = None  # found when they are first asked for
 
     @property
-    def network(self) -> LayerGraph:
+    def network(self) -> Graph:
         """What was imported; its ``modules`` say which layer is which module."""
         return self._network
 
@@ -146,8 +144,8 @@ class ImportedModel(PortedModel):
                 found.setdefault("/".join(above[: depth + 1]), []).append(self.get_submodule(places[0]))
         return found
 
-    def _take_network(self, network: Network, renewed: Collection[str]) -> None:
-        if not isinstance(network, LayerGraph):
+    def _take_network(self, network: Graph, renewed: Collection[str]) -> None:
+        if network.architecture is not None:
             raise ArchitectureError(f"{self.network.name}: an imported graph stays one. Received: {network!r}")
         before, weight = self.network, next(self.parameters())
         for path, layer in network.layers.items():
@@ -195,7 +193,7 @@ class Step:
     modules: tuple[str, ...]
 
 
-def steps(network: LayerGraph) -> tuple[Step, ...]:
+def steps(network: Graph) -> tuple[Step, ...]:
     """Returns what the port of a network runs, in order."""
     final = _final_values(network)
     return tuple(
@@ -203,13 +201,13 @@ def steps(network: LayerGraph) -> tuple[Step, ...]:
     )
 
 
-def tails(network: LayerGraph) -> tuple[str | None, ...]:
+def tails(network: Graph) -> tuple[str | None, ...]:
     """Returns the path of the module that `predict` alone applies to each output, None where it applies none."""
     final, layer_of = _final_values(network), {call.value: call.layer for call in network.calls}
     return tuple(network.modules[layer_of[value]][-1] if value in final else None for value in network.outputs)
 
 
-def _final_values(network: LayerGraph) -> set[str]:
+def _final_values(network: Graph) -> set[str]:
     return {v for v, name in zip(network.outputs, network.final_activations, strict=True) if name is not None}
 
 
@@ -230,7 +228,7 @@ class _Move:
     training: bool | None
 
 
-def _moves(network: LayerGraph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
+def _moves(network: Graph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
     """The steps by places, and the places of the outputs."""
     places = {value: place for place, value in enumerate([*network.inputs, *(call.value for call in network.calls)])}
     outputs = tuple(places[value] for value in network.outputs)
@@ -270,7 +268,7 @@ def _is_chance(module: nn.Module) -> bool:
     return not isinstance(module, BatchNorm2d)
 
 
-def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3") -> ImportedModel:
+def import_graph(network: Graph, moving_variance: MovingVariance = "keras3") -> ImportedModel:
     """Builds the PyTorch module of an imported network, with weights as PyTorch starts them.
 
     Args:
@@ -294,7 +292,7 @@ def import_graph(network: LayerGraph, moving_variance: MovingVariance = "keras3"
     return model
 
 
-def _build(layer: GraphLayer) -> list[nn.Module]:
+def _build(layer: Layer) -> list[nn.Module]:
     """The modules of a layer: its own, and a fused activation's."""
     shapes = {weight.torch: Row(role, weight.torch, weight).torch_shape for role, weight in layer.weights.items()}
     try:
@@ -317,7 +315,7 @@ def _put(root: nn.Module, path: str, module: nn.Module) -> None:
     root.add_module(name, module)
 
 
-def in_form(values: list[Any], network: LayerGraph) -> Any:
+def in_form(values: list[Any], network: Graph) -> Any:
     """Returns one value, a tuple, or a dict, as the Keras model does."""
     if network.output_names is not None:
         return dict(zip(network.output_names, values, strict=True))

@@ -26,8 +26,6 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import CheckpointError, listing
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet
 
 
 def load_model(path: str | os.PathLike[str], hints: Hints | None = None, *, unfreeze: bool = False) -> PortedModel:
@@ -72,12 +70,10 @@ def build_network(description: Description) -> PortedModel:
     """Builds a network of any kind, with weights as they are where training begins, that knows its description."""
     network, rule = description.network, description.moving_variance
     model: PortedModel
-    if isinstance(network, LayerGraph):
+    if network.architecture is None:
         model = import_graph(network, rule)
-    elif isinstance(network, HeadedResNet):
-        model = ResNet(network.backbone, rule, network.head)
     else:
-        model = ResNet(network, rule)
+        model = ResNet(network.architecture, rule, network.own_head)
     freeze_layers(model, description.frozen)
     return with_description(model, description)
 

@@ -20,7 +20,7 @@ from weight_transfer.architecture import Activation
 from weight_transfer.converted import read_converted
 from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, nearest
-from weight_transfer.network import Network, channels_last, title_of
+from weight_transfer.graph import Graph
 from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
 from weight_transfer.pretrained_folder import CONFIG, WEIGHTS
 from weight_transfer.weight_mapping import modules_of_layers
@@ -46,7 +46,7 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
         renew_constraints(self)
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Graph:
         """What it is, without its weights."""
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
             One tensor, a tuple in the file's order, or a dict where Keras returns one. Feature maps are
             (N, C, H, W) and sequences (N, C, L), also where Keras reshaped to (N, L, C), unless ``keras_layout``.
         """
-        moves = keras_layout and channels_last(self.network)
+        moves = keras_layout and self.network.channels_last
         given = tuple(x.movedim(-1, 1) if moves and x.dim() > 2 else x for x in inputs)
         with inference(self):
             outputs = self.finished(self(*cast_inputs(self, given)))
@@ -165,7 +165,7 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
         network = with_num_classes(self.network, num_classes, activation)
         with_network(self, network, renewed=[classifier_of(network)])
 
-    def _take_network(self, network: Network, renewed: Collection[str]) -> None:
+    def _take_network(self, network: Graph, renewed: Collection[str]) -> None:
         """Becomes a network that differs in its classifier; ``renewed`` layers start anew, the others stay."""
         raise NotImplementedError
 
@@ -222,13 +222,13 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
         if not isinstance(model, cls):
             kind = type(model).__name__
             raise ArchitectureError(
-                f"{folder}: holds {title_of(model.network)}, an {kind}. Expected a {cls.__name__}. Take "
+                f"{folder}: holds {model.network.title}, an {kind}. Expected a {cls.__name__}. Take "
                 f"{kind}.from_pretrained, or load_model, which gives either."
             )
         return model.to(map_location)
 
 
-def with_network(model: PortedModel, network: Network, renewed: Collection[str]) -> None:
+def with_network(model: PortedModel, network: Graph, renewed: Collection[str]) -> None:
     """Makes a live module one of another network, with all that is known of it.
 
     Args:

@@ -25,9 +25,7 @@ from weight_transfer.conversion.regularizers import Penalty, penalties
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.description import Description, Generation, generation_of
 from weight_transfer.errors import TransferError, listing, nearest
-from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.module_paths import HEAD
-from weight_transfer.network import graph_of
 
 
 class Regularization:
@@ -191,7 +189,7 @@ def _cast(penalty: Penalty) -> Penalty:
 def _built(model: nn.Module, description: Description, replaced: Sequence[str]) -> Regularization:
     network, rule = description.network, generation_of(description.origin.keras_version)
     weights, outputs = penalties(network, description.regularizers)
-    graph = graph_of(network)
+    graph = network.imported
     unknown = [path for path in outputs if graph is None or path not in graph.layers]
     if unknown:
         raise TransferError(
@@ -201,7 +199,7 @@ def _built(model: nn.Module, description: Description, replaced: Sequence[str]) 
     kept = {name: penalty for name, penalty in weights.items() if not _is_in(name, replaced)}
     found = Regularization(model, kept, rule=rule)
     if graph is not None and outputs:
-        prefix = "" if isinstance(network, LayerGraph) else HEAD
+        prefix = "" if network.architecture is None else HEAD
         inside = model.get_submodule(prefix.removesuffix("."))
         for path, penalty in outputs.items():
             modules = graph.modules[path]

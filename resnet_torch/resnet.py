@@ -18,12 +18,12 @@ from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
 from weight_transfer.description import MovingVariance
-from weight_transfer.dialects import design as draw
-from weight_transfer.dialects import head_for
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.graph import layers
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet, Network
+from weight_transfer.graph import Graph
+from weight_transfer.resnet.dialects import design as draw
+from weight_transfer.resnet.dialects import head_for
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -55,7 +55,7 @@ class ResNet(
         ArchitectureError: No such network exists.
 
     Example:
-        >>> from weight_transfer.dialects import design
+        >>> from weight_transfer.resnet.dialects import design
         >>> model = ResNet(design(18, in_shape=(32, 32, 3)))
         >>> model(torch.zeros(2, 3, 32, 32)).shape
         torch.Size([2, 10])
@@ -65,14 +65,14 @@ class ResNet(
         self,
         architecture: Architecture,
         moving_variance: MovingVariance = "keras3",
-        own_head: LayerGraph | None = None,
+        own_head: Graph | None = None,
     ) -> None:
         super().__init__()
         if moving_variance not in get_args(MovingVariance):
             raise ArchitectureError(
                 f"moving_variance must be one of {get_args(MovingVariance)}. Received: {moving_variance=}"
             )
-        layers(architecture)  # raises where two names are equal or the input is too small, as Keras would
+        resnet_graph(architecture)  # raises where two names are equal or the input is too small, as Keras would
         self.architecture = a = architecture
         self.moving_variance = moving_variance
         self.stem = make_stem(a.in_shape[2], a.stem_filters, a.conventions, a.names)
@@ -102,9 +102,13 @@ class ResNet(
         return outputs if head.classes is None else ACTIVATIONS[head.activation](outputs)
 
     @property
-    def network(self) -> Network:
-        """The architecture, with the head's graph where the head is an imported one."""
-        return self.architecture if self.own_head is None else HeadedResNet(self.architecture, self.own_head)
+    def network(self) -> Graph:
+        """Its graph, that of the head included where the head is an imported one."""
+        return (
+            resnet_graph(self.architecture)
+            if self.own_head is None
+            else with_own_head(self.architecture, self.own_head)
+        )
 
     def features(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]  # it has one input
         """Returns the feature maps that detectors and segmenters build on.
@@ -127,12 +131,12 @@ class ResNet(
         parts = {"stem": self.stem, **dict(self.stages.named_children()), "head": self.head}
         return {name: [module] for name, module in parts.items()}
 
-    def _take_network(self, network: Network, renewed: Collection[str]) -> None:
-        if isinstance(network, HeadedResNet) and isinstance(self.head, ImportedModel):
-            self.own_head = network.head
-            self.head._take_network(network.head, renewed)
-        elif isinstance(network, Architecture) and self.own_head is None:
-            self.architecture = a = network
+    def _take_network(self, network: Graph, renewed: Collection[str]) -> None:
+        if network.own_head is not None and isinstance(self.head, ImportedModel):
+            self.own_head = network.own_head
+            self.head._take_network(network.own_head, renewed)
+        elif network.resnet is not None and self.own_head is None:
+            self.architecture = a = network.resnet
             old, weight = self.head, next(self.parameters())
             self.head = make_head(a.filters[-1][-1], a.head, a.names).to(weight.device, weight.dtype)
             self.head.train(self.training)

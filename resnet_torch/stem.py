@@ -11,7 +11,7 @@ from resnet_torch.conv_norm import ConvNormSequential
 from resnet_torch.initializers import initialize
 from resnet_torch.padding import SamePad2d
 from weight_transfer.architecture import Conventions, Names
-from weight_transfer.dialects import TUTORIAL
+from weight_transfer.resnet.dialects import TUTORIAL
 
 
 def stem(

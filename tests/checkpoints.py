@@ -15,7 +15,8 @@ import numpy as np
 from weight_transfer import Architecture, design
 from weight_transfer.conversion import keras_model
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.network import Network
+from weight_transfer.graph import Graph
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import mapping
 
 Arrays = dict[str, np.ndarray]
@@ -36,7 +37,9 @@ def small(dialect: str = "tutorial", **arguments: Any) -> Architecture:
 def arrays_of(architecture: Architecture, dtype: str = "float32") -> Arrays:
     """Distinct positive numbers for every array."""
     generator = np.random.default_rng(0)
-    return {row.keras: generator.uniform(0.1, 1.0, row.shape).astype(dtype) for row in mapping(architecture)}
+    return {
+        row.keras: generator.uniform(0.1, 1.0, row.shape).astype(dtype) for row in mapping(resnet_graph(architecture))
+    }
 
 
 def legacy_weights(path: Path, arrays: Mapping[str, np.ndarray], *, keras_1: bool = False) -> Path:
@@ -58,9 +61,10 @@ def legacy_weights(path: Path, arrays: Mapping[str, np.ndarray], *, keras_1: boo
 
 
 def write_checkpoint(
-    path: str | Path, network: Network, arrays: Arrays, *, told: dict[str, Any] | None = None, **options: Any
+    path: str | Path, made: Architecture | Graph, arrays: Arrays, *, told: dict[str, Any] | None = None, **options: Any
 ) -> None:
     """Writes a network's checkpoint as that of one made in PyTorch; ``told`` is what its description says beside."""
+    network = made if isinstance(made, Graph) else resnet_graph(made)
     keras_model.write_checkpoint(path, Description(network, MADE_HERE, **(told or {})), arrays, **options)
 
 

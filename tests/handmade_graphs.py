@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.graph import Graph, read_graph
 
 
 def row(class_name: str, name: str, inputs: list[str], **config) -> dict:
@@ -11,11 +10,11 @@ def row(class_name: str, name: str, inputs: list[str], **config) -> dict:
     return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": inbound}
 
 
-def network(*rows: dict, outputs: object, shape=(6, 6, 3), inputs=(("image", 0, 0),)) -> LayerGraph:
+def network(*rows: dict, outputs: object, shape=(6, 6, 3), inputs=(("image", 0, 0),)) -> Graph:
     image = row("InputLayer", "image", [], batch_input_shape=[None, *shape])
     ends = {"input_layers": [list(one) for one in inputs], "output_layers": outputs}
     config = {"name": "small", "layers": [image, *rows], **ends}
-    return layer_graph(keras_graph({"class_name": "Functional", "config": config}))
+    return read_graph({"class_name": "Functional", "config": config}).checked()
 
 
 def conv(name: str, source: str, **config) -> dict:

@@ -164,8 +164,8 @@ def _set(optimizer: Any, rate: float) -> None:
 
 def _native(keras: Any, frozen: tuple[str, ...] = ()) -> Any:
     """A ResNet of basic blocks in keras.applications' names."""
-    from weight_transfer.dialects import design
-    from weight_transfer.keras_config import keras_config, legacy_keras_config
+    from weight_transfer.resnet.dialects import design
+    from weight_transfer.resnet.keras_config import keras_config, legacy_keras_config
 
     render = keras_config if keras.__name__ == "keras" else legacy_keras_config
     config = render(design(**ARCHITECTURE), frozen, "float64")

@@ -168,8 +168,8 @@ def _constrained_resnet(keras: Any) -> Any:
 
 def _tutorial(keras: Any) -> Any:
     """Without dropout, which is chance, in the dtype that is set."""
-    from weight_transfer.dialects import TUTORIAL, design, head_for
-    from weight_transfer.keras_config import keras_config, legacy_keras_config
+    from weight_transfer.resnet.dialects import TUTORIAL, design, head_for
+    from weight_transfer.resnet.keras_config import keras_config, legacy_keras_config
 
     small = {"block_counts": (1, 1), "filters": ((4, 4, 8), (6, 6, 12)), "stem_filters": 4}
     head = dataclasses.replace(head_for(TUTORIAL, 3), dropout=0.0)

@@ -128,11 +128,11 @@ def rebuilt(
 ) -> Rebuilt:
     """Loads a model, rebuilds it, and runs both."""
     from resnet_keras import rebuilding, reference
-    from weight_transfer.keras_graph import keras_graph
+    from weight_transfer.graph import read_graph
 
     with _silent():
         loaded = reference.load_reference(path)
-    graph = keras_graph({"class_name": type(loaded.model).__name__, "config": loaded.model.get_config()})
+    graph = read_graph({"class_name": type(loaded.model).__name__, "config": loaded.model.get_config()})
     last_activations = [last_activation, *(None for _ in graph.outputs[1:])]
     model = rebuilding.rebuild(loaded, graph, dtype, last_activations, free_size=free_size)
     outputs: dict[str, np.ndarray] = {}

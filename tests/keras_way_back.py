@@ -292,7 +292,7 @@ def _shared(keras: Any) -> tuple[Any, Any]:
 def _resnet(keras: Any, **arguments: Any) -> tuple[Any, str]:
     import checkpoints
 
-    from weight_transfer.keras_config import keras_config, legacy_keras_config
+    from weight_transfer.resnet.keras_config import keras_config, legacy_keras_config
 
     render = keras_config if keras.__name__ == "keras" else legacy_keras_config
     config = render(checkpoints.small(**arguments))

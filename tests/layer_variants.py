@@ -11,8 +11,7 @@ from typing import Any
 import keras_layers
 import supported
 
-from weight_transfer.keras_graph import Call
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.layer_types.activations import ACTIVATIONS
 
@@ -39,16 +38,16 @@ class Variant:
     def __str__(self) -> str:
         return f"{self.class_name}({dict(self.config)}) on {list(self.in_shapes)}, {self.data_format}"
 
-    def graph(self) -> LayerGraph:
+    def graph(self) -> Graph:
         """A network of this one layer."""
         options = Options(LAYER, self.class_name, self.config, self.in_shapes, self.data_format)
         row = LAYER_TYPES[self.class_name]
         settings = row.settings(options)
         out_shape = row.out_shape(settings, self.in_shapes)
         inputs = {f"input_{number}": shape for number, shape in enumerate(self.in_shapes)}
-        return LayerGraph(
+        return Graph(
             name="one_layer",
-            layers={LAYER: GraphLayer(LAYER, self.class_name, settings, tuple(self.in_shapes), out_shape)},
+            layers={LAYER: Layer(LAYER, self.class_name, {}, settings, tuple(self.in_shapes), out_shape)},
             calls=(Call(LAYER, LAYER, tuple(inputs)),),
             inputs=inputs,
             outputs=(LAYER,),

@@ -13,6 +13,7 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 
@@ -35,7 +36,7 @@ def state_of(
     tensors = tuple(
         Tensor.of(f"{slot.name}/{row.torch}", random.uniform(0.1, 1, row.torch_shape).astype("float32"))
         for slot in spec_of_config(config).slots
-        for rows in rows_by_layer(architecture).values()
+        for rows in rows_by_layer(resnet_graph(architecture)).values()
         for row in rows
         if row.torch.rpartition(".")[0] not in frozen
     )

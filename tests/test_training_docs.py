@@ -50,7 +50,7 @@ def test_a_new_classifier(tmp_path):
     assert not model.head.fc_final.bias.any()
     assert {name.partition(".")[0] for name, one in model.named_parameters() if one.requires_grad} == {"head"}
     save_converted(model, tmp_path / "port.safetensors")
-    assert load_model(tmp_path / "port.safetensors").network.head.classes == 10
+    assert load_model(tmp_path / "port.safetensors").network.resnet.head.classes == 10
 
 
 def test_a_new_head():

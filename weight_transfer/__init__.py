@@ -15,7 +15,6 @@ from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.dialects import DIALECTS, Dialect, design
 from weight_transfer.errors import (
     ArchitectureError,
     CheckpointError,
@@ -25,11 +24,11 @@ from weight_transfer.errors import (
     TransferError,
     VerificationError,
 )
+from weight_transfer.graph import Graph
 from weight_transfer.identified import Identified
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import Network
 from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.verify import verify
+from weight_transfer.resnet.dialects import DIALECTS, Dialect, design
 from weight_transfer.version import __version__
 
 __all__ = [
@@ -42,14 +41,13 @@ __all__ = [
     "Conventions",
     "Conversion",
     "Dialect",
+    "Graph",
     "Head",
     "Hints",
     "Identified",
     "ImageError",
-    "LayerGraph",
     "MappingError",
     "Names",
-    "Network",
     "OptionError",
     "Row",
     "TransferError",

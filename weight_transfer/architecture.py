@@ -156,6 +156,8 @@ class Architecture:
     dialect: str = "tutorial"
 
     def __post_init__(self) -> None:
+        for name in ("block_counts", "filters", "middle_kernel_size", "in_shape"):
+            object.__setattr__(self, name, _tuples(getattr(self, name)))  # lists may be given
         if not self.filters:
             object.__setattr__(self, "filters", standard_filters(self.block, len(self.block_counts)))
         _check(self)

@@ -11,9 +11,9 @@ from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.description import Description
 from weight_transfer.errors import ArchitectureError, listing
-from weight_transfer.graph import layers
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet, Network
+from weight_transfer.graph import Graph
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 # Numbers by which a layer computes or trains, called alike in every Keras's config but Keras 1's; each by its old name.
 NUMBERS: Mapping[str, str | None] = {"rate": "p", "stddev": "sigma", "momentum": None, "epsilon": None}
@@ -40,16 +40,16 @@ def with_numbers(description: Description, changes: Changes) -> Description:
     )
 
 
-def _network(network: Network, changes: Changes) -> Network:
-    if isinstance(network, Architecture):
-        return _architecture(network, changes)
-    if isinstance(network, HeadedResNet):
-        backbone = _architecture(network.backbone, changes)
-        return dataclasses.replace(network, backbone=backbone, head=_graph(network.head, changes))
-    return _graph(network, changes)
+def _network(network: Graph, changes: Changes) -> Graph:
+    if network.architecture is None:
+        return _graph(network, changes)
+    changed = _architecture(network.architecture, changes)
+    return (
+        resnet_graph(changed) if network.own_head is None else with_own_head(changed, _graph(network.own_head, changes))
+    )
 
 
-def _graph(graph: LayerGraph, changes: Changes) -> LayerGraph:
+def _graph(graph: Graph, changes: Changes) -> Graph:
     changed = {
         path: dataclasses.replace(layer, settings={**layer.settings, **changes.get(path, {})})
         for path, layer in graph.layers.items()
@@ -58,9 +58,9 @@ def _graph(graph: LayerGraph, changes: Changes) -> LayerGraph:
 
 
 def _architecture(a: Architecture, changes: Changes) -> Architecture:
-    rows = layers(a)
-    norms = [row.name for row in rows if row.class_name == "BatchNormalization"]
-    dropouts = [row.name for row in rows if row.class_name == "Dropout"]
+    layers = resnet_graph(a).layers
+    norms = [path for path, layer in layers.items() if layer.class_name == "BatchNormalization"]
+    dropouts = [path for path, layer in layers.items() if layer.class_name == "Dropout"]
     epsilon = _one_for_all("epsilon", norms, a.conventions.epsilon, changes)
     momentum = _one_for_all("momentum", norms, a.conventions.momentum, changes)
     rate = _one_for_all("rate", dropouts, a.head.dropout, changes)
@@ -80,7 +80,7 @@ def _one_for_all(setting: str, names: Iterable[str], before: float, changes: Cha
     return next(iter(values.values()), before)
 
 
-def _config(config: Mapping[str, Any], network: Network, changes: Changes) -> dict[str, Any]:
+def _config(config: Mapping[str, Any], network: Graph, changes: Changes) -> dict[str, Any]:
     changed = copy.deepcopy(dict(config))
     rate = next((change["rate"] for change in changes.values() if "rate" in change), None)
     found = set()
@@ -88,12 +88,12 @@ def _config(config: Mapping[str, Any], network: Network, changes: Changes) -> di
         name = next((key for key in ("/".join(path), path[-1]) if key in changes), None)
         inside = layer["config"]
         acts = inside.get("rate") or inside.get("p")
-        if isinstance(network, Architecture) and layer.get("class_name") == "Dropout" and acts and rate is not None:
+        if network.resnet is not None and layer.get("class_name") == "Dropout" and acts and rate is not None:
             _set(inside, {"rate": rate})  # the one of all; a config may call its dropouts anything
         elif name is not None:
             found.add(name)
             _set(inside, changes[name])
-    missing = [name for name in changes if name not in found and not isinstance(network, Architecture)]
+    missing = [name for name in changes if name not in found and network.resnet is None]
     if missing:
         raise ArchitectureError(f"layers were changed that the network's Keras config does not name:{listing(missing)}")
     return changed

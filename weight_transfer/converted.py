@@ -19,10 +19,11 @@ import numpy.typing as npt
 from weight_transfer.description import Description, Origin, Training
 from weight_transfer.errors import CheckpointError, listing
 from weight_transfer.fingerprint import Fingerprint
+from weight_transfer.graph import Graph
 from weight_transfer.layer_types.augmentations import says_nothing
 from weight_transfer.module_paths import HEAD, earlier_paths
-from weight_transfer.network import Network, backbone_of, graph_of, network_to_dict
 from weight_transfer.pretrained_folder import config_beside, weights_file
+from weight_transfer.resnet.layout import network_to_dict
 from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
 CONVERTED = Kind(
@@ -82,7 +83,7 @@ class Converted:
         return self.file.path
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Graph:
         """What the file holds."""
         return self.description.network
 
@@ -162,11 +163,9 @@ def _description(facts: Mapping[str, Any]) -> Description:
     return found if rule == found.moving_variance else dataclasses.replace(found, training=Training(rule))
 
 
-def _warn_of_augmentation(path: Path, network: Network) -> None:
+def _warn_of_augmentation(path: Path, network: Graph) -> None:
     """Warns of what version 0.1.0 converted and said nothing of: an augmentation that does nothing in training."""
-    graph = graph_of(network)
-    layers = {} if graph is None else graph.layers
-    idle = [name for name, layer in layers.items() if says_nothing(layer.class_name, layer.settings)]
+    idle = [name for name, layer in network.layers.items() if says_nothing(layer.class_name, layer.settings)]
     if idle:
         warnings.warn(
             f"{path}: an earlier version converted it, and it does not say what its augmentation does: in training "
@@ -176,8 +175,8 @@ def _warn_of_augmentation(path: Path, network: Network) -> None:
         )
 
 
-def _present_names(stored: Collection[str], network: Network) -> dict[str, str]:
-    graph, prefix = graph_of(network), "" if backbone_of(network) is None else HEAD
+def _present_names(stored: Collection[str], network: Graph) -> dict[str, str]:
+    graph, prefix = network.imported, "" if network.architecture is None else HEAD
     if graph is None:
         return {}
     earlier = earlier_paths({path: layer.fused_activation is not None for path, layer in graph.layers.items()})

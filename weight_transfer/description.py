@@ -7,18 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
+from weight_transfer.graph import Graph
+from weight_transfer.graph.precision import Precision
 from weight_transfer.images import WAYS, Crop, ImageLoading, crop_of
-from weight_transfer.network import (
-    Network,
-    backbone_of,
-    constraints_of_graph,
-    network_from_dict,
-    network_to_dict,
-    regularizers_of_graph,
-)
-from weight_transfer.precision import Precision
 from weight_transfer.preprocessing import Preprocessing, preset
 from weight_transfer.published import expected_loading, expected_preprocessing, is_imagenet
+from weight_transfer.resnet.layout import network_from_dict, network_to_dict
 from weight_transfer.version import __version__
 
 MovingVariance = Literal["keras3", "tf_keras", "keras2"]
@@ -91,7 +85,7 @@ class Description:
         keras_config: The Keras model's whole config, as its file has it; what is written back to Keras.
     """
 
-    network: Network
+    network: Graph
     origin: Origin
     said_preprocessing: Preprocessing | None = None
     image_loading: ImageLoading | None = None
@@ -209,19 +203,19 @@ class Description:
         )
 
 
-def _said_preprocessing(value: Any, network: Network) -> Preprocessing | None:
+def _said_preprocessing(value: Any, network: Graph) -> Preprocessing | None:
     """What a file says of it; files of version 0.1 hold a preset's name, a person's or a default that nobody said."""
     if value is None or isinstance(value, Mapping):
         return None if value is None else Preprocessing.from_dict(value)
-    found, default = preset(value), "none" if backbone_of(network) is None else expected_preprocessing(network).name
+    found, default = preset(value), "none" if network.architecture is None else expected_preprocessing(network).name
     return None if found.name == default else found
 
 
 _ORIGIN = tuple(name for name in Origin.__dataclass_fields__ if name != "backend")  # what every file says
 # By field, what an imported graph says of it itself.
-_OF_GRAPH: Mapping[str, Callable[[Network], Mapping[str, Any]]] = {
-    "regularizers": regularizers_of_graph,
-    "constraints": constraints_of_graph,
+_OF_GRAPH: Mapping[str, Callable[[Graph], Mapping[str, Any]]] = {
+    "regularizers": lambda network: network.regularizers,
+    "constraints": lambda network: network.constraints,
 }
 
 

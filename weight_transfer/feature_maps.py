@@ -6,15 +6,14 @@ import itertools
 from collections.abc import Sequence
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import Call
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.layer_types import Shape
 
 POOLINGS = ("AveragePooling", "MaxPooling")
 MOVES = ("ZeroPadding", "Cropping")  # their outputs are another layer's map, a few rows larger or smaller
 
 
-def feature_maps(graph: LayerGraph) -> tuple[str, ...]:
+def feature_maps(graph: Graph) -> tuple[str, ...]:
     """Returns the last feature map of each size, in order; the last of all is the one before global pooling.
 
     A feature map is a value with channels and places through which everything goes that is computed from the
@@ -43,11 +42,11 @@ def feature_maps(graph: LayerGraph) -> tuple[str, ...]:
     return tuple(value for value in on_the_way if value in kept)
 
 
-def _has_kernel(layer: GraphLayer) -> bool:
+def _has_kernel(layer: Layer) -> bool:
     return any(role.endswith("kernel") for role in layer.weights)
 
 
-def _last_map(graph: LayerGraph, shapes: dict[str, Shape], on_the_way: Sequence[str]) -> str:
+def _last_map(graph: Graph, shapes: dict[str, Shape], on_the_way: Sequence[str]) -> str:
     calls = {call.value: call for call in graph.calls}
     passed = [calls[value] for value in on_the_way if value in calls and len(calls[value].inputs) == 1]
     pooled = [call for call in passed if graph.layers[call.layer].class_name.startswith("Global")]
@@ -66,7 +65,7 @@ def _last_map(graph: LayerGraph, shapes: dict[str, Shape], on_the_way: Sequence[
     )
 
 
-def _before_pooling(graph: LayerGraph, shapes: dict[str, Shape], calls: dict[str, Call], value: str) -> str:
+def _before_pooling(graph: Graph, shapes: dict[str, Shape], calls: dict[str, Call], value: str) -> str:
     """The map that a pooling to one place reads, or the map itself."""
     call = calls.get(value)
     pools = call is not None and graph.layers[call.layer].class_name.startswith(POOLINGS)
@@ -75,7 +74,7 @@ def _before_pooling(graph: LayerGraph, shapes: dict[str, Shape], calls: dict[str
     return value
 
 
-def _passed_by_all(graph: LayerGraph, shapes: dict[str, Shape]) -> list[str]:
+def _passed_by_all(graph: Graph, shapes: dict[str, Shape]) -> list[str]:
     """The values on every way from the maps among the inputs to every vector of the outputs, else to every output.
 
     Vectors among the inputs, as beside an image, are passed over with what is computed of them alone.
@@ -99,6 +98,6 @@ def _passed_by_all(graph: LayerGraph, shapes: dict[str, Shape]) -> list[str]:
     return [value for value, number in numbers.items() if common >> number & 1]
 
 
-def _places(graph: LayerGraph, shape: Shape) -> Shape:
+def _places(graph: Graph, shape: Shape) -> Shape:
     """The spatial axes of a map."""
     return shape[:-1] if graph.data_format == "channels_last" else shape[1:]

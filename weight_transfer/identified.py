@@ -8,9 +8,8 @@ from typing import Any
 
 from weight_transfer.checkpoint import Array
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import KerasGraph
-from weight_transfer.network import Network
-from weight_transfer.precision import Precision
+from weight_transfer.graph import Graph
+from weight_transfer.graph.precision import Precision
 
 NO_LIST = "activations and pooling: the file lists only layers with arrays"
 
@@ -30,11 +29,11 @@ class Identified:
         remarks: What the port has otherwise than the file or its owner's Keras, in sentences.
     """
 
-    network: Network
+    network: Graph
     arrays: Mapping[str, Array]
     assumed: tuple[str, ...]
     config: Mapping[str, Any] | None = None
-    keras: KerasGraph | None = None
+    keras: Graph | None = None
     own_config: Mapping[str, Any] | None = None
     precision: Precision = field(default_factory=Precision)
     remarks: tuple[str, ...] = ()

@@ -10,13 +10,13 @@ from typing import Any
 from weight_transfer.architecture import Activation, Architecture
 from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import Call
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.layer_types import Settings
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 from weight_transfer.layer_types.poolings import POOLING_TYPES
 from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
-from weight_transfer.network import HeadedResNet, Network
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 # What may stand between a classifier and the output: layers without weights that keep classes apart.
 BEHIND = frozenset({*ACTIVATION_TYPES, *POOLING_TYPES, *REGULARIZING_TYPES, "Flatten", "Reshape"})
@@ -25,7 +25,7 @@ IN_KERAS_1: Mapping[str, tuple[str, ...]] = {"units": ("output_dim",), "filters"
 WAY_OUT = "Build the network that you want in Keras with these weights, and convert that"
 
 
-def with_num_classes(network: Network, num_classes: int, activation: Activation | None = None) -> Network:
+def with_num_classes(network: Graph, num_classes: int, activation: Activation | None = None) -> Graph:
     """Returns a network whose classifier tells another number of classes apart.
 
     Everything before it stays as it is. The new classifier has neither the regularizers nor the constraints of
@@ -45,15 +45,15 @@ def with_num_classes(network: Network, num_classes: int, activation: Activation 
         raise ArchitectureError(f"num_classes must be a whole number from 1. Received: {num_classes!r}")
     if activation not in (None, "softmax", "sigmoid", "linear"):
         raise ArchitectureError(f"activation must be softmax, sigmoid or linear. Received: {activation!r}")
-    if isinstance(network, LayerGraph):
+    if network.resnet is not None:
+        return resnet_graph(_architecture(network.resnet, num_classes, activation))
+    if network.architecture is None or network.own_head is None:
         return _graph(network, num_classes, activation)
-    if isinstance(network, HeadedResNet):
-        return dataclasses.replace(network, head=_graph(network.head, num_classes, activation))
-    return _architecture(network, num_classes, activation)
+    return with_own_head(network.architecture, _graph(network.own_head, num_classes, activation))
 
 
 def config_of_new_classifier(
-    config: Mapping[str, Any], before: Network, after: Network, renewed: Collection[str]
+    config: Mapping[str, Any], before: Graph, after: Graph, renewed: Collection[str]
 ) -> dict[str, Any]:
     """Returns a Keras model's config with the classifier of another network; all else stays as it is.
 
@@ -80,24 +80,23 @@ def config_of_new_classifier(
     return changed
 
 
-def _settings(network: Network) -> dict[str, Settings]:
+def _settings(network: Graph) -> dict[str, Settings]:
     """What each layer that may change computes, by its Keras path."""
-    if isinstance(network, Architecture):
-        head = network.head
-        return {network.names.classifier: {"units": head.classes, "activation": {"name": head.activation}}}
-    graph = network if isinstance(network, LayerGraph) else network.head
-    return {path: layer.settings for path, layer in graph.layers.items()}
+    if network.resnet is not None:
+        head = network.resnet.head
+        return {classifier_of(network): {"units": head.classes, "activation": {"name": head.activation}}}
+    return {path: layer.settings for path, layer in network.layers.items()}
 
 
-def classifier_of(network: Network) -> str:
+def classifier_of(network: Graph) -> str:
     """Returns the Keras path of a network's classifier.
 
     Raises:
         ArchitectureError: It is not clear.
     """
-    if isinstance(network, Architecture):
-        return network.names.classifier
-    return _from_output_to_classifier(network if isinstance(network, LayerGraph) else network.head)[-1].layer
+    if network.resnet is not None:
+        return network.resnet.names.classifier
+    return _from_output_to_classifier(network)[-1].layer
 
 
 def _architecture(a: Architecture, num_classes: int, activation: Activation | None) -> Architecture:
@@ -113,7 +112,7 @@ def _refuse_softmax_of_one(activation: str, num_classes: int) -> None:
         raise ArchitectureError("the softmax of one class is always 1. Take activation='sigmoid', or two classes.")
 
 
-def _graph(graph: LayerGraph, num_classes: int, activation: Activation | None) -> LayerGraph:
+def _graph(graph: Graph, num_classes: int, activation: Activation | None) -> Graph:
     *behind, classifier = _from_output_to_classifier(graph)
     old = graph.layers[classifier.layer]
     size = "units" if old.class_name == "Dense" else "filters"
@@ -141,7 +140,7 @@ def _graph(graph: LayerGraph, num_classes: int, activation: Activation | None) -
     return dataclasses.replace(changed, layers=layers)
 
 
-def _from_output_to_classifier(graph: LayerGraph) -> list[Call]:
+def _from_output_to_classifier(graph: Graph) -> list[Call]:
     """The calls from the output back to the classifier, which is the last."""
     if len(graph.outputs) != 1:
         raise _unclear(graph, f"it has {len(graph.outputs)} outputs ({', '.join(graph.outputs)})")
@@ -162,13 +161,13 @@ def _from_output_to_classifier(graph: LayerGraph) -> list[Call]:
     raise _unclear(graph, "it has none")
 
 
-def _is_classifier(layer: GraphLayer) -> bool:
+def _is_classifier(layer: Layer) -> bool:
     settings = layer.settings
     pointwise = layer.class_name in CONVOLUTIONS and set(settings["kernel_size"]) == {1} and settings["groups"] == 1
     return layer.class_name == "Dense" or pointwise
 
 
-def _reshaped(layer: GraphLayer, graph: LayerGraph, current: int, num_classes: int) -> Settings:
+def _reshaped(layer: Layer, graph: Graph, current: int, num_classes: int) -> Settings:
     target = list(layer.settings["target_shape"])
     axis = _channel_axis(graph)
     if target[axis] == current:
@@ -176,11 +175,11 @@ def _reshaped(layer: GraphLayer, graph: LayerGraph, current: int, num_classes: i
     return {**layer.settings, "target_shape": target}
 
 
-def _channel_axis(graph: LayerGraph) -> int:
+def _channel_axis(graph: Graph) -> int:
     return -1 if graph.data_format == "channels_last" else 0
 
 
-def _ending_in(layer: GraphLayer, activation: Activation, graph: LayerGraph) -> GraphLayer:
+def _ending_in(layer: Layer, activation: Activation, graph: Graph) -> Layer:
     """The layer with another activation, where that is an argument: of a Dense, a convolution or an Activation."""
     if "activation" not in layer.settings or graph.data_format != "channels_last":
         raise _unclear(graph, f"the activation of {layer.path!r} ({layer.class_name}) cannot be exchanged")
@@ -192,5 +191,5 @@ def _ending_in(layer: GraphLayer, activation: Activation, graph: LayerGraph) -> 
     return dataclasses.replace(layer, settings={**layer.settings, "activation": settings[activation]})
 
 
-def _unclear(graph: LayerGraph, why: str) -> ArchitectureError:
+def _unclear(graph: Graph, why: str) -> ArchitectureError:
     return ArchitectureError(f"{graph.name}: the classifier cannot be replaced: {why}. {WAY_OUT}.")

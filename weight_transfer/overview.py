@@ -6,10 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weight_transfer.architecture import Architecture
-from weight_transfer.graph import Layer, layers
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
-from weight_transfer.network import Network, backbone_of, graph_of
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.resnet.layout import ends_block
 
 MERGES = ("Add", "Merge", "Concatenate", "Average", "Multiply", "Maximum")
 
@@ -37,14 +35,14 @@ class Part:
     multiply_adds: int | None
 
 
-def parts_of(network: Network) -> list[Part]:
+def parts_of(network: Graph) -> list[Part]:
     """Returns the parts of a network in order.
 
     A ResNet's are its own. An imported network's stages are runs of additions of one output size;
     what comes before the first block is its stem, what comes after the last its head.
     """
-    backbone, graph = backbone_of(network), graph_of(network)
-    parts = [] if backbone is None else [_part(name, blocks) for name, blocks in _of_architecture(backbone)]
+    backbone, graph = network.architecture, network.imported
+    parts = [] if backbone is None else [_part(name, blocks) for name, blocks in _of_layout(network)]
     if graph is None:
         return parts
     if backbone is not None:
@@ -52,21 +50,23 @@ def parts_of(network: Network) -> list[Part]:
     return [_part(name, blocks) for name, blocks in _of_graph(graph)]
 
 
-def _of_architecture(architecture: Architecture) -> Iterator[tuple[str, list[list[Layer]]]]:
+def _of_layout(network: Graph) -> Iterator[tuple[str, list[list[Layer]]]]:
     parts: dict[str, list[list[Layer]]] = {}
-    name = "stem"
-    for row in layers(architecture)[1:]:
-        path = (row.module or row.tap or "").split(".")
-        name = path[1] if path[0] == "stages" else path[0] or name
+    name, ended = "stem", False
+    for path, modules in network.layout.items():
+        place = modules[-1].split(".") if modules else []
+        if place:
+            name = place[1] if place[0] == "stages" else place[0]
         blocks = parts.setdefault(name, [[]])
-        if blocks[-1] and blocks[-1][-1].ends_block:
+        if ended and blocks[-1]:
             blocks.append([])  # the last layer closed a block
-        blocks[-1].append(row)
+        blocks[-1].append(network.layers[path])
+        ended = ends_block(modules)
     yield from parts.items()
 
 
-def _of_graph(network: LayerGraph) -> Iterator[tuple[str, list[list[GraphLayer]]]]:
-    blocks: list[list[GraphLayer]] = [[]]
+def _of_graph(network: Graph) -> Iterator[tuple[str, list[list[Layer]]]]:
+    blocks: list[list[Layer]] = [[]]
     for call in network.calls:
         layer = network.layers[call.layer]
         if layer.class_name in MERGES and len(call.inputs) > 1:
@@ -81,7 +81,7 @@ def _of_graph(network: LayerGraph) -> Iterator[tuple[str, list[list[GraphLayer]]
     stem, residual[0] = _before_the_branch(residual[0])
     if stem:
         yield "stem", [stem]
-    stages: list[list[list[GraphLayer]]] = []
+    stages: list[list[list[Layer]]] = []
     for block in residual:
         if not stages or block[-1].out_shape != stages[-1][-1][-1].out_shape:
             stages.append([])
@@ -92,7 +92,7 @@ def _of_graph(network: LayerGraph) -> Iterator[tuple[str, list[list[GraphLayer]]
         yield "head", [rest]
 
 
-def _before_the_branch(first: list[GraphLayer]) -> tuple[list[GraphLayer], list[GraphLayer]]:
+def _before_the_branch(first: list[Layer]) -> tuple[list[Layer], list[Layer]]:
     """The stem ends with the layer that is read by the first block's two branches: the input shape that repeats."""
     convolutions = [index for index, layer in enumerate(first) if _is_convolution(layer)]
     if len(convolutions) < 2:
@@ -101,11 +101,11 @@ def _before_the_branch(first: list[GraphLayer]) -> tuple[list[GraphLayer], list[
     return first[:cut], first[cut:]
 
 
-def _is_convolution(layer: Layer | GraphLayer) -> bool:
+def _is_convolution(layer: Layer | Layer) -> bool:
     return "Conv" in layer.class_name
 
 
-def _part(name: str, blocks: Sequence[Sequence[Layer | GraphLayer]]) -> Part:
+def _part(name: str, blocks: Sequence[Sequence[Layer | Layer]]) -> Part:
     rows = [row for block in blocks for row in block]
     costs = [row.multiply_adds for row in rows]
     residual = name not in ("stem", "head", "layers")
@@ -120,7 +120,7 @@ def _part(name: str, blocks: Sequence[Sequence[Layer | GraphLayer]]) -> Part:
     )
 
 
-def _in_words(rows: Iterable[Layer | GraphLayer]) -> Iterator[str]:
+def _in_words(rows: Iterable[Layer | Layer]) -> Iterator[str]:
     """``7x7 64 /2`` for a convolution of 64 channels and stride 2; ``10`` for a dense layer."""
     for row in rows:
         kernel = next((shape for role, shape in _shapes(row).items() if role.endswith("kernel")), None)
@@ -133,11 +133,9 @@ def _in_words(rows: Iterable[Layer | GraphLayer]) -> Iterator[str]:
         yield f"{size} {width}".strip() + (f" /{stride}" if stride > 1 else "")
 
 
-def _shapes(row: Layer | GraphLayer) -> dict[str, tuple[int, ...]]:
-    if isinstance(row, Layer):
-        return dict(row.weights)
+def _shapes(row: Layer | Layer) -> dict[str, tuple[int, ...]]:
     return {role: weight.shape for role, weight in row.weights.items()}
 
 
-def _settings(row: Layer | GraphLayer) -> dict[str, Any]:
+def _settings(row: Layer | Layer) -> dict[str, Any]:
     return dict(row.config if isinstance(row, Layer) else row.settings)

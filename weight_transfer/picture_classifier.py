@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weight_transfer.errors import TransferError
-from weight_transfer.network import Network, backbone_of, channels_last, graph_of, input_shapes, takes_images, title_of
-from weight_transfer.parity.losses import final_activations
+from weight_transfer.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class PictureClassifier:
         return 2 if self.binary else self.num_outputs
 
 
-def picture_classifier(network: Network) -> PictureClassifier:
+def picture_classifier(network: Graph) -> PictureClassifier:
     """Returns what pictures a network takes and how many classes it tells apart.
 
     Args:
@@ -40,10 +39,10 @@ def picture_classifier(network: Network) -> PictureClassifier:
     Raises:
         TransferError: It takes no picture, or gives something other than one number for each class.
     """
-    title = title_of(network) or "the network"
-    inputs = input_shapes(network)
-    shapes = [(*shape[1:], shape[0]) if not channels_last(network) else shape for shape in inputs.values()]
-    if not takes_images(network):
+    title = network.title or "the network"
+    inputs = network.inputs
+    shapes = [(*shape[1:], shape[0]) if not network.channels_last else shape for shape in inputs.values()]
+    if not network.takes_images:
         received = ", ".join(f"{name} {_text(shape)}" for name, shape in inputs.items())
         raise TransferError(
             f"{title} takes no picture. Expected one input of height, width and 1, 3 or 4 channels. "
@@ -56,16 +55,15 @@ def picture_classifier(network: Network) -> PictureClassifier:
         raise TransferError(f"{title} names no classes. Expected one output, a number for each. Received: {received}")
     height, width, channels = shapes[0]
     size = None if height is None or width is None else (height, width)
-    binary = num_outputs == 1 and final_activations(network) == ["sigmoid"]
+    binary = num_outputs == 1 and network.final_activations == ["sigmoid"]
     return PictureClassifier(size, channels or 3, num_outputs, binary)
 
 
-def _output_shapes(network: Network) -> list[tuple[int | None, ...]]:
+def _output_shapes(network: Graph) -> list[tuple[int | None, ...]]:
     """Shape of each output without the batch axis; none for a ResNet without a classifier."""
-    graph, backbone = graph_of(network), backbone_of(network)
-    if graph is not None:
-        return [graph.shapes[value] for value in graph.outputs]
-    return [(backbone.head.classes,)] if backbone is not None and backbone.head.classes is not None else []
+    if network.resnet is not None and network.resnet.head.classes is None:
+        return []
+    return [network.shapes[value] for value in network.outputs]
 
 
 def _text(shape: tuple[int | None, ...]) -> str:

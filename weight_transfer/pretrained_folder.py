@@ -12,7 +12,7 @@ from typing import Any
 
 from weight_transfer.checkpoint.json_text import parse_json
 from weight_transfer.description import MADE_HERE
-from weight_transfer.network import KINDS
+from weight_transfer.resnet.layout import KINDS
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -44,4 +44,4 @@ def config_beside(weights: Path) -> dict[str, Any] | None:
     head = values.pop("own_head", None)
     if head is not None:
         values["headed"] = {"backbone": values.pop("architecture", None), "head": head}
-    return values if values.keys() & KINDS.keys() else None
+    return values if not KINDS.isdisjoint(values) else None

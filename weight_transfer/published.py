@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weight_transfer.architecture import DEPTHS, Architecture, standard_filters
-from weight_transfer.dialects import DIALECTS, IMAGENET_CLASSES, TUTORIAL
+from weight_transfer.graph import Graph
 from weight_transfer.images import ImageLoading
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import Network, backbone_of, channels_last, graph_of, input_shapes
 from weight_transfer.preprocessing import INSIDE, NOT_KNOWN, Preprocessing, preset
+from weight_transfer.resnet.dialects import DIALECTS, IMAGENET_CLASSES, TUTORIAL
 
 IMAGENET_SIZES = (224, None)  # of the input's height and width
 # Layers that change the numbers of an image as preprocessing does.
@@ -54,7 +53,7 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 
-def expected_preprocessing(network: Network, trained_on: bool = False) -> Preprocessing:
+def expected_preprocessing(network: Graph, trained_on: bool = False) -> Preprocessing:
     """Returns what is done to a network's images, as far as the network alone shows it.
 
     ``inside the network`` where its own first layers do it; ``known`` for ImageNet's published networks; else
@@ -64,9 +63,9 @@ def expected_preprocessing(network: Network, trained_on: bool = False) -> Prepro
         network: Which.
         trained_on: Whether it was trained on since: then it is none of the published ones.
     """
-    graph, backbone = graph_of(network), backbone_of(network)
-    shape = next(iter(input_shapes(network).values()), ())
-    channels = 0 if not shape else shape[-1 if channels_last(network) else 0] or 0
+    graph, backbone = network.imported, network.architecture
+    shape = next(iter(network.inputs.values()), ())
+    channels = 0 if not shape else shape[-1 if network.channels_last else 0] or 0
     if backbone is not None:
         found = preset(DIALECTS[backbone.dialect].preprocessing if backbone.dialect in DIALECTS else "none", "guessed")
     elif graph is None or len(shape) != 3:
@@ -79,25 +78,25 @@ def expected_preprocessing(network: Network, trained_on: bool = False) -> Prepro
     return found.with_certainty("guessed" if trained_on or not is_imagenet(network) else "known").on_channels(channels)
 
 
-def expected_loading(network: Network) -> ImageLoading:
+def expected_loading(network: Graph) -> ImageLoading:
     """Returns how a network's images were loaded, where nobody says it: a guess."""
-    backbone = backbone_of(network)
+    backbone = network.architecture
     return "opencv" if backbone is not None and backbone.dialect == TUTORIAL.key else "keras"
 
 
-def is_imagenet(network: Network) -> bool:
+def is_imagenet(network: Graph) -> bool:
     """Whether a file's network tells ImageNet's classes apart: 1000 under the names and in the shape of published code.
 
     A head of 1000 classes alone does not say so, nor does a network that was trained on since.
     """
-    shape = next(iter(input_shapes(network).values()), ())
-    sizes = shape[:2] if channels_last(network) else shape[1:]
-    if len(shape) != 3 or not set(sizes) <= set(IMAGENET_SIZES) or shape[-1 if channels_last(network) else 0] != 3:
+    shape = next(iter(network.inputs.values()), ())
+    sizes = shape[:2] if network.channels_last else shape[1:]
+    if len(shape) != 3 or not set(sizes) <= set(IMAGENET_SIZES) or shape[-1 if network.channels_last else 0] != 3:
         return False
-    if isinstance(network, Architecture):
-        return _is_imagenet_resnet(network)
-    graph = graph_of(network)
-    if graph is None or backbone_of(network) is not None or len(graph.outputs) != 1:
+    if network.resnet is not None:
+        return _is_imagenet_resnet(network.resnet)
+    graph = network.imported
+    if graph is None or network.architecture is not None or len(graph.outputs) != 1:
         return False
     code, last = _published(graph), _ends(graph)
     return code is not None and last == code.classifier and graph.shapes[graph.outputs[0]] == (IMAGENET_CLASSES,)
@@ -115,12 +114,12 @@ def _classifier(dialect: str) -> str:
     return DIALECTS[dialect].names.classifier
 
 
-def _published(graph: LayerGraph) -> Published | None:
+def _published(graph: Graph) -> Published | None:
     names = {path.rpartition("/")[2] for path in graph.layers}
     return next((code for code in PUBLISHED if code.layers <= names), None)
 
 
-def _ends(graph: LayerGraph) -> str | None:
+def _ends(graph: Graph) -> str | None:
     """Name of the layer that holds the last kernel before the output, activations passed over."""
     made: Mapping[str, str] = {call.value: call.layer for call in graph.calls}
     read = {call.value: call.inputs for call in graph.calls}
@@ -133,7 +132,7 @@ def _ends(graph: LayerGraph) -> str | None:
     return None
 
 
-def _is_inside(graph: LayerGraph) -> bool:
+def _is_inside(graph: Graph) -> bool:
     """Whether the first layer that computes with the image's numbers is one of preprocessing."""
     value = next(iter(graph.inputs), None)
     while value is not None:

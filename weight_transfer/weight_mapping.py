@@ -5,34 +5,13 @@ The same rows read forwards convert a checkpoint and read backwards write one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 
-from weight_transfer.architecture import Architecture
-from weight_transfer.graph import layers
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.layer_types import Weight
-from weight_transfer.module_paths import HEAD
-from weight_transfer.network import Network, backbone_of, graph_of
-
-# What PyTorch calls each Keras array.
-TORCH_NAMES: Mapping[str, str] = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
-
-# Keras axes in PyTorch's order: (kh, kw, c_in, c_out) to (c_out, c_in, kh, kw), (in, out) to (out, in).
-TORCH_AXES: Mapping[tuple[str, str], tuple[int, ...]] = {
-    ("Conv2D", "kernel"): (3, 2, 0, 1),
-    ("Dense", "kernel"): (1, 0),
-}
 
 
 @dataclass(frozen=True)
@@ -70,39 +49,15 @@ class Row:
         return self.weight.to_keras(tensor)
 
 
-def mapping(network: Network) -> tuple[Row, ...]:
+def mapping(network: Graph) -> tuple[Row, ...]:
     """Returns a row for every array of the network, in the network's order."""
-    backbone, graph = backbone_of(network), graph_of(network)
-    rows = () if backbone is None else _of_architecture(backbone)
-    return (*rows, *(_of_graph(graph, "" if backbone is None else HEAD) if graph is not None else ()))
-
-
-def modules_of_layers(network: Network) -> dict[str, str]:
-    """Returns the path of the PyTorch module of every Keras layer with arrays."""
-    backbone, graph = backbone_of(network), graph_of(network)
-    found = {} if backbone is None else {row.name: row.module for row in layers(backbone) if row.module is not None}
-    prefix = "" if backbone is None else HEAD
-    own = {} if graph is None else graph.layers
-    return found | {
-        path: f"{prefix}{graph.modules[path][0]}" for path, layer in own.items() if graph is not None and layer.weights
-    }
-
-
-def _of_architecture(architecture: Architecture) -> tuple[Row, ...]:
     return tuple(
-        Row(
-            f"{layer.name}/{role}",
-            f"{layer.module}.{TORCH_NAMES[role]}",
-            Weight(shape, TORCH_NAMES[role], TORCH_AXES.get((layer.class_name, role))),
-        )
-        for layer in layers(architecture)
-        for role, shape in layer.weights.items()
-    )
-
-
-def _of_graph(graph: LayerGraph, prefix: str) -> tuple[Row, ...]:
-    return tuple(
-        Row(f"{layer.path}/{role}", f"{prefix}{graph.modules[layer.path][0]}.{weight.torch}", weight)
-        for layer in graph.layers.values()
+        Row(f"{layer.path}/{role}", f"{network.modules[layer.path][0]}.{weight.torch}", weight)
+        for layer in network.layers.values()
         for role, weight in layer.weights.items()
     )
+
+
+def modules_of_layers(network: Graph) -> dict[str, str]:
+    """Returns the path of the PyTorch module of every Keras layer with arrays."""
+    return {path: network.modules[path][0] for path, layer in network.layers.items() if layer.weights}

@@ -11,15 +11,13 @@ import numpy as np
 
 from resnet_keras.reference import load_reference
 from resnet_keras.resnet import resnet
-from weight_transfer.architecture import Architecture
 from weight_transfer.conversion.description import training_arguments
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import ArchitectureError, VerificationError
-from weight_transfer.graph import layers
-from weight_transfer.network import Network
+from weight_transfer.graph import Graph
 from weight_transfer.training.recipe import Recipe
 from weight_transfer.training.starting_point import NOTHING_LEARNS, StartingPoint
-from weight_transfer.weight_mapping import mapping
+from weight_transfer.weight_mapping import mapping, modules_of_layers
 
 
 @contextmanager
@@ -51,12 +49,12 @@ def built(start: StartingPoint) -> keras.Model:
     Raises:
         ArchitectureError: It is no ResNet of ours.
     """
-    if not isinstance(start.network, Architecture):
+    if start.network.resnet is None:
         raise ArchitectureError(
             f"{start.source}: a network of its owner's own. Keras 3 trains and evaluates it from the Keras checkpoint "
             "with the model in it alone, in float32."
         )
-    model = _with_arguments(resnet(start.network), start)
+    model = _with_arguments(resnet(start.network.resnet), start)
     _set_weights(model, start)
     return model
 
@@ -85,7 +83,7 @@ def own_model(start: StartingPoint, recipe: Recipe) -> keras.Model | None:
     except VerificationError:  # a file of weights, or one that Keras 3 does not load
         return None
     nested = any(hasattr(layer, "layers") for layer in model.layers)
-    return None if nested and isinstance(start.network, Architecture) else model
+    return None if nested and start.network.resnet is not None else model
 
 
 def _with_arguments(model: keras.Model, start: StartingPoint) -> keras.Model:
@@ -115,9 +113,7 @@ def _of(arrays: Mapping[str, np.ndarray], layer: str, weight: Any) -> np.ndarray
     return arrays.get(f"{layer}/{weight.name}")
 
 
-def set_trainable(
-    model: keras.Model, network: Network, frozen: tuple[str, ...], frozen_in_file: Collection[str]
-) -> None:
+def set_trainable(model: keras.Model, network: Graph, frozen: tuple[str, ...], frozen_in_file: Collection[str]) -> None:
     """Freezes parts, batch norms into inference mode, and lets the rest learn but what its file had frozen.
 
     Compile the model afterwards.
@@ -133,11 +129,11 @@ def set_trainable(
     """
     if not frozen_in_file:
         model.trainable = True
-    if not isinstance(network, Architecture):
+    if network.resnet is None:
         if frozen:
             raise ArchitectureError("--freeze needs a ResNet of stem, stages and head. This network has no such parts.")
         return
-    parts = {layer.name: _part(layer.module) for layer in layers(network) if layer.module is not None}
+    parts = {path: _part(module) for path, module in modules_of_layers(network).items()}
     unknown = sorted(set(frozen) - set(parts.values()))
     if unknown:
         known = ", ".join(dict.fromkeys(parts.values()))

@@ -21,7 +21,7 @@ from weight_transfer.cli.terminal import progress
 from weight_transfer.conversion.description import with_input
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import TransferError
-from weight_transfer.network import network_from_dict
+from weight_transfer.resnet.layout import network_from_dict
 from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.history import History, write_history

@@ -20,19 +20,23 @@ from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import VerificationError, nearest
-from weight_transfer.graph import ROLES, layers
 from weight_transfer.layer_types import Weight
 from weight_transfer.module_paths import HEAD
-from weight_transfer.network import channels_last, input_shapes
-from weight_transfer.parity.losses import Loss, final_activations, loss_of
+from weight_transfer.parity.losses import Loss, loss_of
 from weight_transfer.parity.recording import OUTPUT, Origin
 from weight_transfer.preprocessing import PRESETS, Preprocessing
-from weight_transfer.weight_mapping import TORCH_NAMES, Row, mapping
+from weight_transfer.resnet.recipe import resnet_graph
+from weight_transfer.weight_mapping import Row, mapping
 
 Note = Callable[[str, Tensor], None]
 
 CONVOLUTIONS = tuple(CONVS.values())
-BATCH_NORM_ROLES = {role: TORCH_NAMES[role] for role in ROLES["BatchNormalization"]}
+BATCH_NORM_ROLES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 class Stop(Exception):
@@ -146,27 +150,23 @@ def subject_of(model: PortedModel) -> Subject:
     network = model.network
     rows = {row.keras: row for row in mapping(network)}
     taps, endings = _of_graph(model, "") if isinstance(model, ImportedModel) else _of_resnet(model)
-    losses = tuple(map(loss_of, final_activations(network)))
-    shapes = list(input_shapes(network).values())
+    losses = tuple(map(loss_of, network.final_activations))
+    shapes = list(network.inputs.values())
     how = description_of_module(model).preprocessing
     channels = shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 else 0
-    return Subject(model, taps, rows, endings, channels_last(network), how, channels or 0, losses)
+    return Subject(model, taps, rows, endings, network.channels_last, how, channels or 0, losses)
 
 
 Found = tuple[dict[str, Tap], dict[str, tuple[int, Callable[[Tensor], Tensor]]]]
 
 
 def _of_resnet(model: ResNet) -> Found:
-    rows = layers(model.architecture)
+    layout = resnet_graph(model.architecture).layout
     names = model.architecture.names
     padded = {names.stem_conv: f"stem.{names.stem_pad}", names.pool: f"stem.{names.pool_pad}"}
     modules = {path for path, _ in model.named_modules()}
     pads = {name: (path,) for name, path in padded.items() if path in modules}
-    taps = {}
-    for row in rows:
-        if row.tap is not None:
-            fused = (row.module,) if row.module is not None and row.module != row.tap else ()
-            taps[row.name] = Tap((*pads.get(row.name, ()), *fused, row.tap))
+    taps = {path: Tap((*pads.get(path, ()), *places)) for path, places in layout.items() if places}
     if isinstance(model.head, ImportedModel):
         own, endings = _of_graph(model.head, HEAD)
         return taps | own, endings

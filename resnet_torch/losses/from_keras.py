@@ -12,9 +12,8 @@ from resnet_torch.losses.differences import MeanAbsoluteError, MeanSquaredError
 from resnet_torch.losses.focal import BinaryFocalCrossentropy, CategoricalFocalCrossentropy
 from resnet_torch.losses.loss import Loss
 from weight_transfer.errors import TransferError, listing, nearest
+from weight_transfer.graph import Graph
 from weight_transfer.layer_types import Shape
-from weight_transfer.network import Network, channels_last, graph_of
-from weight_transfer.parity.losses import final_activations
 
 Outputs: TypeAlias = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -92,7 +91,7 @@ class SumOfLosses(nn.Module):
 
 
 def loss_from_keras(
-    training: Mapping[str, Any], network: Network, keras_version: str | None = None
+    training: Mapping[str, Any], network: Graph, keras_version: str | None = None
 ) -> Loss | SumOfLosses:
     """Builds the loss that a model was compiled with, for what the port's ``forward`` gives.
 
@@ -122,8 +121,8 @@ def loss_from_keras(
     each = _per_output(configured, names, "loss")
     scales = [1.0] * len(names) if weights is None else _per_output(weights, names, "loss_weights")
     made = [
-        None if config is None else _loss(config, left_out, (shape, channels_last(network)), keras_version)
-        for config, left_out, shape in zip(each, final_activations(network), shapes, strict=True)
+        None if config is None else _loss(config, left_out, (shape, network.channels_last), keras_version)
+        for config, left_out, shape in zip(each, network.final_activations, shapes, strict=True)
     ]
     if not any(made):
         raise TransferError("The model was compiled without a loss. Choose one of resnet_torch.losses.")
@@ -210,9 +209,9 @@ def _per_output(value: Any, names: Sequence[str], what: str) -> list[Any]:
     return [value] * len(names)
 
 
-def _outputs(network: Network) -> tuple[list[str], list[Shape]]:
+def _outputs(network: Graph) -> tuple[list[str], list[Shape]]:
     """What Keras calls the outputs, and their shapes without the batch axis."""
-    graph = graph_of(network)
+    graph = network.imported
     if graph is None:
         return ["output"], [(None,)]
     names = graph.output_names or [value.partition("#")[0].rpartition("/")[2] for value in graph.outputs]

@@ -25,7 +25,6 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
-from weight_transfer.network import title_of
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.spec import spec_of_config
@@ -153,7 +152,7 @@ def _check_parameters(
         ]
     problems += [f"{name}: frozen, and not in the model" for name in state.frozen if not _has_module(model, name)]
     if problems:
-        network = title_of(model.network) or "this network"
+        network = model.network.title or "this network"
         raise MappingError(f"{path}: its optimizer state is not that of {network}:{listing(problems)}")
 
 

@@ -16,8 +16,9 @@ from resnet_torch.imported import ImportedModel, in_form
 from resnet_torch.imported import steps as graph_steps
 from resnet_torch.resnet import ResNet
 from weight_transfer.errors import TransferError, listing
-from weight_transfer.graph import layers
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
+from weight_transfer.resnet.layout import ends_block
+from weight_transfer.resnet.recipe import resnet_graph
 
 CHAIN = "x"  # a value that the next line alone reads: naming each would keep all of them in memory
 IMAGES = "images"  # the one input of a ResNet
@@ -88,7 +89,7 @@ def steps_of(model: nn.Module) -> Steps:
     return dataclasses.replace(_read(_LayerTracer().trace(model), names, frozenset(skipped)), input_names=(IMAGES,))
 
 
-def _of_graph(network: LayerGraph) -> Steps:
+def _of_graph(network: Graph) -> Steps:
     said = [call.value for call in network.calls if call.training is not None]
     if said:
         raise TransferError(
@@ -114,7 +115,8 @@ def _is_empty_shortcut(path: str, module: nn.Module) -> bool:
 
 def _block_names(resnet: ResNet) -> dict[str, str]:
     """What Keras calls each block's output, by the path of its last ReLU."""
-    return {layer.tap: layer.name for layer in layers(resnet.architecture) if layer.tap and layer.ends_block}
+    layout = resnet_graph(resnet.architecture).layout
+    return {modules[-1]: path for path, modules in layout.items() if ends_block(modules)}
 
 
 def _read(graph: fx.Graph, names: Mapping[str, str], skipped: frozenset[str]) -> Steps:

@@ -18,7 +18,6 @@ from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, liter
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
 from weight_transfer.description import Description
-from weight_transfer.network import channels_last, input_shapes, takes_images
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 from weight_transfer.weight_mapping import modules_of_layers
 
@@ -28,10 +27,10 @@ COUNT = "num_batches_tracked"
 
 def preprocessing_used(known: Description) -> Preprocessing | None:
     """Returns what a network's images go through, or None where they are fed as they are."""
-    if not takes_images(known.network):
+    if not known.network.takes_images:
         return None
-    shape = next(iter(input_shapes(known.network).values()))
-    how = known.preprocessing.on_channels(shape[-1 if channels_last(known.network) else 0] or 3)
+    shape = next(iter(known.network.inputs.values()))
+    how = known.preprocessing.on_channels(shape[-1 if known.network.channels_last else 0] or 3)
     return None if how == PRESETS["none"] else how
 
 

@@ -19,7 +19,7 @@ from resnet_torch.standalone.readme import made_by, plain_text, readme
 from weight_transfer.atomic import atomic_folder, check_folder
 from weight_transfer.converted import Converted, is_converted, read_converted, write_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
-from weight_transfer.network import Network, channels_last, input_shapes, title_of
+from weight_transfer.graph import Graph
 
 WEIGHTS = "weights.safetensors"
 FREE_SIZE = 64  # what the check feeds where an input's size is free
@@ -56,7 +56,7 @@ def write_standalone(converted: Path, folder: Path) -> None:
     dtype = _dtype(known)
     shapes = in_shapes(known.network, model)
     how = preprocessing_used(known.description)
-    title = plain_text(title_of(known.network))
+    title = plain_text(known.network.title)
     source = model_source(model, title, how, dtype, made_by(known.origin))
     exported = ["Model", "load", *(["preprocess"] if how else [])]
     with atomic_folder(folder, size_bytes=known.path.stat().st_size) as temporary:
@@ -77,14 +77,14 @@ def aligned(model: Any) -> Any:
     return model
 
 
-def in_shapes(network: Network, model: nn.Module) -> dict[str, Shape]:
+def in_shapes(network: Graph, model: nn.Module) -> dict[str, Shape]:
     """Returns the shape of each input as PyTorch has it, channels first, without the batch axis."""
     steps = steps_of(model)
     names = variables(steps)
-    last = channels_last(network)
+    last = network.channels_last
     return {
         names[value]: (*shape[-1:], *shape[:-1]) if last else shape
-        for value, shape in zip(steps.inputs, input_shapes(network).values(), strict=True)
+        for value, shape in zip(steps.inputs, network.inputs.values(), strict=True)
     }
 
 

@@ -11,12 +11,10 @@ from torch import nn
 
 from resnet_torch.standalone.constructors import literal
 from resnet_torch.standalone.model_source import preprocessing_lines, tails_of
-from weight_transfer.architecture import Architecture
 from weight_transfer.converted import Converted
 from weight_transfer.description import Description, Origin
-from weight_transfer.graph import layers
+from weight_transfer.graph import Graph
 from weight_transfer.images import WAYS, crop_text
-from weight_transfer.network import Network, channels_last, graph_of, takes_images, title_of
 from weight_transfer.preprocessing import Preprocessing
 from weight_transfer.weight_mapping import modules_of_layers
 
@@ -54,7 +52,7 @@ def readme(
         dtype: Of the weights.
         in_shapes: Of each input, channels first.
     """
-    title = plain_text(title_of(converted.network))
+    title = plain_text(converted.network.title)
     return "\n".join(
         [
             f"# {title}",
@@ -135,7 +133,7 @@ def _image_loading(described: Description) -> list[str]:
     """How files become the images, for a network that takes one."""
     image_loading = described.image_loading
     cut = "" if described.crop is None else f" Crop: {crop_text(described.crop)}."
-    if not takes_images(described.network):
+    if not described.network.takes_images:
         return []
     if image_loading is None:
         known = "; ".join(f"`{way.title}` ({way.words})" for way in WAYS.values())
@@ -144,8 +142,8 @@ def _image_loading(described: Description) -> list[str]:
     return [f"Image loading (`{image_loading}`): {way.title}; {way.words}.{cut}", ""]
 
 
-def _order(network: Network) -> str:
-    if channels_last(network):
+def _order(network: Graph) -> str:
+    if network.channels_last:
         return "Channels come first, where the Keras model took them last: `x.movedim(-1, 1)` of its input."
     return "Channels come first, as in the Keras model."
 
@@ -168,29 +166,25 @@ def _preprocessing(described: Description, how: Preprocessing | None) -> str:
     )
 
 
-def _outputs(network: Network, model: nn.Module) -> list[str]:
+def _outputs(network: Graph, model: nn.Module) -> list[str]:
     rows = [f"| {name} | {shape_text(shape)} | {what} |" for name, shape, what in output_rows(network, model)]
-    graph = graph_of(network)
-    named = graph is not None and graph.output_names is not None
+    named = network.output_names is not None
     several = f"Both methods return a {'dict of these names' if named else 'tuple in this order'}."
     note = [several, ""] if named or len(rows) > 1 else []
     return ["## Outputs", "", "| output | shape | `predict` |", "|---|---|---|", *rows, "", *note]
 
 
-def output_rows(network: Network, model: nn.Module) -> list[tuple[str, Shape, str]]:
+def output_rows(network: Graph, model: nn.Module) -> list[tuple[str, Shape, str]]:
     """Name, shape as PyTorch has it, and what `predict` does, of each output."""
-    graph = graph_of(network)
-    if isinstance(network, Architecture):
-        shape = layers(network)[-1].out_shape
-        applied: str = network.head.activation if network.head.classes is not None else "linear"
+    if network.resnet is not None:
+        shape = network.shapes[network.outputs[0]]
+        applied = network.final_activations[0] or "linear"
         return [("`output`", _channels_first(shape, "channels_last"), _applied(applied))]
-    if graph is None:
-        return []
-    names, shapes = graph.output_names or graph.outputs, graph.shapes
+    names, shapes = network.output_names or network.outputs, network.shapes
     rows = []
-    for name, value, tail in zip(names, graph.outputs, tails_of(model), strict=True):
+    for name, value, tail in zip(names, network.outputs, tails_of(model), strict=True):
         applied = "linear" if tail is None else type(model.get_submodule(tail)).__name__.lower()
-        rows.append((f"`{plain_text(name)}`", _channels_first(shapes[value], graph.data_format), _applied(applied)))
+        rows.append((f"`{plain_text(name)}`", _channels_first(shapes[value], network.data_format), _applied(applied)))
     return rows
 
 
@@ -233,7 +227,7 @@ def _of_layers(held: Mapping[str, Mapping[str, Any]], places: Callable[[Iterable
 
 def _origin(converted: Converted) -> list[str]:
     origin = converted.origin
-    back = "; `weight-transfer convert` takes it back to Keras" if graph_of(converted.network) is None else ""
+    back = "; `weight-transfer convert` takes it back to Keras" if converted.network.imported is None else ""
     version = plain_text(origin.keras_version or "of a version that the file does not tell")
     file = [
         f"| Keras file | `{plain_text(origin.source)}` ({plain_text(origin.container)}) |",

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from resnet_torch import basic_conv_block, basic_identity_block, conv_block, identity_block
 from weight_transfer.architecture import Conventions
-from weight_transfer.dialects import KERAS_APPLICATIONS
+from weight_transfer.resnet.dialects import KERAS_APPLICATIONS
 
 BUILDERS = [
     pytest.param(identity_block, (4, 4, 16), 16, id="identity_block"),

@@ -13,8 +13,7 @@ from resnet_torch.imported import without_chance
 from resnet_torch.standalone.forward import steps_of
 from weight_transfer import ArchitectureError
 from weight_transfer.errors import TransferError
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.graph import Graph, read_graph
 
 
 def one_layer(class_name, training, **config):
@@ -30,13 +29,13 @@ def one_layer(class_name, training, **config):
 
 
 def network(class_name, training, **config):
-    return layer_graph(keras_graph(one_layer(class_name, training, **config)))
+    return read_graph(one_layer(class_name, training, **config)).checked()
 
 
 @pytest.mark.parametrize(("training", "acts"), [(None, (True, False)), (True, (True, True)), (False, (False, False))])
 def test_dropout_acts_when_its_call_says_so(training, acts):
     x = torch.ones(4, 3, 8, 8)
-    made = LayerGraph.from_dict(network("Dropout", training, rate=0.5).to_dict())
+    made = Graph.from_dict(network("Dropout", training, rate=0.5).to_dict())
     model = copy.deepcopy(import_graph(made))
     assert (bool((model.train()(x) == 0).any()), bool((model.predict(x) == 0).any())) == acts
     assert model.training  # as it was before predict
@@ -74,7 +73,7 @@ def test_a_mode_that_is_none_is_refused():
     values = network("Dropout", True, rate=0.5).to_dict()
     values["calls"][0][3] = "yes"
     with pytest.raises(ArchitectureError, match=r"layer is called with \['yes'\]"):
-        LayerGraph.from_dict(values)
+        Graph.from_dict(values)
 
 
 def test_a_package_of_plain_pytorch_has_no_such_calls():

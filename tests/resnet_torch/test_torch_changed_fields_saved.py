@@ -17,10 +17,8 @@ from resnet_torch.constraints import constrain
 from weight_transfer import ArchitectureError, Hints, MappingError, read_checkpoint
 from weight_transfer.architecture import Head
 from weight_transfer.converted import read_converted
-from weight_transfer.dialects import DIALECTS
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import layer_graph
-from weight_transfer.network import HeadedResNet
+from weight_transfer.graph import read_graph
+from weight_transfer.resnet.dialects import DIALECTS
 from weight_transfer.weight_mapping import mapping
 
 EPSILON = {"epsilon": 1e-3, "center": True, "scale": True}
@@ -49,7 +47,7 @@ CONFIG = {
 def files(tmp_path_factory):
     """A graph of many kinds of layers, and a ResNet with a hidden layer and dropout, as Keras files."""
     folder = tmp_path_factory.mktemp("files")
-    network = layer_graph(keras_graph(CONFIG))
+    network = read_graph(CONFIG).checked()
     arrays = {one.keras: np.full(one.shape, 0.3, "float32") for one in mapping(network)}
     checkpoints.write_checkpoint(folder / "graph.keras", network, arrays, told={"keras_config": CONFIG})
     head = Head(hidden_units=5, classes=3, dropout=0.5)
@@ -137,14 +135,14 @@ def test_a_head_of_one_s_own_has_its_own_numbers(files, tmp_path):
     model.dropout_01.p = 0.3
     save_keras(model, tmp_path / "own.keras")
     own = load_model(tmp_path / "own.keras")
-    assert isinstance(own.network, HeadedResNet)
+    assert own.network.own_head is not None
     own.head.dropout_02.p = np.float32(0.75)
     for module in own.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-4
     models, configs = saved(own, tmp_path)
     for again in models:
-        assert isinstance(again.network, HeadedResNet)
+        assert again.network.own_head is not None
         assert (again.head.dropout_01.p, again.head.dropout_02.p, again.stem.bn_conv1.eps) == (0.3, 0.75, 1e-4)
     assert (configs["dropout_01"]["rate"], configs["dropout_02"]["rate"]) == (0.3, 0.75)
 

@@ -127,13 +127,12 @@ def test_an_unknown_constraint_is_refused_when_its_weight_is_trained():
 def handmade():
     from handmade_configs import keras_2, reads
 
-    from weight_transfer.keras_graph import keras_graph
-    from weight_transfer.layer_graph import layer_graph
+    from weight_transfer.graph import read_graph
 
     config = keras_2(("in", "InputLayer", []), ("fc", "Dense", reads("in")), outputs=[("fc", 0, 0)])
     config["config"]["layers"][0]["config"]["batch_input_shape"] = [None, 2]
     config["config"]["layers"][1]["config"].update(units=3, activation="linear")
-    return layer_graph(keras_graph(config))
+    return read_graph(config).checked()
 
 
 def test_a_constraint_of_what_a_layer_has_not_is_refused():

@@ -21,7 +21,7 @@ from resnet_torch.unwrapping import description_of_module, tensor_to_write, with
 from weight_transfer.converted import write_converted
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.module_paths import TAKEN_NAMES
 
 
@@ -211,7 +211,7 @@ def test_a_name_never_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [conv("odd", "image", activation="relu"), conv("c", "odd")]
     written = json.dumps(network(*rows, outputs={"odd": ["c", 0, 0], "other": ["odd", 0, 0]}).to_dict())
-    model = import_graph(LayerGraph.from_dict(json.loads(written.replace('"odd"', json.dumps(name)))))
+    model = import_graph(Graph.from_dict(json.loads(written.replace('"odd"', json.dumps(name)))))
     images = torch.randn(1, 3, 6, 6)
     assert model.predict(images).keys() == {name, "other"}
     torch.fx.symbolic_trace(model)(images)
@@ -271,4 +271,4 @@ def test_a_damaged_description_is_refused(old, new, message):
     text = json.dumps(network(*rows, outputs=[["d", 0, 0]]).to_dict())
     assert old in text
     with pytest.raises(ArchitectureError, match=message):
-        import_graph(LayerGraph.from_dict(json.loads(text.replace(old, new))))
+        import_graph(Graph.from_dict(json.loads(text.replace(old, new))))

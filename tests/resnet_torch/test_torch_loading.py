@@ -11,6 +11,7 @@ import torch
 from resnet_torch import load_model
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.description import generation_of, moving_variance_of
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import mapping
 
 
@@ -24,7 +25,7 @@ def test_checkpoint_and_converted_file_give_the_same_module(dtype, tmp_path):
     for model in (direct, converted):
         assert not model.training
         state = model.state_dict()
-        for row in mapping(architecture):
+        for row in mapping(resnet_graph(architecture)):
             np.testing.assert_array_equal(row.to_keras(state[row.torch].numpy()), arrays[row.keras])
         assert not any(tensor.is_meta for tensor in state.values())
     x = torch.randn(2, 3, 33, 33, dtype=getattr(torch, dtype))

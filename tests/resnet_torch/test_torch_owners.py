@@ -12,10 +12,11 @@ import safetensors.numpy
 import torch
 
 from resnet_torch import load_model, save_converted
-from weight_transfer import Architecture, Hints, TransferError, convert, export
+from weight_transfer import Hints, TransferError, convert, export
 from weight_transfer.cli.converting import as_dict
 from weight_transfer.converted import read_converted
-from weight_transfer.precision import Precision
+from weight_transfer.graph.precision import Precision
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import mapping
 
 TOLERANCES = {"float16": 5e-3, "bfloat16": 2e-2, "float32": 1e-5, "float64": 1e-12}  # of the peak
@@ -130,7 +131,7 @@ def test_whole_numbers_are_computed_as_keras_does_or_refused(written, tmp_path):
 def test_policies_of_a_resnet_come_back_to_keras(keras_side, tmp_path):
     """As an ordinary mixed_float16 training of a ResNet writes them: a float32 head behind half of the rest."""
     architecture = checkpoints.small()
-    weighted = {row.keras.rpartition("/")[0] for row in mapping(architecture)}
+    weighted = {row.keras.rpartition("/")[0] for row in mapping(resnet_graph(architecture))}
     arrays = {  # which half can compute with
         name: values - 0.5 if name.endswith("kernel") else values
         for name, values in checkpoints.arrays_of(architecture).items()
@@ -141,7 +142,7 @@ def test_policies_of_a_resnet_come_back_to_keras(keras_side, tmp_path):
         source, back = tmp_path / f"source{suffix}", tmp_path / f"back{suffix}"
         checkpoints.write_checkpoint(source, architecture, arrays, told={"precision": Precision(policies=mixed)})
         conversion = convert(source, tmp_path / "port.safetensors")
-        assert isinstance(conversion.network, Architecture)
+        assert conversion.network.resnet is not None
         assert set(conversion.description.precision.policies) == set(mixed)
         export(conversion.output, back)
         (policies, expected), (again, actual) = keras_side(keras_owners.loaded, [source, back], x)

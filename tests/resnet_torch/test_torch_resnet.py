@@ -24,9 +24,9 @@ from resnet_torch.loading import load_model
 from resnet_torch.unwrapping import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
 from weight_transfer.description import MADE_HERE, Description, Training
-from weight_transfer.dialects import DIALECTS, design
 from weight_transfer.errors import ArchitectureError, CheckpointError
-from weight_transfer.graph import layers, weighted
+from weight_transfer.resnet.dialects import DIALECTS, design
+from weight_transfer.resnet.recipe import resnet_graph
 
 TENSORS = {
     "kernel": "weight",
@@ -41,11 +41,13 @@ TENSORS = {
 def expected_shapes(architecture):
     """The state dict, read off the framework-free layer graph."""
     shapes = {}
-    for layer in weighted(layers(architecture)):
-        for role, shape in layer.weights.items():
+    graph = resnet_graph(architecture)
+    for layer in graph.layers.values():
+        for role, weight in layer.weights.items():
+            shape = weight.shape
             if role == "kernel":  # (kh, kw, c_in, c_out) or (c_in, c_out)
                 shape = (*reversed(shape[-2:]), *shape[:-2])
-            shapes[f"{layer.module}.{TENSORS[role]}"] = shape
+            shapes[f"{graph.modules[layer.path][0]}.{TENSORS[role]}"] = shape
     return shapes
 
 
@@ -68,9 +70,9 @@ def tap_shapes(model, x):
         return hook
 
     handles = [
-        model.get_submodule(layer.tap).register_forward_hook(note(layer.name))
-        for layer in layers(model.architecture)
-        if layer.tap
+        model.get_submodule(modules[-1]).register_forward_hook(note(path))
+        for path, modules in model.network.layout.items()
+        if modules
     ]
     model.predict(x)
     for handle in handles:
@@ -82,7 +84,8 @@ def assert_agrees_with_graph(model):
     architecture = model.architecture
     assert actual_shapes(model) == expected_shapes(architecture)
     height, width, channels = architecture.in_shape
-    taps = {layer.name: layer.out_shape for layer in layers(architecture) if layer.tap}
+    graph = model.network
+    taps = {path: graph.layers[path].out_shape for path, modules in graph.layout.items() if modules}
     assert tap_shapes(model, torch.randn(1, channels, height, width)) == taps
 
 

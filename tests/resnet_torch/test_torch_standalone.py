@@ -41,7 +41,7 @@ from resnet_torch.standalone.readme import plain_text
 from weight_transfer import CheckpointError, Hints, TransferError, convert
 from weight_transfer.architecture import Head
 from weight_transfer.converted import read_converted, write_converted
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.preprocessing import Preprocessing, preprocess, preset
 from weight_transfer.tensor_file import Tensor
 
@@ -424,11 +424,11 @@ def test_what_a_converted_file_says_is_never_source(tmp_path, monkeypatch):
     rows = [conv("odd", "image"), row("Activation", "gelu", ["odd"], activation="gelu")]
     graph = network(*rows, outputs={"odd": ["gelu", 0, 0]})
     written = json.dumps(graph.to_dict()).replace('"odd"', json.dumps(harm)).replace('"small"', json.dumps(harm))
-    model = import_graph(LayerGraph.from_dict(json.loads(written)))
+    model = import_graph(Graph.from_dict(json.loads(written)))
     save_converted(model, tmp_path / "odd.safetensors")
     stands_alone(tmp_path / "odd.safetensors", tmp_path)
     damaged = json.loads(written.replace('"approximate"', json.dumps(harm)))
-    save_converted(import_graph(LayerGraph.from_dict(damaged)), tmp_path / "damaged.safetensors")
+    save_converted(import_graph(Graph.from_dict(damaged)), tmp_path / "damaged.safetensors")
     with pytest.raises(TransferError, match="Formula has an argument that Python does not take"):
         write_standalone(tmp_path / "damaged.safetensors", tmp_path / "damaged")
     assert not (tmp_path / "MARKER").exists()

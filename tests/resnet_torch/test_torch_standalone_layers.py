@@ -16,17 +16,16 @@ from supported import ELSEWHERE, module_at
 from resnet_torch import ResNet, import_graph
 from resnet_torch.saving import save_converted
 from weight_transfer.architecture import Head
-from weight_transfer.dialects import design
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import LayerGraph, layer_graph
+from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import LAYER_TYPES
+from weight_transfer.resnet.dialects import design
 
 UNWEIGHTED = module_at("resnet_torch/layers/test_torch_layers_unweighted.py").CASES
 PACKAGES = ("keras", "tf_keras")
 FLOAT32 = 1e-5
 
 
-def of_one_layer(class_name: str, shapes: Sequence[tuple[int, ...]], arguments: dict, data_format: str) -> LayerGraph:
+def of_one_layer(class_name: str, shapes: Sequence[tuple[int, ...]], arguments: dict, data_format: str) -> Graph:
     arguments = {**({"axis": -1, "momentum": 0.9} if class_name == "Scale" else {}), **arguments}
     if isinstance(arguments.get("activation"), dict):  # a layer
         ((activation, inner),) = arguments["activation"].items()
@@ -42,12 +41,12 @@ def of_one_layer(class_name: str, shapes: Sequence[tuple[int, ...]], arguments: 
     layer["inbound_nodes"] = [[[name, 0, 0, {}] for name in names]]
     tops = [[name, 0, 0] for name in names]
     config = {"name": "one", "layers": [*inputs, layer], "input_layers": tops, "output_layers": [["layer", 0, 0]]}
-    return layer_graph(keras_graph({"class_name": "Functional", "config": config}))
+    return read_graph({"class_name": "Functional", "config": config}).checked()
 
 
-def side_by_side(graphs: Sequence[LayerGraph], data_format: str) -> LayerGraph:
+def side_by_side(graphs: Sequence[Graph], data_format: str) -> Graph:
     """One network of many: their inputs and outputs one behind the other."""
-    merged = LayerGraph("side by side", {}, (), {}, (), data_format=data_format)
+    merged = Graph("side by side", {}, (), {}, (), data_format=data_format)
     for number, graph in enumerate(graphs):
         name = f"n{number}/{{}}".format
         calls = (
@@ -74,7 +73,7 @@ def randomized(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def graphs_of(data_format: str) -> list[LayerGraph]:
+def graphs_of(data_format: str) -> list[Graph]:
     found = [
         of_one_layer(case.class_name, [case.in_shape], case.arguments, data_format)
         for case in keras_layers.CASES
@@ -87,7 +86,7 @@ def graphs_of(data_format: str) -> list[LayerGraph]:
     ]
 
 
-def written(graphs: Sequence[LayerGraph], data_format: str, folder) -> set[str]:
+def written(graphs: Sequence[Graph], data_format: str, folder) -> set[str]:
     network_of_all = side_by_side(graphs, data_format)
     save_converted(randomized(import_graph(network_of_all)), folder / "all.safetensors")
     stands_alone(folder / "all.safetensors", folder, FLOAT32)
@@ -109,7 +108,7 @@ def test_every_operation_stands_alone(package, keras_side, tmp_path):
     cases = [case for case in UNWEIGHTED if case.name not in LAYER_TYPES and case.only in (None, package)]
     cases = [case for case in cases if case.data_format is None]
     rows = keras_side(answer, package, cases)
-    graphs = [layer_graph(keras_graph(row["config"])) for row in rows]
+    graphs = [read_graph(row["config"]).checked() for row in rows]
     classes = written(graphs, "channels_last", tmp_path)
     assert classes >= ({"GetItem", "Stack"} if package == "keras" else {"SlicingOpLambda", "TFOpLambda"})
 

@@ -11,9 +11,9 @@ from handmade_graphs import conv, row
 from weight_transfer import ArchitectureError, design
 from weight_transfer.changed_settings import with_numbers
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.keras_config import keras_config
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import layer_graph
+from weight_transfer.graph import read_graph
+from weight_transfer.resnet.keras_config import keras_config
+from weight_transfer.resnet.recipe import resnet_graph
 
 CONFIG = {
     "class_name": "Functional",
@@ -34,13 +34,14 @@ HEAD = {"hidden_units": 5, "classes": 3, "dropout": 0.5}
 
 @pytest.fixture
 def graph():
-    return Description(layer_graph(keras_graph(CONFIG)), MADE_HERE, keras_config=CONFIG)
+    return Description(read_graph(CONFIG).checked(), MADE_HERE, keras_config=CONFIG)
 
 
 @pytest.fixture
 def resnet():
     a = design(18, in_shape=(32, 32, 3))
-    return Description(dataclasses.replace(a, head=dataclasses.replace(a.head, **HEAD)), MADE_HERE)
+    network = resnet_graph(dataclasses.replace(a, head=dataclasses.replace(a.head, **HEAD)))
+    return Description(network, MADE_HERE)
 
 
 def configs(description):
@@ -52,7 +53,7 @@ def test_network_and_config_say_the_same_in_the_words_of_the_config_s_keras(grap
     changed = with_numbers(graph, {"noise": {"stddev": 0.75}, "dropout": {"rate": 0.25}})
     assert configs(changed)["noise"] == {"name": "noise", "sigma": 0.75}
     assert configs(changed)["dropout"] == {"name": "dropout", "p": 0.25}
-    assert changed.network == layer_graph(keras_graph(changed.keras_config))
+    assert changed.network == read_graph(changed.keras_config).checked()
     assert before == CONFIG
 
 
@@ -65,8 +66,8 @@ def test_a_layer_that_the_config_does_not_name_is_refused(graph):
 
 def test_a_resnet_has_one_number_for_all(resnet):
     changed = with_numbers(resnet, {"dropout_01": {"rate": 0.2}, "dropout_02": {"rate": 0.2}})
-    assert changed.network == dataclasses.replace(
-        resnet.network, head=dataclasses.replace(resnet.network.head, dropout=0.2)
+    assert changed.network.resnet == dataclasses.replace(
+        resnet.network.resnet, head=dataclasses.replace(resnet.network.resnet.head, dropout=0.2)
     )
     with pytest.raises(
         ArchitectureError, match=r"one rate for all its layers \(0.5\), and not all.*\n  dropout_01: 0.2"
@@ -75,7 +76,7 @@ def test_a_resnet_has_one_number_for_all(resnet):
 
 
 def test_a_resnet_s_own_config_may_call_its_dropouts_anything(resnet):
-    config = keras_config(resnet.network)
+    config = keras_config(resnet.network.resnet)
     for layer in config["config"]["layers"]:
         if layer["class_name"] == "Dropout":
             layer["config"]["name"] = layer["name"] = f"my_{layer['name']}"

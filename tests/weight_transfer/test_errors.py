@@ -11,6 +11,7 @@ import pytest
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.accounting import Accounting
 from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing
+from weight_transfer.resnet.recipe import resnet_graph
 
 
 def test_a_message_is_composed_once_and_when_it_is_shown():
@@ -51,6 +52,6 @@ def test_an_error_that_nobody_sees_looks_for_no_names(tmp_path, monkeypatch):
 
     monkeypatch.setattr(difflib, "get_close_matches", never)
     with read_checkpoint(path) as checkpoint:
-        error = Accounting.of(checkpoint.arrays, checkpoints.small("keras-applications")).error("not it")
+        error = Accounting.of(checkpoint.arrays, resnet_graph(checkpoints.small("keras-applications"))).error("not it")
     with pytest.raises(AssertionError, match="composed"):
         str(error)

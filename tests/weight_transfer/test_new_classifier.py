@@ -10,16 +10,17 @@ from handmade_graphs import conv, dense, network, row
 from weight_transfer import design
 from weight_transfer.architecture import Head
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet
+from weight_transfer.graph import Graph
 from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 FLAT = row("Flatten", "flat", ["image"])
 L2 = {"class_name": "L2", "config": {"l2": 0.1}}
 MAX_NORM = {"class_name": "MaxNorm", "config": {"max_value": 2.0, "axis": 0}}
 
 
-def graph(*rows: dict, outputs="out") -> LayerGraph:
+def graph(*rows: dict, outputs="out") -> Graph:
     return network(*rows, outputs=[[outputs, 0, 0]])
 
 
@@ -34,7 +35,7 @@ def test_a_dense_and_what_acts_on_it():
     assert after.layers["hidden"] == before.layers["hidden"]
     assert after.final_activations == before.final_activations == ["softmax"]
     assert with_num_classes(before, 5).layers["out"].settings == before.layers["out"].settings
-    assert LayerGraph.from_dict(after.to_dict()) == after
+    assert Graph.from_dict(after.to_dict()) == after
 
 
 def test_a_convolution_with_reshaping_behind_it():
@@ -105,20 +106,23 @@ def test_the_activation_stays_or_is_exchanged():
 
 
 def test_a_resnet():
-    before = design(18, in_shape=(32, 32, 3))
+    resnet = design(18, in_shape=(32, 32, 3))
+    before, headless = resnet_graph(resnet), dataclasses.replace(resnet, head=Head(pooling=None, classes=None))
     after = with_num_classes(before, 3)
-    assert after == dataclasses.replace(before, head=dataclasses.replace(before.head, classes=3))
+    assert after.resnet == dataclasses.replace(resnet, head=dataclasses.replace(resnet.head, classes=3))
     assert classifier_of(after) == "fc_final"
-    bare = dataclasses.replace(before, head=Head(pooling=None, classes=None))
-    assert with_num_classes(bare, 3).head == Head(pooling="avg", classes=3, activation="softmax")
-    assert with_num_classes(bare, 1).head.activation == "sigmoid"
-    assert with_num_classes(before, 3, "sigmoid").head.activation == "sigmoid"
-    headed = HeadedResNet(bare, graph(FLAT, dense("out", "flat", 4)))
-    assert with_num_classes(headed, 9).head.shapes["out"] == (9,)
+    bare = resnet_graph(headless)
+    assert with_num_classes(bare, 3).resnet.head == Head(pooling="avg", classes=3, activation="softmax")
+    assert with_num_classes(bare, 1).resnet.head.activation == "sigmoid"
+    assert with_num_classes(before, 3, "sigmoid").resnet.head.activation == "sigmoid"
+    headed = with_own_head(headless, graph(FLAT, dense("out", "flat", 4)))
+    assert with_num_classes(headed, 9).own_head.shapes["out"] == (9,)
     assert classifier_of(headed) == "out"
 
 
-@pytest.mark.parametrize("network", [design(18), graph(FLAT, dense("out", "flat", 4, activation="softmax"))])
+@pytest.mark.parametrize(
+    "network", [resnet_graph(design(18)), graph(FLAT, dense("out", "flat", 4, activation="softmax"))]
+)
 def test_values_that_no_classifier_has(network):
     for wrong in (0, True, 2.5, "3"):
         with pytest.raises(ArchitectureError, match=r"num_classes must be a whole number from 1\. Received: "):
@@ -173,7 +177,7 @@ def test_the_keras_config_of_a_nested_classifier_and_of_keras_1():
 
 
 def test_the_keras_config_of_a_resnet():
-    before = design(18, in_shape=(32, 32, 3))
+    before = resnet_graph(design(18, in_shape=(32, 32, 3)))
     config = config_of(dense("fc_final", "x", 10, activation="softmax"))
     for activation in ("softmax", "sigmoid"):
         after = with_num_classes(before, 3, activation)

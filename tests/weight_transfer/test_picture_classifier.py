@@ -6,28 +6,32 @@ import dataclasses
 
 import checkpoints
 import pytest
+from handmade_graphs import dense, network, row
 
 from weight_transfer.architecture import Head
 from weight_transfer.errors import TransferError
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import HeadedResNet
+from weight_transfer.graph import Graph
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 
 def graph(*shapes: tuple[int | None, ...], data_format: str = "channels_last", outputs: tuple[str, ...] = ("in0",)):
     inputs = {f"in{number}": shape for number, shape in enumerate(shapes)}
-    return LayerGraph("made up", {}, (), inputs, outputs, data_format=data_format)
+    return Graph("made up", {}, (), inputs, outputs, data_format=data_format)
 
 
 def test_a_resnet_by_its_architecture():
-    assert picture_classifier(checkpoints.small()) == PictureClassifier((33, 33), 3, 10, binary=False)
+    assert picture_classifier(resnet_graph(checkpoints.small())) == PictureClassifier((33, 33), 3, 10, binary=False)
     free = checkpoints.small(in_shape=(None, None, 1))
-    assert picture_classifier(free) == PictureClassifier(None, 1, 10, binary=False)
+    assert picture_classifier(resnet_graph(free)) == PictureClassifier(None, 1, 10, binary=False)
 
 
 def test_a_head_of_its_own_decides_the_classes():
     backbone = checkpoints.small(head=Head(pooling=None, classes=None))
-    assert picture_classifier(HeadedResNet(backbone, graph((7,)))) == PictureClassifier((33, 33), 3, 7, binary=False)
+    pool = row("GlobalAveragePooling2D", "pool", ["image"])
+    head = network(pool, dense("classes", "pool", 7), shape=(3, 3, 12), outputs=[["classes", 0, 0]])
+    assert picture_classifier(with_own_head(backbone, head)) == PictureClassifier((33, 33), 3, 7, binary=False)
 
 
 def test_a_graph_without_classes_or_without_a_picture_is_refused():
@@ -51,4 +55,4 @@ def test_channels_first_is_told_from_the_data_format():
 def test_a_resnet_without_a_classifier_is_refused():
     headless = dataclasses.replace(checkpoints.small(), head=Head(classes=None))
     with pytest.raises(TransferError, match=r"ResNet-\d+ names no classes. .* Received: a feature map"):
-        picture_classifier(headless)
+        picture_classifier(resnet_graph(headless))

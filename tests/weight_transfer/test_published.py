@@ -11,11 +11,12 @@ from handmade_graphs import network, row
 from weight_transfer import Hints, convert, design
 from weight_transfer.architecture import Head
 from weight_transfer.description import MADE_HERE, Description, Training
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.published import expected_loading, expected_preprocessing
+from weight_transfer.resnet.recipe import resnet_graph
 
 
-def graph(first: str, *rest: str, **config: object) -> LayerGraph:
+def graph(first: str, *rest: str, **config: object) -> Graph:
     """A chain of one layer that is looked at, and activations under other names."""
     rows = [row(first, "first", ["image"], **config)]
     for name in rest:
@@ -31,13 +32,13 @@ def said(network) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("network", "expected"),
     [
-        (design(18), ("caffe", "guessed")),
-        (design(50, dialect="mask-rcnn"), ("none", "guessed")),
-        (design(50, dialect="keras-applications"), ("caffe", "known")),
-        (design(50, dialect="keras-2.2"), ("caffe", "known")),
-        (design(50, dialect="keras-applications", head=Head(classes=10)), ("caffe", "guessed")),
-        (design(50, dialect="tutorial", head=Head(classes=1000)), ("caffe", "guessed")),
-        (design(18, in_shape=(32, 32, 1)), ("none", "guessed")),  # colours' means are no word on grey
+        (resnet_graph(design(18)), ("caffe", "guessed")),
+        (resnet_graph(design(50, dialect="mask-rcnn")), ("none", "guessed")),
+        (resnet_graph(design(50, dialect="keras-applications")), ("caffe", "known")),
+        (resnet_graph(design(50, dialect="keras-2.2")), ("caffe", "known")),
+        (resnet_graph(design(50, dialect="keras-applications", head=Head(classes=10))), ("caffe", "guessed")),
+        (resnet_graph(design(50, dialect="tutorial", head=Head(classes=1000))), ("caffe", "guessed")),
+        (resnet_graph(design(18, in_shape=(32, 32, 1))), ("none", "guessed")),  # colours' means are no word on grey
         (graph("Activation", activation="relu"), ("none", "guessed")),
         (graph("Activation", "conv2_block1_preact_bn", activation="relu"), ("tf", "guessed")),
         (graph("Activation", "conv1", "bn_conv1", activation="relu"), ("caffe", "guessed")),
@@ -58,7 +59,7 @@ def test_layers_that_move_pixels_may_stand_before_it():
 
 
 def test_a_network_that_was_trained_on_is_no_published_one():
-    imagenet = Description(design(50, dialect="keras-applications"), MADE_HERE)
+    imagenet = Description(resnet_graph(design(50, dialect="keras-applications")), MADE_HERE)
     assert imagenet.is_imagenet
     trained = dataclasses.replace(imagenet, training=Training("keras3"))
     assert not trained.is_imagenet
@@ -66,8 +67,8 @@ def test_a_network_that_was_trained_on_is_no_published_one():
 
 
 def test_images_are_guessed_to_be_loaded_as_the_code_did():
-    assert expected_loading(design(18)) == "opencv"
-    assert expected_loading(design(18, dialect="keras-applications")) == "keras"
+    assert expected_loading(resnet_graph(design(18))) == "opencv"
+    assert expected_loading(resnet_graph(design(18, dialect="keras-applications"))) == "keras"
 
 
 def test_the_same_network_as_a_graph_gets_the_same(tmp_path):

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 import h5py
 
 from weight_transfer.checkpoint.hdf5 import Stored, Tree, path_of
-from weight_transfer.checkpoint.layer_names import Config, by_counter, layer_name, roles, snake_case
+from weight_transfer.checkpoint.layer_names import ROLES, Config, by_counter, layer_name, roles, snake_case
 from weight_transfer.errors import CheckpointError, quoted
-from weight_transfer.graph import ROLES
 
 # The attribute of a model that lists its layers; the second in Keras 2.12 and 2.13.
 CONTAINERS = ("layers", "_layer_checkpoint_dependencies")

@@ -9,9 +9,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weight_transfer.graph import ROLES
-
 Config = Mapping[str, Any]
+
+# The arrays of the classes that files number instead of name, in the order of `vars/0`, `vars/1`, ...
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "Conv2D": ("kernel", "bias"),
+    "Dense": ("kernel", "bias"),
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+}
 
 
 def members(model: Config) -> list[Config]:

@@ -18,8 +18,9 @@ from weight_transfer.conversion.convert import Conversion, convert
 from weight_transfer.conversion.export import export
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
+from weight_transfer.graph import Graph
 from weight_transfer.keras_schema import Schema
-from weight_transfer.network import Network, backbone_of, network_to_dict, title_of
+from weight_transfer.resnet.layout import network_to_dict
 
 
 @click.command(
@@ -126,7 +127,7 @@ def as_dict(conversion: Conversion) -> dict[str, object]:
     """Returns a conversion as JSON can hold it."""
     return {
         "output": str(conversion.output),
-        "name": title_of(conversion.network),
+        "name": conversion.network.title,
         "network": network_to_dict(conversion.network),
         "origin": dict(conversion.description.origin.__dict__),
         "num_arrays": conversion.num_arrays,
@@ -156,7 +157,7 @@ def print_conversion(conversion: Conversion, package: Path | None = None, only_p
         facts(
             {
                 "wrote": "; ".join(written),
-                "holds": f"{escape(title_of(conversion.network))} ({_kind(conversion.network)}), "
+                "holds": f"{escape(conversion.network.title)} ({_kind(conversion.network)}), "
                 f"{conversion.num_parameters:,} parameters",
                 "accounted": f"{conversion.num_arrays} of {conversion.num_arrays} arrays read once and written once"
                 + skipped,
@@ -174,8 +175,8 @@ def _assumed_of(conversion: Conversion) -> tuple[str, ...]:
     return () if conversion.optimizer is None else conversion.optimizer.assumed
 
 
-def _kind(network: Network) -> str:
-    backbone = backbone_of(network)
+def _kind(network: Graph) -> str:
+    backbone = network.architecture
     if backbone is None:
         return "imported graph"
-    return backbone.dialect if backbone is network else f"{backbone.dialect}, with the file's own head"
+    return backbone.dialect if network.resnet is not None else f"{backbone.dialect}, with the file's own head"

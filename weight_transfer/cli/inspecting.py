@@ -21,24 +21,17 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.description import Description
-from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import OptionError, TransferError
+from weight_transfer.graph import Graph, read_graph
 from weight_transfer.identified import Identified
-from weight_transfer.keras_graph import keras_graph
 from weight_transfer.keras_support import keras_support
 from weight_transfer.layer_types import LAYER_TYPES
-from weight_transfer.network import (
-    Network,
-    backbone_of,
-    graph_of,
-    input_shapes,
-    network_to_dict,
-    title_of,
-)
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.state import OptimizerState, read_state_beside
 from weight_transfer.overview import Part, parts_of
+from weight_transfer.resnet.dialects import DIALECTS
+from weight_transfer.resnet.layout import network_to_dict
 from weight_transfer.tensor_file import Tensor
 
 
@@ -124,21 +117,21 @@ def foreign_classes(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.config is None:
         return ()
     try:
-        found = {layer.class_name for layer in keras_graph(checkpoint.config).layers.values()}
+        found = {layer.class_name for layer in read_graph(checkpoint.config).listed.values()}
     except TransferError:
         return ()
     return tuple(sorted(name for name in found if name not in LAYER_TYPES and name != "InputLayer"))
 
 
-def describe_network(network: Network) -> dict[str, Any]:
+def describe_network(network: Graph) -> dict[str, Any]:
     """Returns what follows from the network: its name, size, cost, parts and input contract."""
     parts = parts_of(network)
     costs = [part.multiply_adds for part in parts]
     return {
         "network": network_to_dict(network),
-        "kind": "graph" if backbone_of(network) is None else "native",
-        "name": title_of(network),
-        "inputs": {name: list(shape) for name, shape in input_shapes(network).items()},
+        "kind": "graph" if network.architecture is None else "native",
+        "name": network.title,
+        "inputs": {name: list(shape) for name, shape in network.inputs.items()},
         "num_parameters": sum(part.num_parameters for part in parts),
         "multiply_adds": None if None in costs else sum(cost or 0 for cost in costs),
         "parts": [dataclasses.asdict(part) for part in parts],
@@ -176,29 +169,30 @@ def print_description(
     out.print(parts_table(parts_of(identified.network)))
 
 
-def network_facts(network: Network) -> dict[str, object]:
+def network_facts(network: Graph) -> dict[str, object]:
     """What a person wants to know of a network, by heading."""
     parts = parts_of(network)
     costs = [part.multiply_adds for part in parts]
     cost = "" if None in costs else f", {_cost(sum(c or 0 for c in costs))} multiply-adds"
     size = f"{sum(part.num_parameters for part in parts):,} parameters{cost}"
-    backbone, graph = backbone_of(network), graph_of(network)
+    backbone = network.architecture
     found: dict[str, object] = {}
     if backbone is not None:
         title = DIALECTS[backbone.dialect].title if backbone.dialect in DIALECTS else ""
         found = {
-            "network": f"{title_of(network)}, {backbone.block} blocks {list(backbone.block_counts)}, {size}",
+            "network": f"{network.title}, {backbone.block} blocks {list(backbone.block_counts)}, {size}",
             "names": f"{backbone.dialect}: {title}",
             "conventions": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(backbone.conventions).items()),
         }
-    elif graph is not None:
+    else:
         blocks = sum(part.blocks for part in parts)
-        what = f"imported graph of {len(graph.layers)} layers, {blocks} residual blocks"
-        found = {"network": f"{escape(graph.name)}: {what}, {size}"}
-    shapes = input_shapes(network).items()
+        what = f"imported graph of {len(network.layers)} layers, {blocks} residual blocks"
+        found = {"network": f"{escape(network.name)}: {what}, {size}"}
+    shapes = network.inputs.items()
     found["input"] = ", ".join(f"{escape(name)} {_shape(shape)}" for name, shape in shapes)
-    if graph is not None:
-        found["output"] = ", ".join(f"{escape(value)} {_shape(graph.shapes[value])}" for value in graph.outputs)
+    if network.resnet is None:
+        shapes_of = network.shapes
+        found["output"] = ", ".join(f"{escape(value)} {_shape(shapes_of[value])}" for value in network.outputs)
     return found
 
 

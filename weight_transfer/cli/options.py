@@ -11,10 +11,10 @@ import rich_click as click
 
 from weight_transfer.cli.input_options import input_options, take_input
 from weight_transfer.conversion.hints import Hints, ImportAs, PairBy
-from weight_transfer.dialects import DIALECTS
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
 from weight_transfer.parity.inputs import MOST_PHOTOGRAPHS
+from weight_transfer.resnet.dialects import DIALECTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

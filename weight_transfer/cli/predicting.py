@@ -23,12 +23,11 @@ from weight_transfer.conversion.description import with_input
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.description import Description
-from weight_transfer.dialects import IMAGENET_CLASSES
 from weight_transfer.errors import TransferError
 from weight_transfer.images import check_loading, image_files
-from weight_transfer.network import title_of
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
+from weight_transfer.resnet.dialects import IMAGENET_CLASSES
 
 ABOUT_IMAGES = {*INPUT_NAMES, "input_size"}  # what acts on the images that are shown here, whatever the file is
 DEVICES = ("cpu", "cuda", "mps")
@@ -126,7 +125,7 @@ def _described(
     names = result["names"] if said is None else said
     return {
         "model": str(model),
-        "name": title_of(known.network),
+        "name": known.network.title,
         **known.input_as_dict(),
         "image_loading": known.loading,
         "class_names": "said" if said is not None else "imagenet" if names is not None else None,

@@ -14,7 +14,6 @@ from rich.table import Table
 
 from weight_transfer.description import Description
 from weight_transfer.images import WAYS, Crop, ImageLoading, crop_text
-from weight_transfer.network import takes_images
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -47,7 +46,7 @@ def facts(rows: Mapping[str, object]) -> Table:
 
 def input_facts(known: Description) -> dict[str, object]:
     """How images become what a network takes, by heading, each with how certain it is."""
-    if not takes_images(known.network):
+    if not known.network.takes_images:
         return {}
     loading = loading_text(known.loading, known.crop, known.image_loading is not None)
     return {"preprocessing": known.preprocessing_text, "image loading": loading}

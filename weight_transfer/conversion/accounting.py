@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from weight_transfer.checkpoint import Array
+from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.errors import MappingError, listing, nearest
-from weight_transfer.network import Network
+from weight_transfer.graph import Graph
+from weight_transfer.layer_types import ROLE_ALIASES
 from weight_transfer.weight_mapping import Row, mapping
 
 
@@ -32,7 +33,7 @@ class Accounting:
     misfits: tuple[str, ...]
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Array], network: Network) -> Accounting:
+    def of(cls, arrays: Mapping[str, Array], network: Graph) -> Accounting:
         """Balances the arrays against the network."""
         rows = mapping(network)
         needed = {row.keras: row for row in rows}
@@ -104,3 +105,42 @@ def _misfits(needed: Mapping[str, Row], arrays: Mapping[str, Array]) -> list[str
         elif not np.issubdtype(array.dtype, np.number if row.weight.whole else np.floating):
             lines.append(f"{name}: expected floating-point numbers, received {array.dtype}")
     return lines
+
+
+def imported(
+    checkpoint: Checkpoint,
+    keras: Graph,
+) -> tuple[Graph, Mapping[str, Array]]:
+    """Imports a model's graph and finds every array of it in the checkpoint.
+
+    Args:
+        checkpoint: The arrays, by the names of the graph's layers.
+        keras: The model's graph, from the checkpoint's own config or another's.
+
+    Raises:
+        ArchitectureError: The graph has layers that cannot be imported.
+        MappingError: Arrays are missing, left over or of a wrong shape.
+    """
+    network = keras.checked()
+    arrays = by_role(network, checkpoint.arrays)
+    accounting = Accounting.of(arrays, network)
+    if not accounting.complete:
+        raise accounting.error(f"{checkpoint.path.name}: its arrays are not those of its model {network.name!r}")
+    return network, arrays
+
+
+def by_role(network: Graph, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns a file's arrays under the table's roles: from other Kerases' names, and from Keras 3's numbers."""
+    found = {}
+    for name, array in arrays.items():
+        path, _, role = name.rpartition("/")
+        layer = network.layers.get(path)
+        if layer is not None:
+            roles = list(layer.weights)
+            number = role.removeprefix("vars_")
+            if role not in roles and number.isdigit() and int(number) < len(roles):
+                role = roles[int(number)]
+            elif role not in roles:
+                role = ROLE_ALIASES.get(role, role)
+        found[f"{path}/{role}"] = array
+    return found

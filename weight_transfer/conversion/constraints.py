@@ -11,10 +11,10 @@ from weight_transfer.class_owners import is_own
 from weight_transfer.conversion.regularizers import MAY_BE_ABSENT, held_by_backbone, rewritten, row_of
 from weight_transfer.description import LayerConstraints
 from weight_transfer.errors import TransferError, listing
+from weight_transfer.graph import Graph
+from weight_transfer.graph.facts import constraints_in
 from weight_transfer.identified import Identified
-from weight_transfer.layer_graph import constraints_in
 from weight_transfer.layer_types import Weight
-from weight_transfer.network import Network
 from weight_transfer.weight_mapping import mapping
 
 Kind: TypeAlias = Literal["MaxNorm", "NonNeg", "UnitNorm", "MinMaxNorm"]
@@ -111,7 +111,7 @@ def constraints_of_backbone(identified: Identified) -> dict[str, dict[str, Any]]
     return held_by_backbone(identified, constraints_in)
 
 
-def constrained_weights(network: Network, constraints: LayerConstraints) -> dict[str, ConstrainedWeight]:
+def constrained_weights(network: Graph, constraints: LayerConstraints) -> dict[str, ConstrainedWeight]:
     """Brings constraints from layers to tensors.
 
     Args:

@@ -21,9 +21,9 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import write_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import MappingError, TransferError, listing
+from weight_transfer.graph import Graph
 from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.network import Network
 from weight_transfer.optimizer.file_pair import write_with_state
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
@@ -60,7 +60,7 @@ class Conversion:
     optimizer_output: Path | None = None
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Graph:
         """What the checkpoint holds."""
         return self.description.network
 

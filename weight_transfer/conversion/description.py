@@ -17,9 +17,9 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.regularizers import regularizers_for_keras, regularizers_of_backbone
 from weight_transfer.description import Description, Origin
 from weight_transfer.errors import ArchitectureError, TransferError
+from weight_transfer.graph import Graph
 from weight_transfer.identified import Identified
 from weight_transfer.images import Crop, ImageLoading, crop_text
-from weight_transfer.network import Network, constraints_of_graph
 from weight_transfer.preprocessing import INSIDE, Preprocessing, agreed
 from weight_transfer.published import expected_preprocessing
 from weight_transfer.version import __version__
@@ -73,7 +73,7 @@ def _config_alone(config: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return None if config is None else {key: value for key, value in config.items() if key != "compile_config"}
 
 
-def _overruling(said: Preprocessing | None, network: Network) -> Preprocessing | None:
+def _overruling(said: Preprocessing | None, network: Graph) -> Preprocessing | None:
     """What a person says of a network's images, unless the network's own layers say the same."""
     return None if expected_preprocessing(network).certainty == "inside the network" and said == INSIDE else said
 
@@ -123,7 +123,7 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
     whole = keras_3 and isinstance(inside, Mapping) and inside.get("trainable") is False
     known = modules_of_layers(identified.network)
     found = set()
-    for path, layer in identified.keras.layers.items():
+    for path, layer in identified.keras.listed.items():
         name = path if path in known else layer.name
         if name not in known or (layer.trainable and not whole):
             continue
@@ -138,7 +138,7 @@ def frozen_layers(checkpoint: Checkpoint, identified: Identified) -> tuple[str, 
 
 def _remarks_on_constraints(identified: Identified) -> tuple[str, ...]:
     """Which constraints are not known, so that training their weights is refused."""
-    held = {**constraints_of_backbone(identified), **constraints_of_graph(identified.network)}
+    held = {**constraints_of_backbone(identified), **identified.network.constraints}
     found = constrained_weights(identified.network, held).values()
     unknown = [one.constraint for one in found if isinstance(one.constraint, TransferError)]
     return tuple(f"what it constrains is not trained: {error}" for error in unknown)
@@ -155,7 +155,7 @@ def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Co
     version = checkpoint.keras_version or "3"
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
     tensorflow_2 = numbers >= [2, 4] or (numbers == [2, 3] and "tf" in version) or numbers[:1] == [3]
-    layers = () if identified.keras is None else identified.keras.layers.items()
+    layers = () if identified.keras is None else identified.keras.listed.items()
     names = {key for path, layer in layers if "BatchNorm" in layer.class_name for key in (path, layer.name)}
     if tensorflow_2 or names.isdisjoint(frozen):
         return ()

@@ -16,8 +16,8 @@ from weight_transfer.conversion.keras_model import write_checkpoint
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import MappingError, TransferError, listing, nearest
 from weight_transfer.fingerprint import fingerprint_of
+from weight_transfer.graph import Graph
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.network import Network, title_of
 from weight_transfer.optimizer.state import OptimizerState, path_of_state, read_state_beside
 from weight_transfer.weight_mapping import Row, mapping
 
@@ -25,7 +25,7 @@ NO_STATE_OF_FROZEN = "the optimizer has no state of frozen layers. Leave out --w
 NOT_KERAS = ".num_batches_tracked"  # a counter of PyTorch's batch norms alone
 
 
-def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Network) -> dict[str, npt.NDArray[np.generic]]:
+def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Graph) -> dict[str, npt.NDArray[np.generic]]:
     """Returns a state dict's tensors as Keras arrays by ``layer/role``.
 
     Args:
@@ -39,7 +39,7 @@ def to_keras(state: Mapping[str, npt.NDArray[Any]], network: Network) -> dict[st
     return {row.keras: row.to_keras(state[row.torch]) for row in rows}
 
 
-def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Row, ...]:
+def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Graph) -> tuple[Row, ...]:
     """Returns the rows of a state dict's tensors, which must be exactly the network's.
 
     Args:
@@ -67,7 +67,7 @@ def rows_of(shapes: Mapping[str, tuple[int, ...]], network: Network) -> tuple[Ro
 
     if missing or extra or problems:
         shown = listing([*missing, *extra, *problems], hint)
-        raise MappingError(f"the state dict is not that of {title_of(network)}:{shown}")
+        raise MappingError(f"the state dict is not that of {network.title}:{shown}")
     return rows
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import OptionError, listing
-from weight_transfer.network import Network, backbone_of, input_shapes
+from weight_transfer.graph import Graph
 
 
 def refuse_said_of_converted(path: str | os.PathLike[str], **said: object) -> None:
@@ -29,7 +28,7 @@ def refuse_said_of_converted(path: str | os.PathLike[str], **said: object) -> No
         )
 
 
-def check_heeded(place: str, hints: Hints, network: Network, *, has_own_model: bool, has_model: bool) -> None:
+def check_heeded(place: str, hints: Hints, network: Graph, *, has_own_model: bool, has_model: bool) -> None:
     """Refuses hints that say nothing of a network, or another thing than its file.
 
     Args:
@@ -62,8 +61,8 @@ def _of_the_model(hints: Hints, has_own_model: bool, has_model: bool) -> Iterato
         yield f"--family {hints.family}: the model's description says what it is"
 
 
-def _of_the_resnet(hints: Hints, network: Network) -> Iterator[str]:
-    backbone = backbone_of(network)
+def _of_the_resnet(hints: Hints, network: Graph) -> Iterator[str]:
+    backbone = network.architecture
     graph = "the network is its own graph, which says it"
     if backbone is None:
         said = {"dialect": hints.dialect, "depth": hints.depth, **hints.conventions}
@@ -78,13 +77,13 @@ def _of_the_resnet(hints: Hints, network: Network) -> Iterator[str]:
         if shape != hints.in_shape:
             yield f"--input-size {_size(hints.in_shape)}: {graph if shape is None else f'its model has {_size(shape)}'}"
     if hints.pooling is not None:
-        pooling = network.head.pooling if isinstance(network, Architecture) else None
+        pooling = None if network.resnet is None else network.resnet.head.pooling
         if pooling != hints.pooling:
             yield f"--pooling {hints.pooling}: its model has {pooling or 'a head of its own, or none'}"
 
 
-def _of_the_images(hints: Hints, network: Network) -> Iterator[str]:
-    shapes = list(input_shapes(network).values())
+def _of_the_images(hints: Hints, network: Graph) -> Iterator[str]:
+    shapes = list(network.inputs.values())
     if len(shapes) == 1 and len(shapes[0]) == 3:
         return
     for flag, said in (

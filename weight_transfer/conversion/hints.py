@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from weight_transfer.architecture import DEPTHS
-from weight_transfer.dialects import dialect_named
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
 from weight_transfer.images import WAYS, Crop, ImageLoading
 from weight_transfer.preprocessing import Preprocessing
+from weight_transfer.resnet.dialects import dialect_named
 
 ImportAs = Literal["native", "graph"]
 PairBy = Literal["order", "name"]

@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint, read_config
+from weight_transfer.conversion.accounting import imported
 from weight_transfer.conversion.heeding import check_heeded
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.importing import imported
 from weight_transfer.conversion.native import native
 from weight_transfer.conversion.pairing import paired
 from weight_transfer.conversion.remarks import remarks_of
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise
+from weight_transfer.graph import Graph, read_graph
+from weight_transfer.graph.precision import DTYPES, Precision, precision_of
 from weight_transfer.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
-from weight_transfer.keras_graph import KerasGraph, keras_graph
 from weight_transfer.layer_list import Expected, layer_list_of, left_out_line
-from weight_transfer.precision import DTYPES, Precision, precision_of
 from weight_transfer.weight_mapping import mapping
 
 # Of weights alone, and of a config that names no modules, as Keras before 2.13 and every .h5 file writes it.
@@ -71,7 +70,7 @@ def _identified(
     checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, beside: Mapping[str, Any] | None
 ) -> Identified:
     """Identifies a checkpoint by a config, the file's own or one from beside it, or without any."""
-    keras = None if config is None else keras_graph(config)
+    keras = None if config is None else read_graph(config, checkpoint.keras_version)
     if beside is None or keras is None:
         if hints.pair_by is not None:
             raise ArchitectureError("--pair-by is about a model beside the weights. Expected --config or --like.")
@@ -82,7 +81,7 @@ def _identified(
 
 
 def _of_graph(
-    checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, keras: KerasGraph | None
+    checkpoint: Checkpoint, hints: Hints, config: Mapping[str, Any] | None, keras: Graph | None
 ) -> Identified:
     """Identifies a checkpoint whose arrays have the names of the graph, where there is one."""
     if hints.import_as != "graph" and hints.family is None:
@@ -113,8 +112,8 @@ def _check_families(checkpoint: Checkpoint, found: Identified, hints: Hints) -> 
         ArchitectureError: It is.
     """
     families = [] if _asks_for_native(hints) else recognise(checkpoint)
-    if families and isinstance(found.network, Architecture):
-        lines = [f"--dialect {found.network.dialect}: {found.assumed[0]}"]
+    if families and found.network.resnet is not None:
+        lines = [f"--dialect {found.network.resnet.dialect}: {found.assumed[0]}"]
         lines += [f"--family {one.family}: {one.title}" for one in families]
         raise Ambiguous(
             f"{checkpoint.path.name}: it only counts its layers, and {len(lines)} descriptions fit their shapes. "
@@ -139,18 +138,18 @@ def _of_a_family(checkpoint: Checkpoint, hints: Hints, reason: TransferError) ->
             f"Decide with one of:{listing(lines)}"
         )
     one, family = found[0], FAMILIES[found[0].family]
-    keras = keras_graph(one.config)
+    keras = read_graph(one.config, checkpoint.keras_version)
     network, arrays = imported(checkpoint.with_names(one.names), keras)
     assumed = (f"{one.title}: {family.assumptions}",)
     return Identified(network, arrays, (*assumed, *_said_of_list(checkpoint, keras)), one.config, keras)
 
 
-def _said_of_list(checkpoint: Checkpoint, keras: KerasGraph) -> tuple[str, ...]:
+def _said_of_list(checkpoint: Checkpoint, keras: Graph) -> tuple[str, ...]:
     """What a file lists beside a family's network, or that it lists nothing."""
     listed = layer_list_of(checkpoint)
     if listed is None:
         return (NO_LIST,)
-    left_out = listed.training_only(Expected(layer.class_name) for layer in keras.layers.values())
+    left_out = listed.training_only(Expected(layer.class_name) for layer in keras.listed.values())
     return (left_out_line(left_out),) if left_out else ()
 
 

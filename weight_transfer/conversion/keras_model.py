@@ -28,21 +28,19 @@ from weight_transfer.checkpoint.writing import (
 )
 from weight_transfer.class_owners import without_owners
 from weight_transfer.conversion.description import training_arguments
-from weight_transfer.conversion.heads import head_behind
+from weight_transfer.conversion.native import head_behind
 from weight_transfer.conversion.structure import differences
 from weight_transfer.description import Description
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, MappingError, TransferError, listing, nearest
-from weight_transfer.keras_config import DTYPE, keras_config, legacy_keras_config
-from weight_transfer.keras_graph import MODEL_CLASSES, keras_graph
+from weight_transfer.graph import MODEL_CLASSES, Graph, read_graph
+from weight_transfer.graph.precision import DTYPES as PRECISIONS
+from weight_transfer.graph.precision import policy_name, precision_of
 from weight_transfer.keras_schema import Container, Schema, compiled_in_schema, in_schema, schema_of
 from weight_transfer.keras_schema.compiled import MODULES
-from weight_transfer.layer_graph import LayerGraph, layer_graph
-from weight_transfer.network import HeadedResNet, Network, network_to_dict, title_of
 from weight_transfer.optimizer.classes import OPTIMIZERS
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
-from weight_transfer.precision import DTYPES as PRECISIONS
-from weight_transfer.precision import policy_name, precision_of
+from weight_transfer.resnet.keras_config import DTYPE, keras_config, legacy_keras_config
 from weight_transfer.weight_mapping import mapping
 
 Arrays = Mapping[str, Array]
@@ -194,10 +192,11 @@ def _config_and_schema(
         schema = wanted or schema_of(own, version)
         changed = _with_dtype(_with_flags(own, set(description.frozen), groups), description)
         return in_schema(changed, schema, container=_container(ending), keras_version=version), schema
-    if not isinstance(description.network, Architecture):
+    resnet = description.network.resnet
+    if resnet is None:
         raise _no_config(description)
     wanted = wanted or ("keras2" if ending in LEGACY_ENDINGS else "keras3")
-    recipe = _recipe(description.network, description, groups, wanted)
+    recipe = _recipe(resnet, description, groups, wanted)
     return in_schema(recipe, wanted, container=_container(ending)), wanted
 
 
@@ -218,33 +217,32 @@ def _container(ending: str) -> Container:
 
 def _describes(config: Config, description: Description) -> bool:
     """Whether a config's graph is the network, in every field that acts."""
-    network, version = description.network, description.origin.keras_version
-    keras = keras_graph(config)
-    graph = layer_graph(keras, version)
-    if isinstance(network, LayerGraph):
+    network = description.network
+    graph = read_graph(config, description.origin.keras_version).checked()
+    if network.architecture is None:
         return bool(_as_json(graph) == _as_json(network))
-    if isinstance(network, HeadedResNet):
-        if differences(graph, network.backbone, outputs=False):
-            return False
-        head = head_behind(network.backbone, keras, graph, version)
-        return head is not None and bool(_as_json(head) == _as_json(network.head))
-    return not differences(graph, network)
+    if network.own_head is None:
+        return not differences(graph, network.architecture)
+    if differences(graph, network.architecture, outputs=False):
+        return False
+    head = head_behind(network.architecture, graph)
+    return head is not None and bool(_as_json(head) == _as_json(network.own_head))
 
 
-def _as_json(network: Network) -> Any:
-    return json.loads(json.dumps(network_to_dict(network)))
+def _as_json(graph: Graph) -> Any:
+    return json.loads(json.dumps(graph.to_dict()))
 
 
 def _no_config(description: Description) -> ArchitectureError:
     network = description.network
-    kind = "a ResNet with its owner's own head" if isinstance(network, HeadedResNet) else "an imported graph"
+    kind = "a ResNet with its owner's own head" if network.own_head is not None else "an imported graph"
     if description.keras_config is None:
         return ArchitectureError(
-            f"{title_of(network)} is {kind}, and the Keras config that it had is not known: an earlier version "
+            f"{network.title} is {kind}, and the Keras config that it had is not known: an earlier version "
             "converted it, or it was made in PyTorch. Convert the Keras checkpoint again."
         )
     return ArchitectureError(
-        f"{title_of(network)} is {kind}, and is no longer the network that its Keras config describes: layers were "
+        f"{network.title} is {kind}, and is no longer the network that its Keras config describes: layers were "
         "replaced in PyTorch. Only what the config says can be written back."
     )
 
@@ -255,7 +253,7 @@ def _name(config: Config) -> str:
     return name if isinstance(name, str) else str(config.get("class_name", "model")).lower()
 
 
-def _by_layer(network: Network, arrays: Arrays) -> dict[str, dict[str, Array]]:
+def _by_layer(network: Graph, arrays: Arrays) -> dict[str, dict[str, Array]]:
     """The arrays by layer and by role, each layer's in Keras's order."""
     found: dict[str, dict[str, Array]] = {}
     for row in mapping(network):
@@ -329,7 +327,7 @@ def _set_flags(model: dict[str, Any], frozen: set[str], groups: Groups, path: st
 def _with_dtype(config: dict[str, Any], description: Description) -> dict[str, Any]:
     """Returns a config whose layers compute in the network's dtype, where that was changed in PyTorch."""
     weighted = {row.keras.rpartition("/")[0] for row in mapping(description.network)}
-    own, wanted = precision_of(keras_graph(config), weighted).dtype, description.precision.dtype
+    own, wanted = precision_of(read_graph(config), weighted).dtype, description.precision.dtype
     if own == wanted:
         return config
     changed = copy.deepcopy(config)
@@ -339,7 +337,7 @@ def _with_dtype(config: dict[str, Any], description: Description) -> dict[str, A
     return changed
 
 
-def _check_arrays(network: Network, arrays: Arrays) -> None:
+def _check_arrays(network: Graph, arrays: Arrays) -> None:
     """Raises MappingError, once for all, unless the arrays are exactly the network's own."""
     rows = {row.keras: row for row in mapping(network)}
     problems = [f"{name}: missing" for name in rows.keys() - arrays.keys()]

@@ -7,12 +7,14 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from weight_transfer.architecture import Architecture, Pooling
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.graph import Layer, LayerClass, keras_depths, layers
+from weight_transfer.graph import keras_depths
+from weight_transfer.graph.graph import INPUT
 from weight_transfer.layer_list import Expected, LayerList, kind_of_class, left_out_line
+from weight_transfer.layer_types import Settings
+from weight_transfer.resnet.recipe import resnet_graph
 
 # Layers that a file of somebody's code may hold although the ResNet of the same computation has them otherwise.
 POOL_OF_ALL = "AveragePooling2D"  # over the whole feature map, as Keras before 2.2.3 pooled, Flatten behind it
@@ -68,7 +70,7 @@ def _found(architecture: Architecture, spelling: _Spelling, listed: LayerList, *
     said = [*spelling.assumed]
     if rate:
         said.append(f"dropout {rate:g} before the dense layers ({architecture.dialect}; the file lists no rate)")
-    expected = _expected(layers(found), listed)
+    expected = _expected(_rows(found), listed)
     left_out, unclear = listed.training_only(expected), listed.unclear(expected)
     if left_out:
         said.append(left_out_line(left_out))
@@ -104,8 +106,34 @@ def _poolings(architecture: Architecture, hints: Hints) -> Iterator[Architecture
 
 
 @dataclass(frozen=True)
+class _Row:
+    """A layer that a file may list.
+
+    Attributes:
+        name: Its own.
+        class_name: Keras class.
+        inputs: Names of the layers that it reads.
+        settings: What it computes, where the architecture has it.
+        has_arrays: Whether it holds any.
+    """
+
+    name: str
+    class_name: str
+    inputs: tuple[str, ...] = ()
+    settings: Settings = dataclasses.field(default_factory=dict)
+    has_arrays: bool = False
+
+
+def _rows(architecture: Architecture) -> tuple[_Row, ...]:
+    graph = resnet_graph(architecture)
+    inputs = [_Row(value, INPUT) for value in graph.inputs]
+    layers = [(call.inputs, graph.layers[call.layer]) for call in graph.calls]
+    return (*inputs, *(_Row(one.path, one.class_name, fed, one.settings, bool(one.weights)) for fed, one in layers))
+
+
+@dataclass(frozen=True)
 class _Spelling:
-    rows: tuple[Layer, ...]
+    rows: tuple[_Row, ...]
     assumed: tuple[str, ...] = ()
 
 
@@ -113,13 +141,13 @@ def _spellings(architecture: Architecture) -> Iterator[_Spelling]:
     """An architecture's layers as this program writes them, and as others write the same."""
     names, head = architecture.names, architecture.head
     for padded, pooled, hidden, last in itertools.product((False, True), repeat=4):
-        rows, assumed = layers(architecture), []
+        rows, assumed = _rows(architecture), []
         if (hidden and head.hidden_units is None) or (last and head.classes is None):
             continue
         if pooled and head.pooling == "max":
             continue
         if padded:  # keras-resnet pads every 3x3 by a layer of its own, which computes what 'same' does
-            same = [row.name for row in rows if row.config.get("padding") == "same" and _is_middle(row)]
+            same = [row.name for row in rows if row.settings.get("padding") == "same" and _is_middle(row)]
             for name in same:
                 rows = _before(rows, name, PAD)
         if pooled and head.pooling is None:
@@ -134,48 +162,43 @@ def _spellings(architecture: Architecture) -> Iterator[_Spelling]:
         yield _Spelling(rows, tuple(assumed))
 
 
-def _is_middle(row: Layer) -> bool:
-    kernel, strides = row.config.get("kernel_size", [1]), row.config.get("strides", [1])
+def _is_middle(row: _Row) -> bool:
+    kernel, strides = row.settings.get("kernel_size", [1]), row.settings.get("strides", [1])
     return row.class_name == "Conv2D" and max(kernel) > 1 and max(strides) == 1
 
 
-def _before(rows: Sequence[Layer], name: str, class_name: str) -> tuple[Layer, ...]:
+def _before(rows: Sequence[_Row], name: str, class_name: str) -> tuple[_Row, ...]:
     added = f"{name}/{class_name}"
-    found: list[Layer] = []
+    found: list[_Row] = []
     for row in rows:
         if row.name == name:
-            found += [_layer(added, class_name, row.inputs), dataclasses.replace(row, inputs=(added,))]
+            found += [_Row(added, class_name, row.inputs), dataclasses.replace(row, inputs=(added,))]
         else:
             found.append(row)
     return tuple(found)
 
 
-def _after(rows: Sequence[Layer], name: str, class_name: str) -> tuple[Layer, ...]:
+def _after(rows: Sequence[_Row], name: str, class_name: str) -> tuple[_Row, ...]:
     added = f"{name}/{class_name}"
     moved = [
         dataclasses.replace(row, inputs=tuple(added if source == name else source for source in row.inputs))
         for row in rows
     ]
     place = next(number for number, row in enumerate(rows) if row.name == name) + 1
-    return (*moved[:place], _layer(added, class_name, (name,)), *moved[place:])
+    return (*moved[:place], _Row(added, class_name, (name,)), *moved[place:])
 
 
-def _replaced(rows: Sequence[Layer], name: str, class_name: str) -> tuple[Layer, ...]:
-    return tuple(_layer(name, class_name, row.inputs) if row.name == name else row for row in rows)
+def _replaced(rows: Sequence[_Row], name: str, class_name: str) -> tuple[_Row, ...]:
+    return tuple(_Row(name, class_name, row.inputs) if row.name == name else row for row in rows)
 
 
-def _layer(name: str, class_name: str, inputs: tuple[str, ...]) -> Layer:
-    """A layer that no architecture has."""
-    return Layer(name, cast(LayerClass, class_name), inputs)
-
-
-def _expected(rows: Sequence[Layer], listed: LayerList) -> list[Expected]:
+def _expected(rows: Sequence[_Row], listed: LayerList) -> list[Expected]:
     """The layers by depth, deepest first, as Keras lists them."""
-    depths = keras_depths(rows)
+    depths = keras_depths({row.name: row.inputs for row in rows})
     return [
         Expected(
             row.class_name,
-            row.name if row.weights and listed.ordered else None,
+            row.name if row.has_arrays and listed.ordered else None,
             depths[row.name],
             ("activation",) if row.class_name in ("ReLU", "Softmax") else (),
         )

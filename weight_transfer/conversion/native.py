@@ -6,46 +6,44 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from weight_transfer.architecture import Architecture, Conventions
-from weight_transfer.checkpoint import Checkpoint
-from weight_transfer.conversion.accounting import Accounting
+from weight_transfer.architecture import Architecture, Conventions, Head
+from weight_transfer.checkpoint import Array, Checkpoint
+from weight_transfer.conversion.accounting import Accounting, by_role
 from weight_transfer.conversion.candidates import Candidate, candidates_of
-from weight_transfer.conversion.heads import with_own_head
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.listed import Listed, laid_on_list
-from weight_transfer.conversion.structure import check_called_once, differences
-from weight_transfer.dialects import DIALECTS
+from weight_transfer.conversion.structure import check_called_once, differences, same_values
 from weight_transfer.errors import ArchitectureError, listing
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.graph.graph import FEATURES, INPUT
 from weight_transfer.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
-from weight_transfer.keras_graph import KerasGraph
-from weight_transfer.layer_graph import LayerGraph, layer_graph
 from weight_transfer.layer_list import layer_list_of
+from weight_transfer.resnet.dialects import DIALECTS
+from weight_transfer.resnet.layout import with_own_head
+from weight_transfer.resnet.recipe import resnet_graph
 
 
-def native(checkpoint: Checkpoint, hints: Hints, keras: KerasGraph | None) -> Identified:
+def native(checkpoint: Checkpoint, hints: Hints, graph: Graph | None) -> Identified:
     """Finds the one ResNet whose rendered names equal the checkpoint's.
 
     Args:
         checkpoint: The file.
         hints: What the person knows.
-        keras: The graph of its model, where there is one.
+        graph: Its model's, where there is one.
 
     Raises:
         ArchitectureError: Nothing fits (`AnotherStructure`, where only the graph differs), or several (`Ambiguous`).
         MappingError: One nearly fits; the message lists what is missing and left over.
     """
-    graph = None if keras is None else layer_graph(keras, keras_version=checkpoint.keras_version)
     if graph is not None:
-        check_called_once(graph)
+        check_called_once(graph.checked())
     candidates = list(candidates_of(checkpoint, hints, graph))
     complete = [candidate for candidate in candidates if candidate.accounting.complete]
     exact = complete
     if graph is not None:
         exact = [candidate for candidate in complete if not differences(graph, candidate.architecture)]
     if not exact:
-        headed = None
-        if keras is not None and graph is not None:
-            headed = _with_own_head(checkpoint, hints, candidates, keras, graph)
+        headed = None if graph is None else _with_own_head(checkpoint, hints, candidates, graph)
         if headed is not None:
             return headed
         if complete and graph is not None:
@@ -62,13 +60,11 @@ def native(checkpoint: Checkpoint, hints: Hints, keras: KerasGraph | None) -> Id
     if not fitting:
         raise _lists_another(checkpoint, *min(laid, key=lambda pair: len(pair[1].differences)))
     found = _decided(checkpoint, fitting, graph, hints)
-    said = next(on.assumed for _, on in laid if on.architecture == found.network)
+    said = next(on.assumed for _, on in laid if on.architecture == found.network.architecture)
     return dataclasses.replace(found, assumed=(*found.assumed, *said))
 
 
-def _decided(
-    checkpoint: Checkpoint, fitting: Sequence[Candidate], graph: LayerGraph | None, hints: Hints
-) -> Identified:
+def _decided(checkpoint: Checkpoint, fitting: Sequence[Candidate], graph: Graph | None, hints: Hints) -> Identified:
     """The one candidate, or the first of those that are the same network.
 
     Raises:
@@ -83,7 +79,9 @@ def _decided(
             "shortcut's, nothing in it shows. Give the model's description by --config or --like."
         )
     chosen = fitting[0]
-    return Identified(chosen.architecture, chosen.accounting.arrays, _assumed(chosen.architecture, graph, hints))
+    return Identified(
+        resnet_graph(chosen.architecture), chosen.accounting.arrays, _assumed(chosen.architecture, graph, hints)
+    )
 
 
 def _pairing(accounting: Accounting) -> tuple[str, ...]:
@@ -103,15 +101,14 @@ def _with_own_head(
     checkpoint: Checkpoint,
     hints: Hints,
     candidates: Sequence[Candidate],
-    keras: KerasGraph,
-    graph: LayerGraph,
+    graph: Graph,
 ) -> Identified | None:
     """A known ResNet up to its last stage, and behind it whatever the file's graph has."""
     for candidate in candidates:
-        found = with_own_head(checkpoint, candidate.architecture, candidate.accounting.arrays, keras, graph)
+        found = split_at_head(checkpoint, candidate.architecture, candidate.accounting.arrays, graph)
         if found is not None:
             network, arrays = found
-            return Identified(network, arrays, _assumed(network.backbone, graph, hints))
+            return Identified(network, arrays, _assumed(candidate.architecture, graph, hints))
     return None
 
 
@@ -119,7 +116,7 @@ def _said(hints: Hints, name: str, value: Any, otherwise: str) -> str:
     return f"{name} {value} ({'you said so' if name in hints.conventions else otherwise})"
 
 
-def _another_structure(checkpoint: Checkpoint, complete: list[Candidate], graph: LayerGraph) -> ArchitectureError:
+def _another_structure(checkpoint: Checkpoint, complete: list[Candidate], graph: Graph) -> ArchitectureError:
     """The error for arrays that fit a ResNet whose graph is not the file's."""
     found = [(candidate, differences(graph, candidate.architecture)) for candidate in complete]
     candidate, different = min(found, key=lambda pair: len(pair[1]))
@@ -139,7 +136,7 @@ def _computation(architecture: Architecture) -> object:
     return (a.block, a.block_counts, a.filters, a.head, conventions)
 
 
-def _assumed(architecture: Architecture, graph: LayerGraph | None, hints: Hints) -> tuple[str, ...]:
+def _assumed(architecture: Architecture, graph: Graph | None, hints: Hints) -> tuple[str, ...]:
     """What neither names nor a graph show, with its value and who says so."""
     if graph is not None:
         return ()
@@ -186,3 +183,85 @@ def _nothing_fits(checkpoint: Checkpoint, candidates: Sequence[Candidate]) -> Ex
     return best.accounting.error(
         f"{checkpoint.path.name}: not the ResNet-{a.depth} of dialect {best.dialect.key} that it comes closest to"
     )
+
+
+def split_at_head(
+    checkpoint: Checkpoint, architecture: Architecture, arrays: Mapping[str, Array], graph: Graph
+) -> tuple[Graph, Mapping[str, Array]] | None:
+    """Splits a model into a ResNet's stages and the head behind them.
+
+    Args:
+        checkpoint: The file.
+        architecture: What its names and shapes show.
+        arrays: Its arrays by ``layer/role``, nested models' names left out.
+        graph: Its model's.
+
+    Returns:
+        The network and its arrays, or None where the backbone is no ResNet of these names, or where
+        the head reads from the middle of it.
+    """
+    backbone = dataclasses.replace(architecture, head=Head(pooling=None, classes=None))
+    accounting = Accounting.of(arrays, resnet_graph(backbone))
+    if accounting.missing or accounting.misfits or differences(graph, backbone, outputs=False):
+        return None
+    head = head_behind(backbone, graph)
+    if head is None:
+        return None
+    network = with_own_head(backbone, head)
+    needed = {row.keras for row in accounting.rows}
+    found = {name: array for name, array in arrays.items() if name in needed} | {
+        name: array
+        for name, array in by_role(head, checkpoint.arrays).items()
+        if name.rpartition("/")[0] in head.layers
+    }
+    balance = Accounting.of(found, network)
+    if not balance.complete or len(found) != len(checkpoint.arrays):
+        return None
+    return network, found
+
+
+def head_behind(backbone: Architecture, graph: Graph) -> Graph | None:
+    """Returns what follows a ResNet's stages in a model's graph; None where it reads from the middle of them.
+
+    Args:
+        backbone: The ResNet, without a head.
+        graph: The whole model's.
+    """
+    (end,) = resnet_graph(backbone).outputs
+    value = same_values(graph, backbone).get(end)
+    return None if value is None else _behind(graph, value)
+
+
+def _behind(graph: Graph, value: str) -> Graph | None:
+    """The part of a graph that follows one value and reads nothing else of what comes before."""
+    before = _ancestors(graph, value)
+    rest = [call for call in graph.calls if call.value not in before]
+    known = {value, *(call.value for call in rest)}
+    reads_only_the_end = all(known.issuperset(call.inputs) for call in rest)
+    shared = {call.layer for call in rest} & {call.layer for call in graph.calls if call.value in before}
+    if not rest or not reads_only_the_end or shared or value in graph.outputs or not known.issuperset(graph.outputs):
+        return None
+    shape = graph.shapes[value]
+    layers = {call.layer: graph.layers[call.layer] for call in rest}
+    return dataclasses.replace(
+        graph,
+        layers=layers,
+        calls=tuple(
+            dataclasses.replace(call, inputs=tuple(FEATURES if name == value else name for name in call.inputs))
+            for call in rest
+        ),
+        inputs={FEATURES: shape},
+        listed={FEATURES: Layer(FEATURES, INPUT, out_shape=shape), **layers},
+    )
+
+
+def _ancestors(graph: Graph, value: str) -> set[str]:
+    """A value and everything that it depends on."""
+    sources = {call.value: call.inputs for call in graph.calls}
+    found, waiting = set(), [value]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(sources.get(name, ()))
+    return found

@@ -22,15 +22,15 @@ from weight_transfer.architecture import (
 from weight_transfer.checkpoint import Array
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.structure import own_name
-from weight_transfer.dialects import TUTORIAL, Dialect
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.resnet.dialects import TUTORIAL, Dialect
 
 MAX_STAGES, MAX_BLOCKS = 8, 64
 OUTPUT_ACTIVATIONS: tuple[Activation, ...] = ("softmax", "sigmoid")  # that `predict` of a ResNet applies
 
 
 def observe(
-    arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hints, graph: LayerGraph | None
+    arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hints, graph: Graph | None
 ) -> Architecture | None:
     """Returns the architecture that the names and shapes show, None where nothing of it is there.
 
@@ -148,7 +148,7 @@ def _head(arrays: Mapping[str, Array], dialect: Dialect, names: Names, hints: Hi
     )
 
 
-def observed_conventions(graph: LayerGraph, architecture: Architecture) -> Architecture:
+def observed_conventions(graph: Graph, architecture: Architecture) -> Architecture:
     """Returns the architecture with the conventions, head and input that the file's graph shows.
 
     Whether the rest of the graph says the same is for `structure.differences` to tell. What no graph shows
@@ -171,7 +171,7 @@ def observed_conventions(graph: LayerGraph, architecture: Architecture) -> Archi
     return dataclasses.replace(architecture, conventions=conventions, head=head, in_shape=in_shape)
 
 
-def _stride_in(layers: Mapping[str, GraphLayer], architecture: Architecture) -> Any:
+def _stride_in(layers: Mapping[str, Layer], architecture: Architecture) -> Any:
     names = architecture.names
     if len(architecture.stages) < 2 or architecture.block == "basic":
         return architecture.conventions.stride_in
@@ -182,7 +182,7 @@ def _stride_in(layers: Mapping[str, GraphLayer], architecture: Architecture) -> 
     return "1x1" if max(first.settings.get("strides", [1])) > 1 else "3x3"
 
 
-def _pool_padding(graph: LayerGraph, old: Conventions) -> Padding:
+def _pool_padding(graph: Graph, old: Conventions) -> Padding:
     before = {call.value: graph.layers[call.layer].class_name for call in graph.calls}
     for call in graph.calls:
         if before[call.value] == "MaxPooling2D":
@@ -192,7 +192,7 @@ def _pool_padding(graph: LayerGraph, old: Conventions) -> Padding:
     return old.pool_padding
 
 
-def _observed_head(graph: LayerGraph, architecture: Architecture) -> Head:
+def _observed_head(graph: Graph, architecture: Architecture) -> Head:
     classes = {layer.class_name for layer in graph.layers.values()}
     pooling: Pooling | None = None
     if "GlobalMaxPooling2D" in classes:
@@ -209,7 +209,7 @@ def _observed_head(graph: LayerGraph, architecture: Architecture) -> Head:
     )
 
 
-def _dropout_before(graph: LayerGraph, classifier: str) -> float:
+def _dropout_before(graph: Graph, classifier: str) -> float:
     """The rate of the dropout that a layer reads; 0 of none."""
     before = {call.value: graph.layers[call.layer] for call in graph.calls}
     call = next((call for call in graph.calls if own_name(graph.layers[call.layer]) == classifier), None)
@@ -217,7 +217,7 @@ def _dropout_before(graph: LayerGraph, classifier: str) -> float:
     return layer.settings["rate"] if layer is not None and layer.class_name == "Dropout" else 0.0
 
 
-def _output_activation(graph: LayerGraph) -> Activation:
+def _output_activation(graph: Graph) -> Activation:
     """What the model ends in, by the name of its activation; the comparison looks at its axis."""
     found = graph.final_activations[0]
     return next((known for known in OUTPUT_ACTIVATIONS if known == found), "linear")

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.layer_names import layer_name, members
@@ -23,8 +23,7 @@ from weight_transfer.errors import ArchitectureError, CheckpointError, MappingEr
 from weight_transfer.families.like import like
 from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.needed import Needed, expected_of, needed_arrays
-from weight_transfer.graph import Layer, LayerClass, keras_depths
-from weight_transfer.keras_graph import KerasGraph
+from weight_transfer.graph import Graph, keras_depths
 from weight_transfer.layer_list import Expected, LayerList, layer_list_of, left_out_line
 
 MOVING = "moving_"  # what no optimizer trains, in the roles of a batch norm
@@ -46,7 +45,7 @@ class Paired:
     assumed: tuple[str, ...]
 
 
-def paired(checkpoint: Checkpoint, config: Mapping[str, Any], keras: KerasGraph, pair_by: PairBy | None) -> Paired:
+def paired(checkpoint: Checkpoint, config: Mapping[str, Any], keras: Graph, pair_by: PairBy | None) -> Paired:
     """Lays a file on a model that is described beside it.
 
     Args:
@@ -80,7 +79,7 @@ class _Model:
     """
 
     config: Mapping[str, Any]
-    keras: KerasGraph
+    keras: Graph
     needed: tuple[Needed, ...] = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
@@ -182,7 +181,7 @@ def _file_groups(checkpoint: Checkpoint) -> dict[str, list[Array]]:
 def _in_order(model: _Model, inside: tuple[Needed, ...], nested: bool) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The arrays of one group as Keras lists them: of a model those that it trains before the others."""
     rows = [
-        (layer, role, shape, bool(model.keras.layers[layer.path].config.get("trainable", True)))
+        (layer, role, shape, bool(model.keras.listed[layer.path].config.get("trainable", True)))
         for layer in inside
         for role, shape in layer.weights.items()
     ]
@@ -245,7 +244,7 @@ def _outermost(checkpoint: Checkpoint, model: _Model, names: Names, listed: Laye
     """The layers of the outermost model by name, as a legacy file lists them; a model in it is one."""
     groups = {array.name: group for group, arrays in _file_groups(checkpoint).items() for array in arrays}
     of_layers = {name.rpartition("/")[0]: groups[array] for name, array in names.items()}
-    inside_out = zip(model.keras.layers, expected_of(model.keras, model.needed, of_layers, listed), strict=True)
+    inside_out = zip(model.keras.listed, expected_of(model.keras, model.needed, of_layers, listed), strict=True)
     plain = dict(inside_out)
     expected = {}
     for name, nested, inside in model.groups():
@@ -257,12 +256,9 @@ def _outermost(checkpoint: Checkpoint, model: _Model, names: Names, listed: Laye
     return expected
 
 
-def _depths(keras: KerasGraph) -> dict[str, int] | None:
+def _depths(keras: Graph) -> dict[str, int] | None:
     """Each layer's depth, by which Keras orders ``model.layers``; None with models inside or several calls."""
-    if len(keras.calls) != len(keras.layers) or any("/" in path for path in keras.layers):
+    reads = {**dict.fromkeys(keras.inputs, ()), **{call.value: call.inputs for call in keras.calls}}
+    if reads.keys() != keras.listed.keys() or any("/" in path for path in keras.listed):
         return None
-    layer_of = {call.value: call.layer for call in keras.calls}
-    classes = {path: cast(LayerClass, layer.class_name) for path, layer in keras.layers.items()}
-    return keras_depths(
-        [Layer(call.layer, classes[call.layer], tuple(layer_of[v] for v in call.inputs)) for call in keras.calls]
-    )
+    return keras_depths(reads)

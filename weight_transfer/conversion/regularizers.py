@@ -10,11 +10,10 @@ from typing import Any, Literal
 from weight_transfer.class_owners import is_own
 from weight_transfer.description import LayerRegularizers
 from weight_transfer.errors import TransferError, listing
-from weight_transfer.graph import layers
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.graph.facts import ACTIVITY, regularizers_in
 from weight_transfer.identified import Identified
-from weight_transfer.keras_graph import KerasLayer
-from weight_transfer.layer_graph import ACTIVITY, regularizers_in
-from weight_transfer.network import Network, backbone_of, graph_of
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import Row, mapping
 
 ORTHOGONAL = ("orthogonalregularizer", "orthogonal_regularizer")
@@ -84,23 +83,23 @@ def regularizers_of_backbone(identified: Identified) -> dict[str, dict[str, Any]
     return held_by_backbone(identified, regularizers_in)
 
 
-def held_by_backbone(identified: Identified, read: Callable[[KerasLayer], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def held_by_backbone(identified: Identified, read: Callable[[Layer], dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """What the config of each of a ResNet's layers holds, by the architecture's name of the layer."""
-    backbone, keras = backbone_of(identified.network), identified.keras
+    backbone, keras = identified.network.architecture, identified.keras
     if backbone is None or keras is None:
         return {}
-    head = graph_of(identified.network)
+    head = identified.network.imported
     elsewhere = set() if head is None else set(head.layers)
-    weighted = {layer.name for layer in layers(backbone)}
+    weighted = set(resnet_graph(backbone).layers)
     found = {}
-    for path, layer in keras.layers.items():
+    for path, layer in keras.listed.items():
         held = read(layer)
         if held and path not in elsewhere:
             found[layer.name if layer.name in weighted else path] = held
     return found
 
 
-def penalties(network: Network, regularizers: LayerRegularizers) -> tuple[dict[str, Penalty], dict[str, Penalty]]:
+def penalties(network: Graph, regularizers: LayerRegularizers) -> tuple[dict[str, Penalty], dict[str, Penalty]]:
     """Brings regularizers from layers to tensors.
 
     Args:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 
 from weight_transfer.checkpoint import Array
 from weight_transfer.checkpoint.kernel_layout import THEANO, said_of_kernels
-from weight_transfer.keras_graph import KerasGraph, KerasLayer
-from weight_transfer.precision import Precision
-from weight_transfer.value_dtypes import whole_inputs
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.graph.precision import Precision
+from weight_transfer.graph.value_dtypes import whole_inputs
 
 
 def remarks_of(
-    arrays: Mapping[str, Array], keras: KerasGraph | None, precision: Precision, backend: str | None
+    arrays: Mapping[str, Array], keras: Graph | None, precision: Precision, backend: str | None
 ) -> tuple[str, ...]:
     """Gathers what a person must know of an identified checkpoint.
 
@@ -32,20 +32,20 @@ def remarks_of(
     )
 
 
-def _of_theano(keras: KerasGraph) -> Iterator[str]:
+def _of_theano(keras: Graph) -> Iterator[str]:
     """What else Theano did in its own way. Source: Keras 2.2.4 keras/backend/theano_backend.py."""
-    strided = [layer.path for layer in keras.layers.values() if _is_strided_and_same(layer)]
+    strided = [layer.path for layer in keras.listed.values() if _is_strided_and_same(layer)]
     if strided:
         yield (
             f"{len(strided)} layers ({strided[0]}{' and others' if len(strided) > 1 else ''}) have strides and the "
             "padding 'same', which Theano put on both sides alike; they are computed as Keras 2 computed them when it "
             "loaded the file on TensorFlow, which puts the odd one behind"
         )
-    if any(layer.class_name == "BatchNormalization" for layer in keras.layers.values()):
+    if any(layer.class_name == "BatchNormalization" for layer in keras.listed.values()):
         yield "batch norms learn on as on TensorFlow; Theano added epsilon to each variance that it kept"
 
 
-def _is_strided_and_same(layer: KerasLayer) -> bool:
+def _is_strided_and_same(layer: Layer) -> bool:
     config = layer.config
     if config.get("padding", config.get("border_mode")) != "same":
         return False
@@ -54,12 +54,12 @@ def _is_strided_and_same(layer: KerasLayer) -> bool:
     return any(isinstance(n, int) and n > 1 for n in (given if isinstance(given, (list, tuple)) else [given]))
 
 
-def _of_training(keras: KerasGraph) -> Iterator[str]:
+def _of_training(keras: Graph) -> Iterator[str]:
     """What acts in training alone and is not in the port.
 
     Source: keras/src/layers/core/dense.py, enable_lora and save_own_variables, keras 3.15.1.
     """
-    adapted = [layer.path for layer in keras.layers.values() if layer.config.get("lora_rank")]
+    adapted = [layer.path for layer in keras.listed.values() if layer.config.get("lora_rank")]
     if adapted:
         yield (
             f"{len(adapted)} layers ({adapted[0]}{' and others' if len(adapted) > 1 else ''}) have LoRA, whose arrays "
@@ -67,7 +67,7 @@ def _of_training(keras: KerasGraph) -> Iterator[str]:
         )
 
 
-def _of_inputs(keras: KerasGraph) -> Iterator[str]:
+def _of_inputs(keras: Graph) -> Iterator[str]:
     """A sentence for each input that Keras cuts to whole numbers."""
     for name, dtype in whole_inputs(keras).items():
         yield f"input {name!r} takes whole numbers ({dtype}): Keras cuts the fractions of others off, the port does not"

@@ -8,18 +8,17 @@ the arrays are named after.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from weight_transfer.architecture import Architecture
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_config import keras_config
-from weight_transfer.keras_graph import Call, KerasGraph, keras_graph
-from weight_transfer.layer_graph import ACTIVITY, GraphLayer, LayerGraph, layer_graph
+from weight_transfer.graph import Call, Graph, Layer
+from weight_transfer.graph.facts import ACTIVITY
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 from weight_transfer.layer_types.convolutions import effective_window
 from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
+from weight_transfer.resnet.recipe import resnet_graph
 
 OUTPUT = "output"  # beside the layers: where the graph ends
 GLOBAL_POOLINGS = ("GlobalAveragePooling2D", "GlobalMaxPooling2D")
@@ -66,7 +65,7 @@ def _short(value: Key) -> str:
     return text if len(text) <= 90 else text[:87] + "..."
 
 
-def differences(graph: LayerGraph, architecture: Architecture, *, outputs: bool = True) -> list[Difference]:
+def differences(graph: Graph, architecture: Architecture, *, outputs: bool = True) -> list[Difference]:
     """Returns every layer with weights that the recipe's graph and the file's compute or feed differently.
 
     Layers without weights are compared as part of what feeds the layers with weights and the outputs.
@@ -76,7 +75,7 @@ def differences(graph: LayerGraph, architecture: Architecture, *, outputs: bool 
         architecture: The recipe.
         outputs: Whether to compare what the graph returns as well.
     """
-    expected, actual = _Canonical(recipe_graph(architecture)), _Canonical(graph)
+    expected, actual = _Canonical(resnet_graph(architecture)), _Canonical(graph)
     pairs = [(name, facts, actual.layers.get(name)) for name, facts in expected.layers.items()]
     if outputs:
         pairs.append((OUTPUT, expected.outputs, actual.outputs))
@@ -93,7 +92,7 @@ def _moved_penalties(expected: _Canonical, actual: _Canonical) -> Iterator[Diffe
             yield Difference(name, {key: ours.fused_activation}, {key: theirs.fused_activation})
 
 
-def same_values(graph: LayerGraph, architecture: Architecture) -> dict[str, str]:
+def same_values(graph: Graph, architecture: Architecture) -> dict[str, str]:
     """Returns, for each layer of the architecture, the file's value that is computed alike.
 
     Layers without weights may be called anything in a file; here they are found by what they compute and by what
@@ -103,7 +102,7 @@ def same_values(graph: LayerGraph, architecture: Architecture) -> dict[str, str]
         graph: The file's.
         architecture: The recipe.
     """
-    ours, theirs = _Canonical(recipe_graph(architecture)), _Canonical(graph)
+    ours, theirs = _Canonical(resnet_graph(architecture)), _Canonical(graph)
     values: dict[Key, str] = {}
     for value, key in theirs.keys.items():
         values.setdefault(key, value)
@@ -115,7 +114,7 @@ def same_values(graph: LayerGraph, architecture: Architecture) -> dict[str, str]
     return found
 
 
-def check_called_once(graph: LayerGraph) -> None:
+def check_called_once(graph: Graph) -> None:
     """Refuses a graph with what no ResNet has: a layer called twice, two layers of one name.
 
     Raises:
@@ -131,19 +130,14 @@ def check_called_once(graph: LayerGraph) -> None:
             raise ArchitectureError(f"two layers of the file's model are both named {name!r}.")
 
 
-def own_name(layer: GraphLayer) -> str:
+def own_name(layer: Layer) -> str:
     """A layer's name without those of the models that hold it."""
     return layer.path.rpartition("/")[2]
 
 
-def can_resize(keras: KerasGraph) -> bool:
+def can_resize(keras: Graph) -> bool:
     """Whether no layer ties the model to one input size."""
-    return not any(layer.class_name in TIED_TO_A_SIZE for layer in keras.layers.values())
-
-
-def recipe_graph(architecture: Architecture) -> LayerGraph:
-    """Returns the graph that an architecture's recipe builds in Keras."""
-    return layer_graph(keras_graph(keras_config(architecture)))
+    return not any(layer.class_name in TIED_TO_A_SIZE for layer in keras.listed.values())
 
 
 class _Canonical:
@@ -156,7 +150,7 @@ class _Canonical:
         outputs: What the graph returns.
     """
 
-    def __init__(self, graph: LayerGraph) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.shapes = graph.shapes
         self.calls = {call.value: call for call in graph.calls}
@@ -171,7 +165,7 @@ class _Canonical:
             "names": graph.output_names,
         }
 
-    def _weighted(self, call: Call, layer: GraphLayer) -> Key:
+    def _weighted(self, call: Call, layer: Layer) -> Key:
         """Notes what a layer with weights computes; its output is known by its name."""
         facts = {key: _hashable(value) for key, value in layer.settings.items() if key != "activation"}
         name, fed = own_name(layer), tuple(self.keys[value] for value in call.inputs)
@@ -180,7 +174,7 @@ class _Canonical:
         self.layers[name] = {"class": layer.class_name, **facts, **_of_call(call), "input": fed}
         return _activated(layer.fused_activation, name)
 
-    def _padding(self, call: Call, layer: GraphLayer) -> tuple[Key, tuple[Key, ...]]:
+    def _padding(self, call: Call, layer: Layer) -> tuple[Key, tuple[Key, ...]]:
         """The padding in pixels where it does not depend on the input's size, and what is padded."""
         settings, fed = layer.settings, tuple(self.keys[value] for value in call.inputs)
         windows = effective_window(settings)
@@ -194,7 +188,7 @@ class _Canonical:
             return _hashable(padding.settings["margins"]), tuple(self.keys[value] for value in before.inputs)
         return tuple((0, 0) for _ in windows), fed
 
-    def _unweighted(self, call: Call, layer: GraphLayer) -> Key:
+    def _unweighted(self, call: Call, layer: Layer) -> Key:
         """What a layer without weights computes, and of what."""
         settings, fed = layer.settings, tuple(self.keys[value] for value in call.inputs)
         facts = (_hashable({**settings, **_of_call(call)}), _hashable(layer.regularizers))
@@ -210,7 +204,7 @@ class _Canonical:
             return self._pooled(call, layer, fed[0])
         return (layer.class_name, facts, *fed)
 
-    def _pooled(self, call: Call, layer: GraphLayer, fed: Key) -> Key:
+    def _pooled(self, call: Call, layer: Layer, fed: Key) -> Key:
         """Keras up to 2.2 has an average pooling over all places, then a Flatten, for a global pooling."""
         shape = self.shapes[call.inputs[0]]
         if layer.class_name == "Flatten":
@@ -236,9 +230,7 @@ def _activated(activation: Mapping[str, Any] | None, key: Key) -> Key:
 
 def _of_call(call: Call) -> dict[str, Key]:
     """What a call says beside its inputs, of which a recipe says nothing."""
-    plain = Call(call.value, call.layer, call.inputs)
-    names = [field.name for field in dataclasses.fields(call)]
-    return {name: _hashable(getattr(call, name)) for name in names if getattr(call, name) != getattr(plain, name)}
+    return {} if call.training is None else {"training": call.training}
 
 
 def _hashable(value: Any) -> Key:

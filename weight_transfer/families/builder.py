@@ -6,10 +6,10 @@ Layers without a name get tf.keras's automatic one: the class in snake case, cou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from weight_transfer.checkpoint.layer_names import snake_case
-from weight_transfer.graph import Layer, LayerClass, keras_order
+from weight_transfer.graph import keras_depths
 
 Config = dict[str, Any]
 
@@ -140,10 +140,8 @@ class Builder:
 
     def model(self, *outputs: str) -> Config:
         """Returns the whole config, its layers in the order of ``model.layers``."""
-        rows = [
-            Layer(name, cast(LayerClass, self._rows[name]["class_name"]), self._inputs[name]) for name in self._rows
-        ]
-        layers = [self._rows[layer.name] for layer in keras_order(rows)]
+        depths = keras_depths(self._inputs)
+        layers = [self._rows[name] for name in sorted(depths, key=lambda name: -depths[name])]
         inputs = [name for name, sources in self._inputs.items() if not sources]
         return {
             "class_name": "Functional",

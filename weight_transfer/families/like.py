@@ -8,15 +8,15 @@ from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.errors import MappingError, listing
 from weight_transfer.families.matching import Arrays, match, nearest_layer
 from weight_transfer.families.needed import needed_arrays
-from weight_transfer.keras_graph import KerasGraph
+from weight_transfer.graph import Graph
 
 
-def like(checkpoint: Checkpoint, keras: KerasGraph) -> Mapping[str, str]:
+def like(checkpoint: Checkpoint, keras: Graph) -> Mapping[str, str]:
     """Finds the array of each of another file's layers: by name, by counter where Keras chose the name.
 
     Example:
         >>> with read_checkpoint("weights.h5") as weights, read_checkpoint("model.keras") as whole:
-        ...     names = like(weights, keras_graph(whole.config))
+        ...     names = like(weights, read_graph(whole.config))
 
     Args:
         checkpoint: The file with the weights.

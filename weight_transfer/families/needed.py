@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from weight_transfer.keras_graph import KerasGraph
-from weight_transfer.layer_graph import GraphLayer, layer_graph
+from weight_transfer.graph import Graph, Layer
 from weight_transfer.layer_list import Expected, LayerList
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 
@@ -33,8 +32,8 @@ class Needed:
         return self.path.rpartition("/")[2]
 
 
-def needed_arrays(keras: KerasGraph) -> tuple[Needed, ...]:
-    """Lists every layer of a model but its inputs, nested models dissolved, in the order of ``model.layers``.
+def needed_arrays(keras: Graph) -> tuple[Needed, ...]:
+    """Lists every layer of a model but its inputs, nested models flattened, in the order of ``model.layers``.
 
     Args:
         keras: The model's graph.
@@ -42,7 +41,7 @@ def needed_arrays(keras: KerasGraph) -> tuple[Needed, ...]:
     Raises:
         ArchitectureError: The graph has layers that cannot be imported.
     """
-    layers = layer_graph(keras).layers
+    layers = keras.checked().layers
     return tuple(
         Needed(
             path,
@@ -50,12 +49,12 @@ def needed_arrays(keras: KerasGraph) -> tuple[Needed, ...]:
             {role: weight.shape for role, weight in layers[path].weights.items()},
             activation_in(layers[path]),
         )
-        for path, layer in keras.layers.items()
+        for path, layer in keras.listed.items()
         if path in layers
     )
 
 
-def activation_in(layer: GraphLayer) -> str | None:
+def activation_in(layer: Layer) -> str | None:
     """What an activation layer applies; None of any other layer."""
     if layer.class_name not in ACTIVATION_TYPES:
         return None
@@ -63,9 +62,7 @@ def activation_in(layer: GraphLayer) -> str | None:
     return str(settings.get("name", "linear"))
 
 
-def expected_of(
-    keras: KerasGraph, needed: Sequence[Needed], names: Mapping[str, str], listed: LayerList
-) -> list[Expected]:
+def expected_of(keras: Graph, needed: Sequence[Needed], names: Mapping[str, str], listed: LayerList) -> list[Expected]:
     """Returns a model's layers as a file would list them, inputs included.
 
     Args:
@@ -76,7 +73,7 @@ def expected_of(
     """
     by_path = {layer.path: layer for layer in needed}
     expected = []
-    for place, path in enumerate(keras.layers):
+    for place, path in enumerate(keras.listed):
         layer = by_path.get(path)
         if layer is None:
             expected.append(Expected("InputLayer", depth=place))

@@ -19,7 +19,7 @@ from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.mlperf_tiny import MLPERF_TINY
 from weight_transfer.families.needed import expected_of, needed_arrays
 from weight_transfer.families.resnet_v2 import RESNET_V2
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 from weight_transfer.layer_list import layer_list_of
 
 # In the order in which they are tried: where two write down the same network, the first is named.
@@ -75,7 +75,7 @@ def recognise(checkpoint: Checkpoint) -> list[Recognised]:
     found: list[Recognised] = []
     for family, (title, config) in _candidates(arrays):
         try:
-            keras = keras_graph(config)
+            keras = read_graph(config)
             needed = needed_arrays(keras)
         except ArchitectureError:  # shapes of which no network can be made
             continue

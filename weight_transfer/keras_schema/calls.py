@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from weight_transfer.keras_graph.calls import CONSTANT
-from weight_transfer.keras_graph.models import CallKey, Model, Tensor
-from weight_transfer.keras_graph.references import Find, keras_3_reference, listed_reference, rank
+from weight_transfer.graph.flattening import CallKey, Model, Tensor
+from weight_transfer.graph.references import CONSTANT, Find, keras_3_reference, listed_reference, rank
 
 Nest: TypeAlias = Any  # a `Source`, a constant, or lists and dicts of them
 Facts: TypeAlias = Callable[["Source"], tuple[Sequence[int | None], str]]  # a tensor's shape and dtype
@@ -103,7 +102,7 @@ def resolved_nest(value: Any, find: Find, tensors: Iterator[Source]) -> Nest:
     Args:
         value: As the config holds it.
         find: What tells a reference.
-        tensors: What they mean, in the order in which `keras_graph` reads them: dicts by sorted keys.
+        tensors: What they mean, in the order in which `read_graph` reads them: dicts by sorted keys.
     """
     if find(value, ""):
         return value[2] if isinstance(value, (list, tuple)) and value[0] == CONSTANT else next(tensors)

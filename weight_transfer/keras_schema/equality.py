@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_transfer.errors import ArchitectureError, listing
+from weight_transfer.graph import Graph, Layer
 from weight_transfer.keras_schema.layers import CLASSES
 from weight_transfer.keras_schema.operations import COMMUTATIVE
 from weight_transfer.keras_schema.target import NAMES, Target
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
 from weight_transfer.layer_types import Settings
 
 
-def check_equal(before: LayerGraph, after: LayerGraph, target: Target) -> None:
+def check_equal(before: Graph, after: Graph, target: Target) -> None:
     """Refuses a config that would compute or train otherwise than the first.
 
     Some options mean one thing in one generation and another in the next: a ``hard_sigmoid``, how images are flipped.
@@ -46,14 +46,14 @@ def check_equal(before: LayerGraph, after: LayerGraph, target: Target) -> None:
         )
 
 
-def _of_graph(graph: LayerGraph) -> dict[str, Any]:
+def _of_graph(graph: Graph) -> dict[str, Any]:
     """What acts beside the layers; the calls without their modes, of which `training` decides."""
     whole = ("inputs", "outputs", "output_names", "data_format", "name")
     calls = [dataclasses.replace(call, training=None) for call in graph.calls]
     return {**{what: getattr(graph, what) for what in whole}, "calls": calls}
 
 
-def _said(layer: GraphLayer | None) -> dict[str, Any]:
+def _said(layer: Layer | None) -> dict[str, Any]:
     """All that acts, by field; an operation by what it computes, whichever class it is."""
     if layer is None:
         return {}

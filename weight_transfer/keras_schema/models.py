@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from weight_transfer.checkpoint.writing import Schema
-from weight_transfer.keras_graph.dissolving import matched
-from weight_transfer.keras_graph.models import CallKey, Model, Row, Tensor
-from weight_transfer.keras_graph.references import rank
+from weight_transfer.graph import Graph
+from weight_transfer.graph.flattening import CallKey, Model, Row, Tensor, matched
+from weight_transfer.graph.precision import MIXED, policy_name
+from weight_transfer.graph.references import rank
 from weight_transfer.keras_schema.calls import (
     LayerCall,
     Source,
@@ -27,10 +28,8 @@ from weight_transfer.keras_schema.operations import (
     read_operation,
 )
 from weight_transfer.keras_schema.target import Target
-from weight_transfer.layer_graph import LayerGraph
 from weight_transfer.layer_types import LAYER_TYPES, Shape
 from weight_transfer.layer_types.normalizations import SCALE
-from weight_transfer.precision import MIXED, policy_name
 
 # Where each generation keeps its class of functional models.
 FUNCTIONAL: Mapping[Schema, str] = {
@@ -54,7 +53,7 @@ class Translation:
 
     target: Target
     source: Schema
-    graph: LayerGraph
+    graph: Graph
     trainable: Mapping[str, bool]
 
     @property
@@ -221,7 +220,7 @@ def _first_alone(call: LayerCall) -> LayerCall:
     return LayerCall([call.args[0] if call.args else next(iter(call.kwargs.values()))], {})
 
 
-def _facts_of(model: Model, graph: LayerGraph, fed: Sequence[Fact] | None = None) -> dict[Tensor, Fact]:
+def _facts_of(model: Model, graph: Graph, fed: Sequence[Fact] | None = None) -> dict[Tensor, Fact]:
     """Returns the facts of each tensor that the model's outputs need.
 
     Args:
@@ -248,7 +247,7 @@ def _fed_first(model: Model, name: str, facts: Mapping[Tensor, Fact]) -> tuple[F
 
 
 def _made(
-    row: Row, name: str, number: int, given: tuple[Fact, ...], starts: Mapping[str, Fact], graph: LayerGraph
+    row: Row, name: str, number: int, given: tuple[Fact, ...], starts: Mapping[str, Fact], graph: Graph
 ) -> Sequence[Fact]:
     if row.class_name == "InputLayer":
         dtype = row.config.get("dtype")

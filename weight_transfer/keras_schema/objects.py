@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_transfer.class_owners import is_own
+from weight_transfer.graph.precision import policy_name
 from weight_transfer.keras_schema.target import Target
 from weight_transfer.layer_types.activations import ACTIVATIONS, ALIASES, activation_name
-from weight_transfer.precision import policy_name
 
 # Source: tf_keras/src/activations.py, tf_keras 2.21.0: its functions, and TensorFlow's that stand beside them.
 KERAS_2_ACTIVATIONS = frozenset(

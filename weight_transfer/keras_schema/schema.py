@@ -10,15 +10,14 @@ from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.class_owners import objects_in
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.keras_graph.reading import read_model
+from weight_transfer.graph import read_graph
+from weight_transfer.graph.reading import read_model
 from weight_transfer.keras_schema.equality import check_equal
 from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
 from weight_transfer.keras_schema.models import FUNCTIONAL, Translation, translated_model
 from weight_transfer.keras_schema.operations import is_operation, module_of_operation
 from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
-from weight_transfer.layer_graph import layer_graph
 
 ELLIPSIS = "__ellipsis__"  # as which Keras 3 serializes the index `...`
 # Keys and classes that one generation alone writes.
@@ -73,11 +72,10 @@ def in_schema(
     if source == schema and not _is_keras_1(config):
         return _in_container(config, schema, container)
     target = Target(schema, container)
-    keras = keras_graph(config)
-    graph = layer_graph(keras, keras_version or READERS[source])
-    flags = trainable_flags(config, keras, graph, source, target)
+    graph = read_graph(config, keras_version or READERS[source]).checked()
+    flags = trainable_flags(config, graph, source, target)
     written = translated_model(config, read_model(config), Translation(target, source, graph, flags))
-    check_equal(graph, layer_graph(keras_graph(written), READERS[schema]), target)
+    check_equal(graph, read_graph(written, READERS[schema]).checked(), target)
     return written
 
 

@@ -6,24 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from weight_transfer.checkpoint.writing import Schema
-from weight_transfer.keras_graph import KerasGraph, KerasLayer
+from weight_transfer.graph import Graph, Layer
 from weight_transfer.keras_schema.target import Target
-from weight_transfer.layer_graph import GraphLayer, LayerGraph
 from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
 from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 
 STRENGTHS = ("rate", "stddev")  # of a layer that is random in training
 
 
-def trainable_flags(
-    config: Mapping[str, Any], keras: KerasGraph, graph: LayerGraph, source: Schema, target: Target
-) -> dict[str, bool]:
+def trainable_flags(config: Mapping[str, Any], graph: Graph, source: Schema, target: Target) -> dict[str, bool]:
     """Returns the flag of each layer that must have another than its own in the target, to learn what it learns.
 
     Args:
         config: The model's.
-        keras: Its graph.
-        graph: The same, read.
+        graph: Its graph.
         source: The schema of the config.
         target: What is written.
 
@@ -32,10 +28,10 @@ def trainable_flags(
     """
     if source == target.schema:
         return {}
-    return _of_modes(keras, graph, target) if source == "keras2" else _of_whole_model(config, keras, graph, target)
+    return _of_modes(graph, target) if source == "keras2" else _of_whole_model(config, graph, target)
 
 
-def _of_modes(keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str, bool]:
+def _of_modes(graph: Graph, target: Target) -> dict[str, bool]:
     """Keras 2 keeps to the mode that a call says; Keras 3's `fit`, `evaluate` and `predict` override it."""
     flags: dict[str, bool] = {}
     said_of: dict[str, set[bool | None]] = {}
@@ -43,7 +39,7 @@ def _of_modes(keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str,
         said_of.setdefault(call.layer, set()).add(call.training)
     for path, modes in said_of.items():
         layer = graph.layers[path]
-        if modes == {None} or _has_one_mode(keras.layers[path], layer):
+        if modes == {None} or _has_one_mode(layer):
             continue
         if modes == {False} and layer.class_name in BATCH_NORMALIZATIONS and not _learns(layer):
             flags[path] = False  # which keeps its statistics, and it has nothing else
@@ -53,14 +49,14 @@ def _of_modes(keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str,
     return flags
 
 
-def _has_one_mode(keras: KerasLayer, layer: GraphLayer) -> bool:
+def _has_one_mode(layer: Layer) -> bool:
     """Whether a layer does the same in training: a batch norm that is frozen, a dropout of nothing."""
     if layer.class_name in BATCH_NORMALIZATIONS:
-        return not keras.trainable
+        return not layer.trainable
     return layer.class_name in REGULARIZING_TYPES and not any(layer.settings.get(key) for key in STRENGTHS)
 
 
-def _of_whole_model(config: Mapping[str, Any], keras: KerasGraph, graph: LayerGraph, target: Target) -> dict[str, bool]:
+def _of_whole_model(config: Mapping[str, Any], graph: Graph, target: Target) -> dict[str, bool]:
     """Keras 3 reads ``trainable=False`` of a functional model as of all its variables; tf_keras forgets it.
 
     Source: functional_from_config in keras/src/models/functional.py, Sequential.from_config in
@@ -75,7 +71,7 @@ def _of_whole_model(config: Mapping[str, Any], keras: KerasGraph, graph: LayerGr
         return {}
     flags = {}
     for path, layer in graph.layers.items():
-        if layer.class_name in BATCH_NORMALIZATIONS and keras.layers[path].trainable:
+        if layer.class_name in BATCH_NORMALIZATIONS and layer.trainable:
             if _learns(layer):
                 raise target.refusal(path, layer.class_name, "trainable=True in a model that does not learn")
             continue  # its statistics move
@@ -83,6 +79,6 @@ def _of_whole_model(config: Mapping[str, Any], keras: KerasGraph, graph: LayerGr
     return flags
 
 
-def _learns(layer: GraphLayer) -> bool:
+def _learns(layer: Layer) -> bool:
     """Whether a batch norm has a scale or a shift."""
     return bool(layer.settings["scale"] or layer.settings["center"])

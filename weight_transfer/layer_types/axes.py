@@ -84,3 +84,17 @@ def weight_along(settings: Settings, in_shape: Shape, torch: str) -> Weight:
 def same_shape(settings: Settings, in_shapes: Sequence[Shape]) -> Shape:
     """Returns the shape of the first input."""
     return in_shapes[0]
+
+
+def window_size(size: int, window: int, stride: int, padding: str) -> int:
+    """Returns how many positions a window has along an axis of a size: the output's size.
+
+    Args:
+        size: Of the axis.
+        window: How far the window reaches, dilation included.
+        stride: From one position to the next.
+        padding: ``valid`` puts nothing around the input; ``same`` and ``causal`` give one position for each stride.
+
+    Source: compute_conv_output_shape in keras/src/ops/operation_utils.py, keras 3.15.1.
+    """
+    return (size - window) // stride + 1 if padding == "valid" else -(-size // stride)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from weight_transfer.layer_types.activations import activation_of
-from weight_transfer.layer_types.axes import data_format_of, fixed, known_size
+from weight_transfer.layer_types.axes import data_format_of, fixed, known_size, window_size
 from weight_transfer.layer_types.layer_type import LayerType, Options, Settings, Shape, Weight
 
 # By rank, what Keras 1 called each part of the kernel size.
@@ -102,9 +102,7 @@ SizeRule = Callable[[Settings, int, int], int]  # the output's size from setting
 
 
 def _window_size(settings: Settings, axis: int, size: int) -> int:
-    window = effective_window(settings)[axis]
-    reach = size if settings["padding"] != "valid" else size - window + 1
-    return -(-reach // int(settings["strides"][axis]))
+    return window_size(size, effective_window(settings)[axis], settings["strides"][axis], settings["padding"])
 
 
 def _transposed_size(settings: Settings, axis: int, size: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from weight_transfer.layer_types.axes import data_format_of
+from weight_transfer.layer_types.axes import data_format_of, window_size
 from weight_transfer.layer_types.layer_type import DataFormat, LayerType, Options, Settings, Shape
 
 
@@ -52,13 +52,6 @@ def require_rank(options: Options, rank: int) -> None:
         raise options.refusal(f"takes an input of {rank} axes and the batch's. Received: {options.in_shapes[0]}")
 
 
-def window_size(size: int | None, window: int, stride: int, padding: str) -> int | None:
-    """Returns how many positions a window has along an axis of a size."""
-    if size is None:
-        return None
-    return -(-size // stride) if padding == "same" else (size - window) // stride + 1
-
-
 def _pooling(kind: str, rank: int) -> LayerType:
     def settings(options: Options) -> Settings:
         require_rank(options, rank + 1)
@@ -80,7 +73,9 @@ def _pooling(kind: str, rank: int) -> LayerType:
         data_format, padding = settings["data_format"], settings["padding"]
         axes = zip(spatial_shape(data_format, in_shapes[0]), settings["pool_size"], settings["strides"], strict=True)
         return with_spatial(
-            data_format, in_shapes[0], [window_size(size, window, stride, padding) for size, window, stride in axes]
+            data_format,
+            in_shapes[0],
+            [None if size is None else window_size(size, window, stride, padding) for size, window, stride in axes],
         )
 
     return LayerType(f"{kind}Pooling{rank}D", settings, out_shape)

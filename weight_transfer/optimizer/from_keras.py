@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.errors import MappingError, TransferError, quoted
 from weight_transfer.identified import Identified
@@ -104,8 +103,8 @@ def _without_a_config(
 ) -> tuple[Entry, ...]:
     """The order of a ResNet's layers depends on which branch an addition names first; shapes must show it."""
     orders = [variables]
-    if isinstance(identified.network, Architecture):
-        orders.append(other_order(variables, identified.network))
+    if identified.network.resnet is not None:
+        orders.append(other_order(variables, identified.network.resnet))
     fitting: list[tuple[Entry, ...]] = []
     errors: list[MappingError] = []
     for order in orders:

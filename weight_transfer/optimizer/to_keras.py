@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.errors import MappingError, TransferError, listing
-from weight_transfer.network import Network
+from weight_transfer.graph import Graph
 from weight_transfer.optimizer.classes import AVERAGE, DECAY, OUTSIDE_ROOT, RATE, SCHEDULES, Generation
 from weight_transfer.optimizer.layout import Entry, entries_of
 from weight_transfer.optimizer.spec import OptimizerSpec, spec_of_config
@@ -53,7 +53,7 @@ class ForKeras:
 
 def for_keras3(
     state: OptimizerState,
-    network: Network,
+    network: Graph,
     config: Mapping[str, Any],
     weights: Arrays,
     *,
@@ -109,7 +109,7 @@ def _scaling(scale: LossScale | None) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 
 def for_tf_keras(
     state: OptimizerState,
-    network: Network,
+    network: Graph,
     config: Mapping[str, Any],
     weights: Arrays,
     *,
@@ -191,7 +191,7 @@ def _arguments(state: OptimizerState, spec: OptimizerSpec) -> dict[str, Any]:
     return {name: given[name] for name in spec.row.defaults(spec.generation) if name in given}  # in Keras's order
 
 
-def _parts(state: OptimizerState, network: Network, config: Mapping[str, Any]) -> tuple[frozenset[str], list[Variable]]:
+def _parts(state: OptimizerState, network: Graph, config: Mapping[str, Any]) -> tuple[frozenset[str], list[Variable]]:
     """Names of the frozen layers, and the weights that learn in Keras's order."""
     rows = rows_by_layer(network)
     modules = {layer: {Variable(row).module for row in own} for layer, own in rows.items()}

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from weight_transfer import graph
 from weight_transfer.architecture import Architecture
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.checkpoint.layer_names import is_trainable, layer_name, members
 from weight_transfer.checkpoint.writing import STATISTICS
+from weight_transfer.graph import Graph, keras_order
 from weight_transfer.identified import Identified
-from weight_transfer.network import Network
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import Row, mapping
 
 
@@ -71,7 +71,7 @@ def variables_of(checkpoint: Checkpoint, identified: Identified) -> tuple[Variab
     return tuple(found.values())
 
 
-def rows_by_layer(network: Network) -> dict[str, list[Row]]:
+def rows_by_layer(network: Graph) -> dict[str, list[Row]]:
     """The weights of each layer, in Keras's order, without statistics."""
     rows: dict[str, list[Row]] = {}
     for row in mapping(network):
@@ -85,8 +85,8 @@ def _layers_in_order(checkpoint: Checkpoint, identified: Identified) -> list[tup
     if identified.own_config is not None:
         keras3 = (checkpoint.keras_version or "3").startswith("3")
         return list(_walk(identified.own_config, "", is_trainable(identified.own_config), keras3))
-    if isinstance(identified.network, Architecture):
-        return [(layer.name, True) for layer in graph.keras_order(graph.layers(identified.network))]
+    if identified.network.resnet is not None:
+        return [(layer.path, True) for layer in keras_order(identified.network)]
     return None
 
 
@@ -124,6 +124,6 @@ def _walk(model: Mapping[str, Any], path: str, learns: bool, keras3: bool) -> It
 def other_order(variables: tuple[Variable, ...], architecture: Architecture) -> tuple[Variable, ...]:
     """Returns the same weights as Keras lists them where each addition names its branches the other way round."""
     names = dataclasses.replace(architecture.names, shortcut_first=not architecture.names.shortcut_first)
-    layers = graph.keras_order(graph.layers(dataclasses.replace(architecture, names=names)))
-    places = {layer.name: place for place, layer in enumerate(layers)}
+    layers = keras_order(resnet_graph(dataclasses.replace(architecture, names=names)))
+    places = {layer.path: place for place, layer in enumerate(layers)}
     return tuple(sorted(variables, key=lambda variable: places[variable.layer]))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from weight_transfer.data import ImageSet, ImageStream
 from weight_transfer.errors import TransferError
-from weight_transfer.network import Network, channels_last, input_shapes
+from weight_transfer.graph import Graph
 from weight_transfer.parity.inputs import (
     PHOTOGRAPHS,
     Case,
@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def training_batches(
-    network: Network,
+    network: Graph,
     num_steps: int,
     batch_size: int,
     *,
@@ -54,8 +54,8 @@ def training_batches(
         TransferError: ``images`` is a stream, or the network takes no images.
         VerificationError: scikit-image, which carries the photographs, is not installed.
     """
-    shapes = list(input_shapes(network).values())
-    takes_images = len(shapes) == 1 and len(shapes[0]) == 3 and channels_last(network)
+    shapes = list(network.inputs.values())
+    takes_images = len(shapes) == 1 and len(shapes[0]) == 3 and network.channels_last
     if images is not None and not takes_images:
         raise TransferError("the network takes no images, channels last. Leave --data out: it is shown noise.")
     if isinstance(images, ImageStream):

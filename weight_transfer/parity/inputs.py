@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.errors import VerificationError
+from weight_transfer.graph import Graph
 from weight_transfer.images import WAYS, ImageLoading
-from weight_transfer.network import Network, channels_last, input_shapes
 from weight_transfer.tensor_file import Content, Kind, Tensor, open_tensor_file
 
 INPUTS = Kind(
@@ -64,7 +64,7 @@ class Case:
 
 
 def cases(
-    network: Network,
+    network: Graph,
     *,
     any_size: bool,
     num_photographs: int = 0,
@@ -87,8 +87,8 @@ def cases(
         impulses, constants and noise at an odd size; photographs under noise to train on. For any
         other, impulses, constants and noise; noise to train on.
     """
-    shapes = list(input_shapes(network).values())
-    image = len(shapes) == 1 and len(shapes[0]) == 3 and channels_last(network)
+    shapes = list(network.inputs.values())
+    image = len(shapes) == 1 and len(shapes[0]) == 3 and network.channels_last
     if not image:
         known = [known_shape(shape) for shape in shapes]
         probes = tuple(_probes(shape, seed + number) for number, shape in enumerate(known))

@@ -7,21 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from weight_transfer.network import Network, backbone_of, graph_of
-
 Loss = Literal["cross entropy", "binary cross entropy", "mean square"]
 
 OF_ACTIVATION: dict[str | None, Loss] = {"softmax": "cross entropy", "sigmoid": "binary cross entropy"}
-
-
-def final_activations(network: Network) -> list[str | None]:
-    """Of each output, the softmax or sigmoid that the port's ``forward`` leaves out, if any."""
-    graph, backbone = graph_of(network), backbone_of(network)
-    if graph is not None:
-        return graph.final_activations
-    if backbone is None or backbone.head.classes is None or backbone.head.activation == "linear":
-        return [None]
-    return [backbone.head.activation]
 
 
 def loss_of(last_activation: str | None) -> Loss:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weight_transfer.architecture import Architecture
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.description import describe, with_input
@@ -18,12 +17,11 @@ from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
-from weight_transfer.layer_graph import LayerGraph
-from weight_transfer.network import network_to_dict
 from weight_transfer.parity.inputs import cases, save_cases
 from weight_transfer.parity.processes import check_installed, run_side
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.sketch import COMPACT, Detail
+from weight_transfer.resnet.layout import network_to_dict
 
 Progress = Callable[[str, float], None]
 
@@ -142,7 +140,7 @@ def check_same(recording: Recording, checkpoint: Checkpoint) -> None:
 def check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
     """Raises VerificationError for a network that the reference cannot run."""
     network = identified.network
-    if isinstance(network, LayerGraph) and network.data_format == "channels_first":
+    if network.architecture is None and network.data_format == "channels_first":
         raise VerificationError(
             f"{checkpoint.path.name}: a channels_first network, whose convolutions TensorFlow has for GPUs only, "
             "so that there is no reference on the CPU to compare with. The conversion itself does not depend on it."
@@ -151,6 +149,6 @@ def check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
 
 def takes_any_size(identified: Identified) -> bool:
     """Whether the reference can be rebuilt for other sizes: imported graphs are shown their own."""
-    if not isinstance(identified.network, Architecture):
+    if identified.network.resnet is None:
         return False
     return identified.keras is None or can_resize(identified.keras)

@@ -18,7 +18,6 @@ from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.data import open_images
 from weight_transfer.identified import Identified
-from weight_transfer.network import title_of
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.error import tap_error
 from weight_transfer.parity.inputs import Case, save_cases
@@ -131,7 +130,7 @@ def verify_training(
     total = len(mapping(identified.network))
     return [
         TrainingVerification(
-            title=title_of(identified.network),
+            title=identified.network.title,
             source=checkpoint.path.name,
             source_sha256=recording.origin.sha256,
             reference=recording.origin.reference,

@@ -22,7 +22,6 @@ from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.images import load_images
-from weight_transfer.network import title_of
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
 from weight_transfer.parity.processes import check_installed, run_side
@@ -118,7 +117,7 @@ def verify(
     total = len(mapping(identified.network))
     origin = recording.origin
     return Verification(
-        title=title_of(identified.network),
+        title=identified.network.title,
         source=checkpoint.path.name,
         source_sha256=origin.sha256,
         reference=origin.reference,

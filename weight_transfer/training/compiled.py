@@ -21,7 +21,6 @@ from weight_transfer.optimizer.identify import compiled_config
 from weight_transfer.optimizer.spec import OptimizerSpec, ScheduleSpec, call_text, refused_arguments, spec_of_config
 from weight_transfer.optimizer.state import OptimizerState, read_state_beside
 from weight_transfer.training.recipe import Recipe
-from weight_transfer.training.starting_point import last_activations
 
 CROSS_ENTROPIES = (
     "categoricalcrossentropy",
@@ -48,7 +47,7 @@ def as_compiled(recipe: Recipe, given: Collection[str]) -> tuple[Recipe, tuple[s
         return recipe, ()
     (found, notes), description = _read(Path(recipe.checkpoint))
     if description.compiled_loss:
-        smoothing, more = _loss(description.compiled_loss, last_activations(description.network))
+        smoothing, more = _loss(description.compiled_loss, tuple(description.network.last_activations))
         found["label_smoothing"] = smoothing
         notes += more
     other = {name for name in found if name in given and getattr(recipe, name) != found[name]}

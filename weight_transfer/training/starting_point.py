@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy.typing as npt
 
-from weight_transfer.architecture import Architecture, Head
+from weight_transfer.architecture import Head
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.description import describe, with_input
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.dialects import TUTORIAL, design, head_for
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.graph import layers
-from weight_transfer.network import Network, backbone_of, graph_of, input_shapes
+from weight_transfer.graph import Graph
+from weight_transfer.resnet.dialects import TUTORIAL, design, head_for
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.training.recipe import DEFAULT_SIZE, Recipe
 
 NO_HEAD = Head(pooling=None, classes=None)
@@ -55,11 +55,11 @@ class StartingPoint:
     own_head: bool = True
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Graph:
         """What to build."""
         return self.description.network
 
-    def with_network(self, network: Network) -> StartingPoint:
+    def with_network(self, network: Graph) -> StartingPoint:
         """Returns the same starting point with another network."""
         return dataclasses.replace(self, description=dataclasses.replace(self.description, network=network))
 
@@ -85,7 +85,7 @@ class StartingPoint:
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of its input."""
-        shape = next(iter(input_shapes(self.network).values()))
+        shape = next(iter(self.network.inputs.values()))
         height, width = shape[0] or DEFAULT_SIZE[0], shape[1] or DEFAULT_SIZE[1]
         return height, width
 
@@ -103,7 +103,9 @@ def starting_point(recipe: Recipe, classes: int) -> StartingPoint:
     if recipe.start is None:
         size = recipe.size or DEFAULT_SIZE
         head = _head(recipe, classes)
-        found = StartingPoint(Description(design(recipe.depth, in_shape=(*size, 3), head=head), MADE_HERE))
+        found = StartingPoint(
+            Description(resnet_graph(design(recipe.depth, in_shape=(*size, 3), head=head)), MADE_HERE)
+        )
     else:
         found = _fitted(read_network(recipe.start, unfreeze=recipe.unfreeze), recipe, classes)
     return _fed(found, recipe)
@@ -157,8 +159,8 @@ def read_network(path: Path, *, unfreeze: bool = False) -> StartingPoint:
 
 
 def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint:
-    network, backbone = found.network, backbone_of(found.network)
-    new_head = recipe.new_head or (isinstance(network, Architecture) and network.head.classes is None)
+    backbone, resnet = found.network.architecture, found.network.resnet
+    new_head = recipe.new_head or (resnet is not None and resnet.head.classes is None)
     if new_head:
         if backbone is None:
             raise ArchitectureError(
@@ -172,9 +174,9 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             hidden=TUTORIAL.names.hidden,
             classifier=TUTORIAL.names.classifier,
         )
-        network = dataclasses.replace(backbone, head=_head(recipe, classes), names=names)
+        network = resnet_graph(dataclasses.replace(backbone, head=_head(recipe, classes), names=names))
         state = {key: tensor for key, tensor in found.state.items() if not key.startswith(HEAD)}
-        kept = {layer.name for layer in layers(dataclasses.replace(backbone, head=NO_HEAD))}
+        kept = resnet_graph(dataclasses.replace(backbone, head=NO_HEAD)).layers
         regularizers, constraints = (
             {name: held for name, held in of_layers.items() if name in kept}
             for of_layers in (found.description.regularizers, found.description.constraints)
@@ -187,22 +189,22 @@ def _fitted(found: StartingPoint, recipe: Recipe, classes: int) -> StartingPoint
             frozen=tuple(name for name in found.description.frozen if name in kept),
         )
         found = dataclasses.replace(found, description=description, state=state, own_head=False)
-    elif isinstance(network, Architecture):
-        if network.head.classes != classes:
+    elif resnet is not None:
+        if resnet.head.classes != classes:
             raise ArchitectureError(
-                f"{found.source}: a classifier of {network.head.classes} classes. Expected {classes}, as the data has. "
+                f"{found.source}: a classifier of {resnet.head.classes} classes. Expected {classes}, as the data has. "
                 "Replace it by --new-head."
             )
         if recipe.dropout is not None:
-            head = dataclasses.replace(network.head, dropout=recipe.dropout)
-            found = found.with_network(dataclasses.replace(network, head=head))
+            head = dataclasses.replace(resnet.head, dropout=recipe.dropout)
+            found = found.with_network(resnet_graph(dataclasses.replace(resnet, head=head)))
     elif recipe.dropout is not None:
         raise ArchitectureError(f"{found.source}: its head is its own, whose dropout --dropout cannot set.")
     check_activation(found.network, str(found.source))
     return resized(found, recipe.size)
 
 
-def check_activation(network: Network, place: str) -> None:
+def check_activation(network: Graph, place: str) -> None:
     """Refuses a network whose output is no softmax over the classes, and no logits either.
 
     Args:
@@ -212,19 +214,11 @@ def check_activation(network: Network, place: str) -> None:
     Raises:
         ArchitectureError: It ends in something else.
     """
-    found = ", ".join(last_activations(network))
+    found = ", ".join(network.last_activations)
     if found not in LOGITS_OR_CLASSES:
         raise ArchitectureError(
             f"{place}: ends in {found}. Expected a softmax over the classes, or logits. Replace the head by --new-head."
         )
-
-
-def last_activations(network: Network) -> tuple[str, ...]:
-    """Returns what a network ends in, output by output."""
-    backbone, graph = backbone_of(network), graph_of(network)
-    if graph is not None:
-        return tuple(graph.last_activations)
-    return ("linear" if backbone is None else backbone.head.activation,)
 
 
 def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint:
@@ -233,14 +227,14 @@ def resized(start: StartingPoint, size: tuple[int, int] | None) -> StartingPoint
     Raises:
         ArchitectureError: It is no ResNet of which that is known to work.
     """
-    network = start.network
     if size is None or size == start.size:
         return start
-    if not isinstance(network, Architecture):
+    resnet = start.network.resnet
+    if resnet is None:
         raise ArchitectureError(
             f"{start.source}: takes images of {start.size[0]} x {start.size[1]}. Leave --size out, or give --new-head."
         )
-    return start.with_network(dataclasses.replace(network, in_shape=(*size, network.in_shape[2])))
+    return start.with_network(resnet_graph(dataclasses.replace(resnet, in_shape=(*size, resnet.in_shape[2]))))
 
 
 def _head(recipe: Recipe, classes: int) -> Head:

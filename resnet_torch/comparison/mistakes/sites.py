@@ -18,7 +18,6 @@ from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import MODULES as POOLS
 from resnet_torch.layers.shapes import Flatten
 from resnet_torch.resnet import ACTIVATIONS
-from weight_transfer.network import graph_of
 
 MAX_POOLS, AVERAGE_POOLS = POOLS["Max"], POOLS["Average"]
 GLOBAL_AVERAGES = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
@@ -152,9 +151,9 @@ def blocks(subject: Subject) -> Iterator[Site]:
 def flattened_maps(subject: Subject) -> Iterator[Site]:
     """Flattens of more than one place, whose order matters."""
     network: Any = subject.model
-    graph = graph_of(network.network)
+    layers = network.network.layers
     for site in modules(Flatten)(subject):
-        if graph is not None and math.prod(n or 2 for n in graph.layers[site.layer].in_shapes[0][:-1]) > 1:
+        if math.prod(n or 2 for n in layers[site.layer].in_shapes[0][:-1]) > 1:
             yield site
 
 

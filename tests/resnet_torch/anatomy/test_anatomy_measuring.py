@@ -6,7 +6,6 @@ from torch import nn
 
 from resnet_torch import create_resnet
 from resnet_torch.anatomy.measuring import measure
-from weight_transfer.graph import layers
 
 
 def test_a_convolution_costs_a_kernel_per_number_of_its_output():
@@ -22,10 +21,10 @@ def test_a_convolution_costs_a_kernel_per_number_of_its_output():
 def test_a_measured_network_costs_what_its_description_says(depth):
     with torch.device("meta"):
         model = create_resnet((97, 225, 1), depth=depth).eval()
-    rows = [row for row in layers(model.architecture) if row.weights]
+    rows = [layer for layer in model.network.layers.values() if layer.weights]
     measured = measure(model, (1, 97, 225))
     for row in rows:
         if "kernel" in row.weights:
-            assert measured.multiply_adds[row.module] == row.multiply_adds, row.name
+            assert measured.multiply_adds[model.network.modules[row.path][0]] == row.multiply_adds, row.path
     assert measured.multiply_adds[""] == sum(row.multiply_adds for row in rows)
     assert not any(module._forward_hooks for module in model.modules())

@@ -17,7 +17,6 @@ from resnet_torch import import_graph
 from resnet_torch.comparison.subject import Stop, Subject, Tap, flat, subject_of, subject_of_module
 from resnet_torch.inference import inference
 from weight_transfer import VerificationError
-from weight_transfer.graph import layers
 from weight_transfer.preprocessing import PRESETS
 from weight_transfer.weight_mapping import mapping
 
@@ -35,7 +34,7 @@ def outputs_of(subject: Subject, x: Tensor) -> dict[str, Tensor]:
 def test_every_layer_of_a_resnet_that_has_a_module_is_found_and_the_output_after_its_softmax(small):
     model = small()
     subject = subject_of(model)
-    named = [layer.name for layer in layers(model.architecture) if layer.tap]
+    named = [path for path, modules in model.network.layout.items() if modules]
     assert list(subject.taps) == [*named, "output"]
     x = torch.randn(2, 3, 64, 64)
     found = outputs_of(subject, x)

@@ -10,7 +10,7 @@ import torch
 from keras_unweighted_layers import OPERATIONS, Case, answer
 
 from resnet_torch.layers import LAYER_MODULES
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 from weight_transfer.layer_types import LAYER_TYPES, Options
 from weight_transfer.parity.tolerances import TOLERANCES
 
@@ -173,7 +173,7 @@ def stored(x, data_format="channels_last"):
 
 def run(config, inputs, data_format):
     """Runs a whole model layer by layer: the shape and the value of its output."""
-    graph = keras_graph(config)
+    graph = read_graph(config)
     values = dict(zip(graph.inputs, ((x.shape[1:], stored(x, data_format)) for x in inputs), strict=True))
     for call in graph.calls:
         if call.value in values:

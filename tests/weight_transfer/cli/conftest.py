@@ -17,6 +17,7 @@ from weight_transfer import convert
 from weight_transfer.cli import main, terminal
 from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.parity.reference import record
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 
@@ -58,9 +59,10 @@ def verified(tmp_path_factory, keras_side) -> Verified:
         run_sides_here(patch, keras_side)
         record(found.source, found.recording)
     port = read_converted(found.port)
-    conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
+    resnet = port.network.resnet
+    conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
     tensors = [Tensor.of(name, a) for name, a in port.tensors().items()]
-    wrong = dataclasses.replace(port.network, conventions=conventions)
+    wrong = resnet_graph(dataclasses.replace(resnet, conventions=conventions))
     write_converted(found.broken, tensors, dataclasses.replace(port.description, network=wrong))
     checkpoints.checkpoint(found.other, checkpoints.small())
     return found

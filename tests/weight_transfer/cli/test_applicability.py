@@ -273,7 +273,10 @@ def test_what_a_file_shows_too_may_be_said(folder):
     with read_checkpoint(folder / "m.keras") as opened:
         found = identify(opened).network
         agreeing = Hints(
-            dialect="tutorial", in_shape=(33, 33), pooling="avg", conventions={"epsilon": found.conventions.epsilon}
+            dialect="tutorial",
+            in_shape=(33, 33),
+            pooling="avg",
+            conventions={"epsilon": found.resnet.conventions.epsilon},
         )
         assert identify(opened, agreeing).network == found
 

@@ -10,6 +10,7 @@ from optimizer_states import assert_same, tiny, written
 
 from weight_transfer.optimizer.state import read_state
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.resnet.recipe import resnet_graph
 
 
 def test_there_and_back(command, tmp_path):
@@ -39,7 +40,7 @@ def test_as_json(command, tmp_path):
 
 def test_inspect_shows_it(command, tmp_path):
     path, _ = written(tmp_path / "m.h5", frozen=("stem.conv",), name="SGD", arguments={"momentum": 0.5})
-    num = sum(map(len, rows_by_layer(tiny()).values())) - 2
+    num = sum(map(len, rows_by_layer(resnet_graph(tiny())).values())) - 2
     text = command("inspect", path).stdout
     assert f"SGD after 7 steps, learning rate 0.25; momentum of {num} weights; 1 layer frozen" in text
     rate = {"class_name": "CosineDecay", "config": {"initial_learning_rate": 0.1, "decay_steps": 9}}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from weight_transfer import ArchitectureError, Hints, MappingError, design, identify, read_checkpoint
-from weight_transfer.dialects import head_for
 from weight_transfer.families import Recognised
+from weight_transfer.resnet.dialects import head_for
 
 
 def test_the_same_layer_in_two_nested_models_is_refused(tmp_path):
@@ -72,7 +72,7 @@ def test_a_family_that_fits_as_well_is_asked_about(tmp_path, monkeypatch):
             identify(checkpoint, Hints(conventions={"epsilon": 1e-3}))
         assert "only counts its layers, and 2 descriptions fit their shapes" in str(error.value)
         assert "--family keras-hub: KerasHub ResNet" in str(error.value)
-        assert identify(checkpoint, Hints(dialect="keras-applications")).network.dialect == "keras-applications"
+        assert identify(checkpoint, Hints(dialect="keras-applications")).network.resnet.dialect == "keras-applications"
 
 
 def test_a_file_of_counts_has_no_names_to_pair_by(tmp_path):
@@ -82,4 +82,4 @@ def test_a_file_of_counts_has_no_names_to_pair_by(tmp_path):
     with read_checkpoint(path) as checkpoint:
         with pytest.raises(MappingError, match=r"it only counts its layers, by no names\. Expected --pair-by order"):
             identify(checkpoint, Hints(like=whole, pair_by="name"))
-        assert identify(checkpoint, Hints(like=whole)).network.conventions.epsilon == 1.001e-5
+        assert identify(checkpoint, Hints(like=whole)).network.resnet.conventions.epsilon == 1.001e-5

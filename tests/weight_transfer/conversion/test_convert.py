@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from weight_transfer import (
 from weight_transfer.conversion.export import to_keras
 from weight_transfer.converted import is_converted, read_converted
 from weight_transfer.preprocessing import preset
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import mapping
 
 
@@ -119,12 +119,12 @@ def test_back_to_keras_and_again_gives_the_same_file(suffix, tmp_path):
 
 def test_a_state_dict_that_does_not_fit_is_refused_with_every_reason():
     architecture = checkpoints.small()
-    state = {row.torch: np.zeros(row.torch_shape, np.float32) for row in mapping(architecture)}
+    state = {row.torch: np.zeros(row.torch_shape, np.float32) for row in mapping(resnet_graph(architecture))}
     state["stem.conv.wieght"] = state.pop("stem.conv.weight")
     state["stem.bn_conv1.bias"] = np.zeros(3, np.float32)
     state["stem.bn_conv1.num_batches_tracked"] = np.zeros((), np.int64)
     with pytest.raises(MappingError) as error:
-        to_keras(state, architecture)
+        to_keras(state, resnet_graph(architecture))
     assert "missing stem.conv.weight (nearest: stem.conv.wieght)" in str(error.value)
     assert "not part of it: stem.conv.wieght (nearest: stem.conv.weight)" in str(error.value)
     assert "stem.bn_conv1.bias: expected shape (4,), received (3,)" in str(error.value)
@@ -202,7 +202,7 @@ def test_files_that_are_no_conversions_are_refused(what, tmp_path):
 
 def test_mapping_is_one_to_one():
     for dialect in ("tutorial", "keras-applications", "keras-resnet"):
-        rows = mapping(dataclasses.replace(checkpoints.small(dialect)))
+        rows = mapping(resnet_graph(checkpoints.small(dialect)))
         assert len({row.keras for row in rows}) == len({row.torch for row in rows}) == len(rows)
 
 

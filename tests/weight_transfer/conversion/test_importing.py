@@ -15,15 +15,16 @@ import pytest
 from weight_transfer import (
     ArchitectureError,
     CheckpointError,
+    Graph,
     Hints,
-    LayerGraph,
     MappingError,
     convert,
     identify,
     read_checkpoint,
 )
-from weight_transfer.layer_graph import layer_graph
-from weight_transfer.network import network_from_dict, network_to_dict
+from weight_transfer.graph import Layer
+from weight_transfer.graph.facts import with_facts
+from weight_transfer.resnet.layout import network_from_dict, network_to_dict
 
 
 def edited(path: Path, change) -> Path:
@@ -40,10 +41,10 @@ def layer(layers: list, name: str) -> dict:
     return next(row for row in layers if row["name"] == name)
 
 
-def graph_of(path: Path, **hints) -> LayerGraph:
+def graph_of(path: Path, **hints) -> Graph:
     with read_checkpoint(path) as checkpoint:
         network = identify(checkpoint, Hints(import_as="graph", **hints)).network
-    assert isinstance(network, LayerGraph)
+    assert network.architecture is None
     return network
 
 
@@ -163,12 +164,11 @@ def test_graphs_that_cannot_be_imported_are_one_message_and_nothing_written(what
 
 def test_a_damaged_description_of_a_graph_is_refused():
     with pytest.raises(ArchitectureError, match="not the description of an imported network"):
-        LayerGraph.from_dict({"name": "x"})
+        Graph.from_dict({"name": "x"})
 
 
 def test_an_input_without_a_shape_is_refused():
-    from weight_transfer.keras_graph import Call, KerasGraph, KerasLayer
 
-    graph = KerasGraph("x", {"i": KerasLayer("i", "InputLayer", {})}, (Call("i", "i"),), ("i",), ("i",))
+    graph = with_facts(Graph("x", {}, (), {"i": ()}, ("i",), listed={"i": Layer("i", "InputLayer")}), None)
     with pytest.raises(ArchitectureError, match="input 'i' has no shape"):
-        layer_graph(graph)
+        graph.checked()

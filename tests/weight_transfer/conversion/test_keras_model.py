@@ -27,13 +27,14 @@ from keras_loading import (
     saved_file,
 )
 
-from weight_transfer import graph
 from weight_transfer.architecture import Architecture, Head, standard_filters
 from weight_transfer.checkpoint import writing
-from weight_transfer.dialects import design
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError
-from weight_transfer.keras_config import keras_config
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.resnet.dialects import design
+from weight_transfer.resnet.keras_config import keras_config
+from weight_transfer.resnet.recipe import resnet_graph
+from weight_transfer.weight_mapping import mapping
 
 WHOLE, WEIGHTS_ONLY = {}, {"weights_only": True}
 CONTAINERS = [("a.keras", WHOLE), ("a.weights.h5", WHOLE), ("a.h5", WHOLE), ("a.hdf5", WHOLE), ("a.h5", WEIGHTS_ONLY)]
@@ -48,11 +49,7 @@ def small(depth: int = 18, dialect: str = "tutorial", **arguments: Any) -> Archi
 def random_arrays(architecture: Architecture, dtype: str = "float32") -> dict[str, np.ndarray]:
     """Arrays that all differ, so that no two can change places unseen; variances are positive."""
     random = np.random.default_rng(7)
-    return {
-        f"{row.name}/{role}": (random.random(shape) + 0.5).astype(dtype)
-        for row in graph.layers(architecture)
-        for role, shape in row.weights.items()
-    }
+    return {row.keras: (random.random(row.shape) + 0.5).astype(dtype) for row in mapping(resnet_graph(architecture))}
 
 
 def assert_bit_equal(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

@@ -8,23 +8,24 @@ import checkpoints
 import pytest
 
 from weight_transfer import Architecture, Head, Hints, design, identify, read_checkpoint
-from weight_transfer.dialects import DIALECTS
+from weight_transfer.resnet.dialects import DIALECTS
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import mapping
 
 
 def identified(path, **hints) -> Architecture:
     with read_checkpoint(path) as checkpoint:
-        return identify(checkpoint, Hints(**hints)).network
+        return identify(checkpoint, Hints(**hints)).network.resnet
 
 
 def same_network(actual: Architecture, expected: Architecture) -> bool:
     """Equal but for what only training sees and for names of layers without weights."""
-    return (actual.block, actual.block_counts, actual.filters, actual.head, mapping(actual)) == (
+    return (actual.block, actual.block_counts, actual.filters, actual.head, mapping(resnet_graph(actual))) == (
         expected.block,
         expected.block_counts,
         expected.filters,
         expected.head,
-        mapping(expected),
+        mapping(resnet_graph(expected)),
     ) and dataclasses.replace(actual.conventions, kernel_initializer="he_normal") == dataclasses.replace(
         expected.conventions, kernel_initializer="he_normal"
     )

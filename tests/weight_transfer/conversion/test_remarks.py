@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from weight_transfer.cli.app import app
 from weight_transfer.conversion.remarks import remarks_of
 from weight_transfer.converted import read_converted
-from weight_transfer.keras_graph import KerasGraph, KerasLayer
-from weight_transfer.precision import Precision
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.graph.precision import Precision
 
 
 def said(*layers: tuple[str, dict], backend: str | None = "theano") -> str:
     """The remarks on a model of these layers, without arrays."""
-    listed = {f"l{n}": KerasLayer(f"l{n}", class_name, config) for n, (class_name, config) in enumerate(layers)}
-    x = KerasLayer("x", "InputLayer", {"dtype": "float32"})
-    return "; ".join(remarks_of({}, KerasGraph("m", {"x": x, **listed}, (), ("x",), ()), Precision(), backend))
+    listed = {f"l{n}": Layer(f"l{n}", class_name, config) for n, (class_name, config) in enumerate(layers)}
+    x = Layer("x", "InputLayer", {"dtype": "float32"})
+    return "; ".join(remarks_of({}, Graph("m", {}, (), {"x": ()}, (), listed={"x": x, **listed}), Precision(), backend))
 
 
 SAME = {"padding": "same"}

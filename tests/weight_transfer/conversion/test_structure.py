@@ -13,15 +13,14 @@ from weight_transfer import ArchitectureError
 from weight_transfer.architecture import Head
 from weight_transfer.conversion.observing import observed_conventions
 from weight_transfer.conversion.structure import OUTPUT, check_called_once, differences, same_values
-from weight_transfer.keras_config import keras_config
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import layer_graph
+from weight_transfer.graph import read_graph
+from weight_transfer.resnet.keras_config import keras_config
 
 SMALL = checkpoints.small("tutorial")
 
 
 def graph_of(config):
-    return layer_graph(keras_graph(config))
+    return read_graph(config).checked()
 
 
 def edited(edit, architecture=SMALL):

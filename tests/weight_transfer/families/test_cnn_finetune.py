@@ -19,8 +19,8 @@ from resnet_torch import load_model
 from resnet_torch.layers.normalizations import Scale
 from weight_transfer import (
     ArchitectureError,
+    Graph,
     Hints,
-    LayerGraph,
     MappingError,
     Verification,
     convert,
@@ -34,7 +34,7 @@ from weight_transfer.families import recognise
 from weight_transfer.families.cnn_finetune import resnet
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.families.staged import Staged
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 from weight_transfer.parity.tolerances import TOLERANCES
 from weight_transfer.preprocessing import preset
 
@@ -47,12 +47,12 @@ def arrays_of(network: Staged = SMALL, classifier: str = "fc1000") -> dict[str, 
     generator = np.random.default_rng(0)
     return {
         f"{layer.path}/{role}": generator.uniform(0.1, 1.0, shape).astype("float32")
-        for layer in needed_arrays(keras_graph(resnet(network, LABELS, classifier)))
+        for layer in needed_arrays(read_graph(resnet(network, LABELS, classifier)))
         for role, shape in layer.weights.items()
     }
 
 
-def assert_equal(found: Verification, reference: str, network: LayerGraph) -> None:
+def assert_equal(found: Verification, reference: str, network: Graph) -> None:
     """In float64: nobody trained these weights, and float32's rounding is amplified on either side."""
     wrong = [row for row in found.rows if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
     assert not wrong, wrong[0]
@@ -77,7 +77,7 @@ def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side,
     original = keras_side(keras_families.saved, tmp_path, library, "cnn-finetune", 0, (), **arguments)
     conversion = convert(original.files[layout], tmp_path / "port.safetensors")
     network = conversion.network
-    assert isinstance(network, LayerGraph)
+    assert network.architecture is None
     assert conversion.description.preprocessing == preset("caffe")
     assert conversion.assumed[0].startswith("cnn_finetune ResNet: bottleneck blocks")
     found = verify(original.files[layout], conversion.output, devices=("cpu",))
@@ -92,7 +92,7 @@ def test_a_full_model_with_the_layer_is_imported(library, suffix, monkeypatch, k
     arguments = {"counts": (1, 1, 1, 1)}
     source = keras_side(keras_families.saved_whole, tmp_path / f"m{suffix}", library, "cnn-finetune", **arguments)
     conversion = convert(source, tmp_path / "port.safetensors")
-    assert isinstance(conversion.network, LayerGraph)
+    assert conversion.network.architecture is None
     found = verify(source, conversion.output, devices=("cpu",))
     assert_equal(found, "file", conversion.network)
     assert found.loaded_by.startswith(library)
@@ -167,7 +167,7 @@ def test_caffes_own_names_are_a_resnets(tmp_path):
     path = checkpoints.checkpoint(tmp_path / "caffe.h5", caffe, weights_only=True)
     with read_checkpoint(path) as checkpoint:
         assert recognise(checkpoint) == []
-        assert identify(checkpoint, Hints(dialect="caffe")).network.dialect == "caffe"
+        assert identify(checkpoint, Hints(dialect="caffe")).network.resnet.dialect == "caffe"
     with read_checkpoint(checkpoints.legacy_weights(tmp_path / "bare.h5", without_scale(arrays_of()))) as checkpoint:
         assert recognise(checkpoint) == []
 
@@ -175,8 +175,8 @@ def test_caffes_own_names_are_a_resnets(tmp_path):
 def test_a_scale_is_never_left_out(tmp_path):
     path = checkpoints.legacy_weights(tmp_path / "w.h5", arrays_of())
     with read_checkpoint(path) as checkpoint:
-        assert isinstance(identify(checkpoint).network, LayerGraph)
-        assert isinstance(identify(checkpoint, Hints(family="cnn-finetune")).network, LayerGraph)
+        assert identify(checkpoint).network.architecture is None
+        assert identify(checkpoint, Hints(family="cnn-finetune")).network.architecture is None
         with pytest.raises(MappingError, match="scale2a_branch1"):
             identify(checkpoint, Hints(dialect="caffe"))
 
@@ -212,5 +212,5 @@ def test_the_person_decides_on_the_preprocessing(tmp_path):
     with read_checkpoint(path) as checkpoint:
         hints = Hints(preprocessing=preset("none"))
         found = describe(checkpoint, identify(checkpoint, hints), hints)
-    assert isinstance(found.network, LayerGraph)
+    assert found.network.architecture is None
     assert (found.preprocessing.name, found.preprocessing.certainty) == ("none", "known")

@@ -17,7 +17,7 @@ from checkpoints import legacy_weights, small
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.errors import MappingError
 from weight_transfer.families import FAMILIES, Recognised, like, recognise
-from weight_transfer.keras_graph import KerasGraph, KerasLayer, keras_graph
+from weight_transfer.graph import Graph, Layer, read_graph
 
 BOTH = ("tf_keras", "keras")
 PREACT = ("one-pixel-attack", "cifar-10-cnn")  # they differ in no name, no shape, no order of layers
@@ -323,28 +323,28 @@ WITH_GRAPH = {
 def test_a_recognised_network_is_the_one_that_the_file_describes(shared_data, name):
     with read_checkpoint(shared_data / "wild" / name) as checkpoint:
         found = recognise(checkpoint)[0]
-        truth = keras_graph(checkpoint.config)
+        truth = read_graph(checkpoint.config)
     assert found.family == WITH_GRAPH[name][0]
     assert WITH_GRAPH[name][1] in found.title
-    ours = keras_graph(found.config)
+    ours = read_graph(found.config)
     assert _computed(ours) == _computed(truth)
     assert _edges(ours) == _edges(truth)
 
 
-def _computed(graph: KerasGraph) -> list[tuple[object, ...]]:
+def _computed(graph: Graph) -> list[tuple[object, ...]]:
     """What each call computes."""
-    return [_computes(graph.layers[call.layer]) for call in graph.calls]
+    return [_computes(graph.listed[name]) for name in (*graph.inputs, *(call.layer for call in graph.calls))]
 
 
-def _computes(layer: KerasLayer) -> tuple[object, ...]:
+def _computes(layer: Layer) -> tuple[object, ...]:
     keys = ("filters", "kernel_size", "strides", "padding", "use_bias", "activation", "epsilon", "units", "pool_size")
     shape = layer.config.get("batch_input_shape", layer.config.get("batch_shape"))
     return (layer.class_name, shape, *(layer.config.get(key) for key in keys))
 
 
-def _edges(graph: KerasGraph) -> list[list[int]]:
+def _edges(graph: Graph) -> list[list[int]]:
     """Who reads whom, by place, since the names' counters differ."""
-    place = {call.value: number for number, call in enumerate(graph.calls)}
+    place = {value: number for number, value in enumerate((*graph.inputs, *(call.value for call in graph.calls)))}
     return [[place[source] for source in call.inputs] for call in graph.calls]
 
 
@@ -489,7 +489,7 @@ def test_like_lays_weights_on_another_files_model(shared_data):
         read_checkpoint(folder / "CS-433__ml-project-2-nuclear-fusion__resnet_weights.h5") as weights,
         read_checkpoint(folder / "CS-433__ml-project-2-nuclear-fusion__resnet.keras") as whole,
     ):
-        names = like(weights, keras_graph(whole.config))
+        names = like(weights, read_graph(whole.config))
         assert sorted(names.values()) == sorted(weights.arrays)
         assert len(names) == len(whole.arrays) == 62
         assert weights.arrays[names["conv1d_1/kernel"]].shape == (21, 37, 32)
@@ -501,7 +501,7 @@ def test_like_follows_counters_from_any_start(keras_side, tmp_path):
     config = {"class_name": "Functional", "config": keras_side(keras_families.config_of, "cifar-v1", **network)}
     for path in original.files.values():
         with read_checkpoint(path) as checkpoint:
-            arrays = {name: checkpoint[source] for name, source in like(checkpoint, keras_graph(config)).items()}
+            arrays = {name: checkpoint[source] for name, source in like(checkpoint, read_graph(config)).items()}
         (output,) = keras_side(keras_families.rebuilt, "tf_keras", config, arrays, original.images)
         np.testing.assert_array_equal(output, original.outputs[0])
 
@@ -515,4 +515,4 @@ def test_like_refuses_another_models_weights(keras_side, tmp_path):
         read_checkpoint(legacy_weights(tmp_path / "other.h5", _v1_arrays())) as checkpoint,
         pytest.raises(MappingError, match=r"(?s)other\.h5: not the weights of model .*expected shape \(3, 3, 8, 17\)"),
     ):
-        like(checkpoint, keras_graph(config))
+        like(checkpoint, read_graph(config))

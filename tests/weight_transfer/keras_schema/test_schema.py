@@ -10,10 +10,9 @@ import keras_schemas
 import pytest
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 from weight_transfer.keras_schema import in_schema, models, schema_of
 from weight_transfer.keras_schema.layers import ANY, CLASSES, LAYER_ROWS, OF_ANY_LAYER, WITHOUT_EFFECT
-from weight_transfer.layer_graph import layer_graph
 from weight_transfer.layer_types import LAYER_TYPES
 from weight_transfer.layer_types.operations import KERAS_3_CLASSES
 
@@ -92,7 +91,7 @@ def test_another_container_of_the_same_keras_says_the_module_of_the_model():
     written = in_schema(keras_2(CONV), "keras2", container=".keras")
     assert written["module"] == "keras.src.engine.functional"
     assert written["config"] == keras_2(CONV)["config"]
-    assert layer_graph(keras_graph(written)) == layer_graph(keras_graph(keras_2(CONV)))
+    assert read_graph(written).checked() == read_graph(keras_2(CONV)).checked()
 
 
 def test_there_and_back_again_is_the_same_graph():
@@ -101,7 +100,7 @@ def test_there_and_back_again_is_the_same_graph():
     assert layer_of(there, "layer_2")["config"]["negative_slope"] == 0.1
     back = in_schema(there, "keras2", container=".h5")
     assert layer_of(back, "layer_2")["config"]["alpha"] == 0.1
-    assert layer_graph(keras_graph(back)) == layer_graph(keras_graph(config))
+    assert read_graph(back).checked() == read_graph(config).checked()
 
 
 def test_defaults_that_a_config_leaves_out_are_written():

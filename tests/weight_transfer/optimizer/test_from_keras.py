@@ -19,21 +19,22 @@ from weight_transfer import (
     MappingError,
     TransferError,
     convert,
-    graph,
     identify,
     read_checkpoint,
 )
+from weight_transfer.graph import keras_order
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.scalars import _first_scale
 from weight_transfer.optimizer.spec import OptimizerSpec
 from weight_transfer.optimizer.variables import rows_by_layer
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 from weight_transfer.weight_mapping import mapping
 
 ENDINGS = ("keras", "h5", "weights.h5")
 FROZEN = ("stem.conv", "stem.bn_conv1")
-LEARNING = sum(map(len, rows_by_layer(tiny()).values()))  # weights of the small network
+LEARNING = sum(map(len, rows_by_layer(resnet_graph(tiny())).values()))  # weights of the small network
 
 
 def read(path, said=None, **hints):
@@ -94,9 +95,9 @@ def test_a_legacy_optimizer_keeps_slot_after_slot(names, tmp_path):
     slots = state.slots
     order = [
         (row.keras, row.torch, row)
-        for layer in graph.keras_order(graph.layers(architecture))
-        for row in mapping(architecture)
-        if row.keras.rpartition("/")[0] == layer.name and "moving" not in row.keras
+        for layer in keras_order(resnet_graph(architecture))
+        for row in mapping(resnet_graph(architecture))
+        if row.keras.rpartition("/")[0] == layer.path and "moving" not in row.keras
     ]
     with h5py.File(path, "a") as file:
         group = _emptied(file)

@@ -9,14 +9,17 @@ import pytest
 from weight_transfer import design
 from weight_transfer.data import ArrayImages
 from weight_transfer.errors import TransferError
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.inputs import load_cases, save_cases
 from weight_transfer.parity.losses import target
+from weight_transfer.resnet.recipe import resnet_graph
 
 
 def drawn(network=None, **arguments):
-    return training_batches(network or checkpoints.small(), 3, 2, **{"any_size": False, **arguments})
+    made = network or checkpoints.small()
+    graph = made if isinstance(made, Graph) else resnet_graph(made)
+    return training_batches(graph, 3, 2, **{"any_size": False, **arguments})
 
 
 def test_every_step_has_other_images_and_every_draw_the_same():
@@ -60,7 +63,7 @@ def test_what_cannot_be_drawn_from_is_refused():
 
     with pytest.raises(TransferError, match="a stream of shards has no images to draw from"):
         drawn(images=Stream())
-    vectors = LayerGraph("vectors", {}, (), {"input": (7,)}, ())
+    vectors = Graph("vectors", {}, (), {"input": (7,)}, ())
     with pytest.raises(TransferError, match="the network takes no images"):
         drawn(vectors, images=Stream())
     (first, *_) = drawn(vectors)

@@ -17,6 +17,7 @@ from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.description import Description
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.report import Prediction
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 LIMITS = {"float64": 1e-12, "float32": 1e-5}
@@ -138,11 +139,12 @@ def test_other_numbers(port, certificate):
 
 def test_another_network_with_the_same_numbers(port, certificate):
     converted = read_converted(port)
-    conventions = dataclasses.replace(converted.network.conventions, epsilon=1e-5)
+    resnet = converted.network.resnet
+    conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
     write(
         port,
         converted.tensors(),
-        dataclasses.replace(converted.network, conventions=conventions),
+        resnet_graph(dataclasses.replace(resnet, conventions=conventions)),
         converted.origin,
     )
     assert check_certificate(certificate, port).match == "none"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sides import run_sides_here
 
 from weight_transfer import Hints, verify
-from weight_transfer.layer_graph import LayerGraph
+from weight_transfer.graph import Graph
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.tolerances import TOLERANCES
 
@@ -313,7 +313,7 @@ def networks(draw: Any) -> dict[str, Any]:
     }
 
 
-def _one_batch(network: LayerGraph, **_: Any) -> list[Case]:
+def _one_batch(network: Graph, **_: Any) -> list[Case]:
     """In place of `weight_transfer.parity.inputs.cases`: one batch of noise, of the size that the weights fit."""
     generator = np.random.default_rng(0)
     arrays = [generator.normal(size=(2, *shape)).astype(np.float32) for shape in network.inputs.values()]

@@ -26,6 +26,7 @@ from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.preprocessing import preset
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
@@ -145,7 +146,7 @@ STRUCTURAL: Mapping[str, tuple[Break, str, str, str]] = {
     "stem pool 'same'": (conventions(pool_padding="same"), "pool1_pool", "padding", "padding (1, 1) x (1, 1)"),
     "stem convolution 'same'": (conventions(stem_padding="same"), "conv1_conv", "padding", "padding (3, 3) x (3, 3)"),
     "preprocessing torch for caffe": (
-        lambda _, a: Description(a, MADE_HERE, said_preprocessing=preset("torch")),
+        lambda _, a: Description(resnet_graph(a), MADE_HERE, said_preprocessing=preset("torch")),
         "conv1_conv",
         "preprocessing",
         "caffe preprocessing",
@@ -176,9 +177,8 @@ def test_a_network_built_otherwise_is_seen_and_named(name, small, tmp_path):
 def write_broken(port: Path, broken: Path, break_it: Break) -> Path:
     converted = read_converted(port)
     state = converted.tensors()
-    assert isinstance(converted.network, Architecture)
-    made = break_it(state, converted.network)
-    description = made if isinstance(made, Description) else Description(made, converted.origin)
+    made = break_it(state, converted.network.resnet)
+    description = made if isinstance(made, Description) else Description(resnet_graph(made), converted.origin)
     wanted = [Tensor.of(name, value) for name, value in state.items()]
     write_converted(broken, wanted, description)
     return broken

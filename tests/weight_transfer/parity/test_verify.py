@@ -16,7 +16,6 @@ from sides import run_sides_here
 from weight_transfer import Head, Hints, Row, Verification, VerificationError, convert, export, read_checkpoint, verify
 from weight_transfer.architecture import DEPTHS, standard_filters
 from weight_transfer.conversion.candidates import without_nesting
-from weight_transfer.graph import layers
 from weight_transfer.parity.tolerances import TOLERANCES
 
 pytestmark = pytest.mark.keras
@@ -79,7 +78,7 @@ def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_p
     assert_equal(found)
     assert found.reference == "file"
     # Every layer that has a module, and the output; pads and additions have none.
-    named = [layer for layer in layers(conversion.network) if layer.tap]
+    named = [path for path, modules in conversion.network.layout.items() if modules]
     assert len(list(found.of("inference"))) == len(named) + 1
     if training:
         assert len(list(found.of("training"))) == len(named) + 1

@@ -18,6 +18,7 @@ from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.grammar import training_optimizer
 from weight_transfer.parity.sketch import COMPACT
 from weight_transfer.parity.training import Training, record_training, verify_training
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
@@ -202,10 +203,11 @@ def test_the_unbiased_variance_shows_in_the_statistics_alone(source, recordings)
 
 def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, tmp_path):
     port = read_converted(convert(source, tmp_path / "right.safetensors").output)
-    conventions = dataclasses.replace(port.network.conventions, epsilon=1e-5)
+    resnet = port.network.resnet
+    conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
     tensors = [Tensor.of(name, a) for name, a in port.tensors().items()]
     broken = tmp_path / "broken.safetensors"
-    wrong = dataclasses.replace(port.network, conventions=conventions)
+    wrong = resnet_graph(dataclasses.replace(resnet, conventions=conventions))
     write_converted(broken, tensors, dataclasses.replace(port.description, network=wrong))
     training = Training([PLANTED["unknown"][0]], num_steps=6)
     (one,) = verify_training(source, training, broken, references=[recordings["unknown"]])

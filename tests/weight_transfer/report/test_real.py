@@ -15,6 +15,7 @@ from weight_transfer.description import Description
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.report import page, write_report
 from weight_transfer.report.junit import write_junit
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
@@ -62,10 +63,10 @@ def test_a_correct_port(files, tmp_path):
 
 def test_a_wrong_epsilon(files, tmp_path):
     converted = read_converted(files[1])
-    architecture = converted.network
+    architecture = converted.network.resnet
     wrong = dataclasses.replace(architecture, conventions=dataclasses.replace(architecture.conventions, epsilon=1e-5))
     tensors = [Tensor.of(name, value) for name, value in converted.tensors().items()]
-    write_converted(tmp_path / "broken.safetensors", tensors, Description(wrong, converted.origin))
+    write_converted(tmp_path / "broken.safetensors", tensors, Description(resnet_graph(wrong), converted.origin))
     found = verify(files[0], tmp_path / "broken.safetensors")
     content = page.render(found)
     assert "DIFFERS</h1>" in content

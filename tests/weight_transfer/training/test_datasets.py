@@ -11,14 +11,15 @@ import pytest
 
 from weight_transfer.data import ArrayImages, Shuffled, split
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.dialects import design
 from weight_transfer.errors import TransferError
 from weight_transfer.preprocessing import Preprocessing
+from weight_transfer.resnet.dialects import design
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.training import Recipe, RunFolder
 from weight_transfer.training.datasets import evaluation_images, training_images
 
 SIZE = (16, 16)
-KNOWN = Description(design(18, in_shape=(*SIZE, 3)), MADE_HERE)
+KNOWN = Description(resnet_graph(design(18, in_shape=(*SIZE, 3))), MADE_HERE)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.dialects import design
+from weight_transfer.resnet.dialects import design
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.training import Evaluation, confusion_matrix
 
 
@@ -19,7 +20,9 @@ def test_confusion_counts_rows_of_classes_and_columns_of_guesses():
 
 def test_classes_by_recall_precision_and_what_they_are_taken_for():
     matrix = np.array([[1, 2, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
-    found = Evaluation(1.5, matrix, ("a", "b", "c", "d"), "the test images", Description(design(18), MADE_HERE))
+    found = Evaluation(
+        1.5, matrix, ("a", "b", "c", "d"), "the test images", Description(resnet_graph(design(18)), MADE_HERE)
+    )
     assert (found.num_images, found.accuracy) == (6, 2 / 6)
     rows = {row.name: row for row in found.rows()}
     assert (rows["a"].images, rows["a"].recall, rows["a"].precision, rows["a"].mistaken_for) == (3, 1 / 3, 1 / 2, "b")

@@ -22,12 +22,12 @@ def recipe(start=None, **more) -> Recipe:
 
 def test_from_scratch_it_is_the_tutorials_network():
     start = starting_point(recipe(), classes=10)
-    assert (start.network.depth, start.network.in_shape, start.size) == (50, (128, 128, 3), (128, 128))
-    assert start.network.head == Head(hidden_units=200, classes=10, dropout=0.5)
+    assert (start.network.resnet.depth, start.network.resnet.in_shape, start.size) == (50, (128, 128, 3), (128, 128))
+    assert start.network.resnet.head == Head(hidden_units=200, classes=10, dropout=0.5)
     assert not start.state
     other = starting_point(recipe(depth=18, size=(64, 96), dropout=0.0), classes=7)
-    assert (other.network.depth, other.size, other.network.head.dropout) == (18, (64, 96), 0.0)
-    assert other.network.head.classes == 7
+    assert (other.network.resnet.depth, other.size, other.network.resnet.head.dropout) == (18, (64, 96), 0.0)
+    assert other.network.resnet.head.classes == 7
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_file_and_its_conversion_are_the_same_start(file, tmp_path):
 def test_a_new_head_keeps_the_backbone(file):
     own = starting_point(recipe(file), checkpoints.small().head.classes)
     start = starting_point(recipe(file, new_head=True, dropout=0.25), classes=7)
-    assert start.network.head == Head(hidden_units=200, classes=7, dropout=0.25)
+    assert start.network.resnet.head == Head(hidden_units=200, classes=7, dropout=0.25)
     assert not start.own_head
     assert set(start.state) == {name for name in own.state if not name.startswith("head.")}
     missing = {row.keras for row in mapping(start.network)} - {
@@ -62,7 +62,7 @@ def test_a_backbone_without_top_gets_the_head_unasked(tmp_path):
     backbone = dataclasses.replace(checkpoints.small(), head=Head(pooling=None, classes=None))
     path = checkpoints.checkpoint(tmp_path / "backbone.h5", backbone)
     start = starting_point(recipe(path), classes=7)
-    assert start.network.head == Head(hidden_units=200, classes=7, dropout=0.5)
+    assert start.network.resnet.head == Head(hidden_units=200, classes=7, dropout=0.5)
     assert starting_point(recipe(path, size=(64, 64)), classes=7).size == (64, 64)
 
 

@@ -13,8 +13,9 @@ import rich_click as click
 
 from weight_transfer.cli.running import run
 from weight_transfer.description import MADE_HERE, Description
-from weight_transfer.dialects import design
 from weight_transfer.errors import TransferError
+from weight_transfer.resnet.dialects import design
+from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.training import (
     EpochRow,
     Evaluation,
@@ -35,7 +36,7 @@ def train(recipe, *, resume, quiet, **own) -> History:
 
 def evaluate(recipe, checkpoint, *, part, quiet, **own) -> Evaluation:
     ASKED.update(recipe=recipe, checkpoint=checkpoint, part=part, quiet=quiet, own=own)
-    known = Description(design(18), MADE_HERE)
+    known = Description(resnet_graph(design(18)), MADE_HERE)
     return Evaluation(1.25, np.array([[3, 1], [0, 4]]), ("cat", "dog"), "the test images", known)
 
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weight_transfer import ArchitectureError, read_checkpoint
-from weight_transfer.keras_graph import KerasGraph, keras_graph
-from weight_transfer.keras_graph.limits import MAX_LAYERS
+from weight_transfer.graph import Graph, read_graph
+from weight_transfer.graph.reading import MAX_LAYERS
 
 
-def named_by_history(graph: KerasGraph) -> dict[str, str]:
-    names = {}
+def named_by_history(graph: Graph) -> dict[str, str]:
+    names = {value: keras_graphs.value_name(value, ()) for value in graph.inputs}
     for call in graph.calls:
         names[call.value] = keras_graphs.value_name(call.layer, (names[value] for value in call.inputs))
     return names
@@ -28,15 +28,15 @@ def named_by_history(graph: KerasGraph) -> dict[str, str]:
 @pytest.mark.parametrize("family", keras_graphs.FAMILIES)
 def test_every_layer_reads_what_it_reads_in_keras(family, model_name, written, real):
     model = real(family, model_name)
-    graph = keras_graph(json.loads(model.configs[written]))
+    graph = read_graph(json.loads(model.configs[written]))
     names = named_by_history(graph)
     calls = {
-        (call.layer, graph.layers[call.layer].class_name, tuple(names[value] for value in call.inputs))
+        (call.layer, graph.listed[call.layer].class_name, tuple(names[value] for value in call.inputs))
         for call in graph.calls
     }
-    assert calls == model.calls
-    assert {call.layer for call in graph.calls} == set(graph.layers)
-    assert graph.inputs == model.inputs
+    assert calls | {(value, "InputLayer", ()) for value in graph.inputs} == model.calls
+    assert {*graph.inputs, *(call.layer for call in graph.calls)} == set(graph.listed)
+    assert tuple(graph.inputs) == model.inputs
     assert tuple(names[value] for value in graph.outputs) == model.outputs
 
 
@@ -46,9 +46,9 @@ def test_the_wild_configs_parse(shared_data):
         if path.suffix in (".h5", ".keras"):
             with read_checkpoint(path) as checkpoint:
                 if checkpoint.config is not None:
-                    graph = keras_graph(checkpoint.config)
-                    sizes[path.name] = (len(graph.layers), len(graph.calls))
-                    assert len({layer.name for layer in graph.layers.values()}) == len(graph.layers)
+                    graph = read_graph(checkpoint.config)
+                    sizes[path.name] = (len(graph.listed), len(graph.inputs) + len(graph.calls))
+                    assert len({layer.name for layer in graph.listed.values()}) == len(graph.listed)
     assert len(sizes) == 14
     assert all(num_layers == num_calls for num_layers, num_calls in sizes.values())
 
@@ -61,14 +61,13 @@ def test_a_functional_model_of_keras_1():
         outputs=[("merge", 0, 0)],
     )
     config["config"]["layers"][2]["config"] |= {"mode": "sum", "concat_axis": -1}
-    graph = keras_graph(config)
+    graph = read_graph(config)
     assert [(call.value, call.inputs) for call in graph.calls] == [
-        ("in", ()),
         ("conv", ("in",)),
         ("merge", ("conv", "in")),
     ]
-    assert graph.layers["merge"].config["mode"] == "sum"
-    assert (graph.name, graph.inputs, graph.outputs) == ("m", ("in",), ("merge",))
+    assert graph.listed["merge"].config["mode"] == "sum"
+    assert (graph.name, tuple(graph.inputs), graph.outputs) == ("m", ("in",), ("merge",))
 
 
 @pytest.mark.parametrize(
@@ -80,14 +79,14 @@ def test_a_functional_model_of_keras_1():
     ],
 )
 def test_a_class_is_named_without_keras_own_package_and_module(written, name):
-    graph = keras_graph(keras_2(IN, ("g", written, reads("in")), outputs=[("g", 0, 0)]))
-    assert graph.layers["g"].class_name == name
+    graph = read_graph(keras_2(IN, ("g", written, reads("in")), outputs=[("g", 0, 0)]))
+    assert graph.listed["g"].class_name == name
 
 
 def test_too_many_layers_are_refused():
     rows = [(f"d{i}", "Dense", reads("in")) for i in range(MAX_LAYERS)]
     with pytest.raises(ArchitectureError, match="more than 10000 layers"):
-        keras_graph(keras_2(IN, *rows, outputs=[("d0", 0, 0)]))
+        read_graph(keras_2(IN, *rows, outputs=[("d0", 0, 0)]))
 
 
 BAD = [
@@ -109,7 +108,7 @@ BAD = [
 @pytest.mark.parametrize(("config", "text"), BAD)
 def test_what_is_no_model_is_refused_in_words(config, text):
     with pytest.raises(ArchitectureError, match=text):
-        keras_graph(config)
+        read_graph(config)
 
 
 JUNK = st.sampled_from(
@@ -171,7 +170,7 @@ def test_any_mutation_of_a_real_config_is_a_graph_or_refused(configs):
     @given(st.deferred(lambda: mutated(configs)))
     def check(config):
         try:
-            read.append(keras_graph(config))
+            read.append(read_graph(config))
         except ArchitectureError as error:
             refusals.append(str(error))
 
@@ -182,7 +181,7 @@ def test_any_mutation_of_a_real_config_is_a_graph_or_refused(configs):
         check_sound(graph)
 
 
-def check_sound(graph: KerasGraph) -> None:
+def check_sound(graph: Graph) -> None:
     known = set()
     for call in graph.calls:
         assert call.value not in known

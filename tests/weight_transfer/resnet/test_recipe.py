@@ -10,8 +10,10 @@ import keras_resnets
 import pytest
 
 from weight_transfer import Architecture, ArchitectureError, Conventions, Head, design
-from weight_transfer.dialects import DIALECTS, head_for
-from weight_transfer.graph import keras_order, layers, weighted
+from weight_transfer.graph import keras_order
+from weight_transfer.resnet.dialects import DIALECTS, head_for
+from weight_transfer.resnet.layout import ends_block
+from weight_transfer.resnet.recipe import resnet_graph
 
 # He et al. 2015, table 1: multiply-adds x 10^9 of 18 to 152 layers at 224 x 224.
 PAPER = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
@@ -19,7 +21,7 @@ PAPER = {18: 1.8, 34: 3.6, 50: 3.8, 101: 7.6, 152: 11.3}
 
 @pytest.mark.parametrize(("depth", "num_arrays"), [(50, 320), (101, 626), (152, 932)])
 def test_rendered_names_are_those_of_keras_applications(depth, num_arrays, keras_side):
-    rows = keras_order(layers(design(depth, dialect="keras-applications")))
+    rows = keras_order(resnet_graph(design(depth, dialect="keras-applications")))
     assert sum(len(row.weights) for row in rows) == num_arrays
     assert [row.name for row in rows][1:] == keras_side(keras_resnets.application_layers, f"ResNet{depth}")[1:]
 
@@ -29,34 +31,38 @@ def test_rendered_names_are_those_of_keras_applications(depth, num_arrays, keras
 def test_twin_has_the_graphs_layers_in_the_graphs_order(dialect, depth, keras_side):
     arguments = {"in_shape": (97, 225, 1), "depth": depth, "dialect": dialect}
     architecture = design(**arguments, head=head_for(dialect, 10))
-    expected = [(row.name, row.class_name, row.out_shape) for row in keras_order(layers(architecture))]
+    expected = [(row.name, row.class_name, row.out_shape) for row in keras_order(resnet_graph(architecture))]
     assert keras_side(keras_resnets.layer_order, **arguments) == expected
 
 
 @pytest.mark.parametrize("depth", PAPER)
 def test_multiply_adds_are_the_papers(depth):
-    cost = sum(row.multiply_adds for row in layers(design(depth, dialect="keras-applications")))
+    cost = sum(
+        layer.multiply_adds for layer in resnet_graph(design(depth, dialect="keras-applications")).layers.values()
+    )
     assert abs(cost / 1e9 - PAPER[depth]) < 0.1
 
 
 def test_sizes_of_the_paper():
-    rows = layers(design(50))
-    stem = {row.name: row.out_shape[0] for row in rows[:7]}
+    graph = resnet_graph(design(50))
+    stem = {path: layer.out_shape[0] for path, layer in list(graph.layers.items())[:7]}
     assert (stem["conv"], stem["pool1"]) == (112, 56)
-    assert [row.out_shape[0] for row in rows if row.ends_block] == [56] * 3 + [28] * 4 + [14] * 6 + [7] * 3
+    ends = [graph.layers[path] for path, modules in graph.layout.items() if ends_block(modules)]
+    assert [layer.out_shape[0] for layer in ends] == [56] * 3 + [28] * 4 + [14] * 6 + [7] * 3
 
 
 @pytest.mark.parametrize(("padding", "size"), [("zeros", 56), ("same", 56), ("none", 55)])
 def test_stem_pool_padding_decides_56_or_55(padding, size):
-    pool = next(row for row in layers(design(50, pool_padding=padding)) if row.class_name == "MaxPooling2D")
+    layers = resnet_graph(design(50, pool_padding=padding)).layers.values()
+    pool = next(layer for layer in layers if layer.class_name == "MaxPooling2D")
     assert pool.out_shape == (size, size, 64)
 
 
 def test_free_sizes_stay_free_and_cost_is_not_told():
-    rows = layers(design(18, in_shape=(None, None, 3)))
-    assert rows[1].out_shape == (None, None, 3)
-    assert rows[-1].out_shape == (10,)
-    assert any(row.multiply_adds is None for row in weighted(rows))
+    layers = list(resnet_graph(design(18, in_shape=(None, None, 3))).layers.values())
+    assert layers[0].out_shape == (None, None, 3)
+    assert layers[-1].out_shape == (10,)
+    assert any(layer.multiply_adds is None for layer in layers if layer.weights)
 
 
 def test_an_architecture_survives_json():
@@ -67,7 +73,7 @@ def test_an_architecture_survives_json():
 def _named(**names: object) -> None:
     """As a converted file would say it."""
     values = json.loads(json.dumps(design(50).to_dict()))
-    layers(Architecture.from_dict({**values, "names": {**values["names"], **names}}))
+    resnet_graph(Architecture.from_dict({**values, "names": {**values["names"], **names}}))
 
 
 BAD = {
@@ -84,9 +90,9 @@ BAD = {
     "in_shape must be": lambda: Architecture(in_shape=(224, 224)),  # type: ignore[arg-type]
     "a classifier needs pooling": lambda: design(50, head=Head(pooling=None)),
     "hidden_units needs a classifier": lambda: design(50, head=Head(classes=None, hidden_units=3)),
-    "letters end at z": lambda: layers(Architecture(block_counts=(27,))),
+    "letters end at z": lambda: resnet_graph(Architecture(block_counts=(27,))),
     "not the description of an architecture": lambda: Architecture.from_dict({"block": "basic"}),
-    "the input is too small: nothing is left at layer 'pool1'": lambda: layers(
+    "the input is too small: nothing is left at layer 'pool1'": lambda: resnet_graph(
         design(18, in_shape=(1, 1, 3), stem_padding="same", pool_padding="none")
     ),
     "names.stem_conv must be letters, digits, underscores": lambda: _named(stem_conv="conv') or open('MARKER"),
@@ -101,7 +107,7 @@ BAD = {
     "numbered_stages must hold whole numbers. Received: ('3',)": lambda: _named(numbered_stages=("3",)),
     "no word that Python or a module has. Received: 'forward'": lambda: _named(pool="forward"),
     "no word that Python or a module has. Received: 'append'": lambda: _named(pool="append"),
-    "two layers are both named 'conv'": lambda: layers(
+    "two layers are both named 'conv'": lambda: resnet_graph(
         Architecture(names=dataclasses.replace(design(50).names, stem_norm="conv"))
     ),
 }

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from weight_transfer.errors import ArchitectureError, listing
-from weight_transfer.keras_graph import KerasGraph, KerasLayer
+from weight_transfer.errors import ArchitectureError
+from weight_transfer.graph.graph import Graph, Layer
+from weight_transfer.graph.precision import MIXED, policy_name
 from weight_transfer.layer_types import Settings
-from weight_transfer.precision import MIXED, policy_name
 
 # Classes that move, repeat or compare whole numbers, and give whole numbers.
 KEEPING = frozenset(
@@ -39,40 +39,27 @@ CAST, MOVING = "identity", ("get_item", "stack", "concatenate")
 SIGNIFICANT_BITS: Mapping[str, int] = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 
 
-def check_dtypes(keras: KerasGraph, settings: Mapping[str, Settings]) -> None:
-    """Refuses a graph that computes with whole numbers, or rounds to a narrower float on its way.
-
-    Args:
-        keras: The graph.
-        settings: What was read of each layer, by path.
-
-    Raises:
-        ArchitectureError: It does; the message lists each such layer.
-    """
-    dtypes: dict[str, str] = {}
+def check_dtypes(graph: Graph) -> list[str]:
+    """Returns a line for each layer that computes with whole numbers, or rounds to a narrower float on its way."""
+    dtypes = {value: _input_dtype(graph.listed[value]) for value in graph.inputs}
     refused: list[str] = []
-    for call in keras.calls:
-        layer = keras.layers[call.layer]
-        if not call.inputs:
-            dtypes[call.value] = _input_dtype(layer)
-            continue
-        given = [dtypes[value] for value in call.inputs]
+    for call in graph.calls:
         try:
-            dtypes[call.value] = _dtype_of(layer, settings[layer.path], given)
+            given = [dtypes[value] for value in call.inputs]
+            dtypes[call.value] = _dtype_of(graph.layers[call.layer], given)
         except ArchitectureError as error:
             refused.append(str(error))
             dtypes[call.value] = "float32"
-    if refused:
-        raise ArchitectureError(f"{len(refused)} layers cannot be imported:{listing(dict.fromkeys(refused))}")
+    return refused
 
 
-def whole_inputs(keras: KerasGraph) -> dict[str, str]:
+def whole_inputs(graph: Graph) -> dict[str, str]:
     """Returns the dtype of every input that takes whole numbers, by name."""
-    inputs = {value: _input_dtype(keras.layers[value]) for value in keras.inputs}
+    inputs = {value: _input_dtype(graph.listed[value]) for value in graph.inputs}
     return {value: dtype for value, dtype in inputs.items() if _is_whole(dtype)}
 
 
-def _input_dtype(layer: KerasLayer) -> str:
+def _input_dtype(layer: Layer) -> str:
     dtype = layer.config.get("dtype", layer.config.get("input_dtype"))
     return dtype if isinstance(dtype, str) else "float32"
 
@@ -81,8 +68,9 @@ def _is_whole(dtype: str) -> bool:
     return dtype.startswith(("int", "uint", "bool"))
 
 
-def _dtype_of(layer: KerasLayer, settings: Settings, given: list[str]) -> str:
+def _dtype_of(layer: Layer, given: list[str]) -> str:
     """The dtype of what a call gives."""
+    settings = layer.settings
     operation, target = settings.get("operation"), settings.get("dtype")
     whole = sorted({dtype for dtype in given if _is_whole(dtype)})
     if operation == CAST and target is not None:
@@ -111,5 +99,5 @@ def _keeps(class_name: str, settings: Settings) -> bool:
     return settings.get("operation") in MOVING
 
 
-def _refusal(layer: KerasLayer, problem: str) -> ArchitectureError:
+def _refusal(layer: Layer, problem: str) -> ArchitectureError:
     return ArchitectureError(f"layer {layer.path!r} ({layer.class_name}): {problem}.")

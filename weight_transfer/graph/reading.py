@@ -7,33 +7,34 @@ from typing import Any
 
 from weight_transfer.class_owners import is_own, with_owners
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph.calls import inbounds
-from weight_transfer.keras_graph.dissolving import dissolved
-from weight_transfer.keras_graph.graph import KerasGraph
-from weight_transfer.keras_graph.limits import MAX_LAYERS, MAX_NESTING
-from weight_transfer.keras_graph.models import Model, Row
-from weight_transfer.keras_graph.references import ends
-from weight_transfer.keras_graph.refusal import as_mapping, as_text, malformed, shown
-from weight_transfer.keras_graph.resolving import resolved
-from weight_transfer.keras_graph.sequential import sequential
+from weight_transfer.graph.flattening import Model, Row, flattened
+from weight_transfer.graph.graph import INPUT, Graph
+from weight_transfer.graph.references import as_mapping, as_text, ends, inbounds, malformed, shown
+from weight_transfer.graph.resolving import resolved, sequential
 
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
+# Limits that no real model comes near. Source: the reference reader's, in which 196 of 196 hostile files were held.
+MAX_LAYERS = 10_000
+MAX_NESTING = 32  # models within models
 
 
-def keras_graph(config: Mapping[str, Any]) -> KerasGraph:
-    """Reads the graph of a model config, in the schema of any Keras.
+def read_graph(config: Mapping[str, Any], keras_version: str | None = None) -> Graph:
+    """Reads the graph of a model config, in the schema of any Keras; no class is imported, and nothing of it runs.
 
-    A call's constants beside its inputs are its `Call.arguments`: by name, or by position (``"1"``) where
-    Keras 3 wrote them so. ``training`` of a nested model's call is that of the calls inside it.
+    ``training`` of a nested model's call is that of the calls inside it.
 
     Example:
-        >>> graph = keras_graph(read_checkpoint("resnet50.keras").config)
+        >>> graph = read_graph(read_checkpoint("resnet50.keras").config)
         >>> graph.layers["conv1_conv"].class_name
         'Conv2D'
 
     Args:
         config: ``{"class_name": ..., "config": ...}``, as `Checkpoint.config` holds it or
             ``json.loads(model.to_json())`` gives it.
+        keras_version: What wrote it: some layers compute otherwise in another Keras.
+
+    Returns:
+        The graph. Where it cannot be imported it says why: `Graph.checked` raises that.
 
     Raises:
         ArchitectureError: The config is malformed, no graph, or beyond the limits.
@@ -41,14 +42,14 @@ def keras_graph(config: Mapping[str, Any]) -> KerasGraph:
     Source: functional_from_config in keras/src/models/functional.py, keras 3.15.1; reconstruct_from_config in
         tf_keras/src/engine/functional.py, tf_keras 2.21.0.
     """
-    return dissolved(read_model(config))
+    return flattened(read_model(config), keras_version)
 
 
 def read_model(config: Mapping[str, Any]) -> Model:
     """Reads a model config as its file lists it, nested models whole, every reference resolved.
 
     Args:
-        config: As `keras_graph` takes it.
+        config: As `read_graph` takes it.
 
     Raises:
         ArchitectureError: The config is malformed, no graph, or beyond the limits.
@@ -108,7 +109,7 @@ class _Reader:
         if class_name in MODEL_CLASSES or _is_model(row.get("config")):
             return Row(path, class_name, {}, inbound, self.model(row, path, depth + 1))
         config = as_mapping(row.get("config"), f"the config of {where}")
-        if (class_name == "InputLayer") and inbound:
+        if class_name == INPUT and inbound:
             raise ArchitectureError(f"{where} (InputLayer) is called on other layers, and an input reads none.")
         return Row(path, class_name, config, inbound)
 

@@ -7,7 +7,7 @@ import json
 import keras_graphs
 import pytest
 
-from weight_transfer.keras_graph import KerasGraph, keras_graph
+from weight_transfer.graph import Graph, read_graph
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def real(keras_side, tmp_path_factory):
 def graph_of(real):
     """``graph_of(family, model_name)``, read from what Keras wrote."""
 
-    def read(family: str, model_name: str, written: str = "json") -> KerasGraph:
-        return keras_graph(json.loads(real(family, model_name).configs[written]))
+    def read(family: str, model_name: str, written: str = "json") -> Graph:
+        return read_graph(json.loads(real(family, model_name).configs[written]))
 
     return read

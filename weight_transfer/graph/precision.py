@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import KerasGraph
+from weight_transfer.graph.graph import INPUT, Graph
 
 Dtype = Literal["float16", "bfloat16", "float32", "float64"]
 Policies: TypeAlias = Mapping[str, str]  # by layer, of layers with another policy than float32
@@ -62,11 +62,11 @@ class Precision:
         return tuple(lines)
 
 
-def precision_of(keras: KerasGraph, weighted: Collection[str]) -> Precision:
+def precision_of(graph: Graph, weighted: Collection[str]) -> Precision:
     """Reads the precision of a model.
 
     Args:
-        keras: Its graph.
+        graph: Its graph.
         weighted: Paths, or names alone, of the layers that hold arrays; they decide in what the port computes.
 
     Raises:
@@ -74,8 +74,8 @@ def precision_of(keras: KerasGraph, weighted: Collection[str]) -> Precision:
     """
     policies = {
         path: policy_name(path, layer.config.get("dtype"))
-        for path, layer in keras.layers.items()
-        if layer.class_name != "InputLayer" or layer.config.get("dtype") in MIXED.values()  # which rounds what it takes
+        for path, layer in graph.listed.items()
+        if layer.class_name != INPUT or layer.config.get("dtype") in MIXED.values()  # which rounds what it takes
     }
     held = {name for path, name in policies.items() if path in weighted or path.rpartition("/")[2] in weighted}
     uniform = held.pop() if len(held) == 1 else ""

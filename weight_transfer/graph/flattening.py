@@ -1,17 +1,15 @@
-"""Nested models dissolved: the calls inside them in their place."""
+"""A model as its file lists it, and its graph: the calls inside nested models in their place."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph.calls import Inbound
-from weight_transfer.keras_graph.graph import Call, KerasGraph, KerasLayer
-from weight_transfer.keras_graph.limits import MAX_WORK
-from weight_transfer.keras_graph.models import CallKey, Model, Row
-from weight_transfer.keras_graph.references import leaves
-from weight_transfer.keras_graph.refusal import malformed, shown
+from weight_transfer.graph.facts import with_facts
+from weight_transfer.graph.graph import INPUT, Call, Graph, Layer
+from weight_transfer.graph.references import Inbound, leaves, malformed, shown
 
 Given = TypeVar("Given")
 
@@ -19,10 +17,65 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "mask": (None,),
     "name": (None,),
 }  # arguments that change nothing
+MAX_WORK = 200_000  # calls and values read once flattened: shared models multiply them; no real model comes near
+
+CallKey = tuple[str, int]  # layer name, number of the call
+Tensor = tuple[str, int, int]  # the same and the number of the output
 
 
-def dissolved(model: Model) -> KerasGraph:
+@dataclass(frozen=True)
+class Row:
+    """A layer of one model as the file lists it.
+
+    Attributes:
+        path: Its name, the names of the nested models that hold it before it.
+        class_name: Keras class, without package or module.
+        config: Its arguments as the file holds them; empty of a model.
+        inbound: What each of its calls is given.
+        model: What it is, where it is itself a model.
+    """
+
+    path: str
+    class_name: str
+    config: Mapping[str, Any]
+    inbound: tuple[Inbound, ...]
+    model: Model | None = None
+
+    @property
+    def num_outputs(self) -> int:
+        """A layer is taken to have one."""
+        return 1 if self.model is None else len(self.model.outputs)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with its references resolved.
+
+    Attributes:
+        name: Its own name.
+        rows: Its layers by name.
+        inputs: Names of its input layers.
+        input_keys: What a dict that it is called on names them.
+        outputs: Its outputs, in its order.
+        output_names: Keys of the outputs where it returns a dict.
+        reads: What each call reads, in an order to make the calls in.
+    """
+
+    name: str
+    rows: Mapping[str, Row]
+    inputs: tuple[str, ...]
+    input_keys: tuple[str, ...]
+    outputs: tuple[Tensor, ...]
+    output_names: tuple[str, ...] | None
+    reads: Mapping[CallKey, tuple[Tensor, ...]]
+
+
+def flattened(model: Model, keras_version: str | None) -> Graph:
     """Returns the graph of a model and of those inside it.
+
+    Args:
+        model: As its file lists it.
+        keras_version: What wrote it.
 
     Raises:
         ArchitectureError: Two layers share a name, a nested model is called with other inputs than it
@@ -30,8 +83,16 @@ def dissolved(model: Model) -> KerasGraph:
     """
     writer = _Writer()
     outputs = writer.call(model, None, None)
-    inputs = tuple(model.rows[name].path for name in model.inputs)
-    return KerasGraph(model.name, _layers(model), tuple(writer.calls), inputs, outputs, model.output_names)
+    graph = Graph(
+        name=model.name,
+        layers={},
+        calls=tuple(writer.calls),
+        inputs=dict.fromkeys((model.rows[name].path for name in model.inputs), ()),
+        outputs=outputs,
+        output_names=model.output_names,
+        listed=_layers(model),
+    )
+    return with_facts(graph, keras_version)
 
 
 class _Writer:
@@ -65,23 +126,21 @@ class _Writer:
         return tuple(made[name, number][tensor] for name, number, tensor in model.outputs)
 
     def _layer(self, row: Row, inputs: tuple[str, ...], arguments: Mapping[str, Any], training: bool | None) -> str:
-        if row.class_name != "InputLayer" and not inputs:
+        if row.class_name != INPUT and not inputs:
             raise ArchitectureError(f"layer {row.path!r} ({row.class_name}) is called without any input.")
         count = self._count[row.path] = self._count.get(row.path, 0) + 1
         value = row.path if count == 1 else f"{row.path}#{count}"
         if value in self._values:
             raise ArchitectureError(f"two layers of the model are both named {value!r}, nested models included.")
         self._values.add(value)
-        if row.class_name == "InputLayer":
-            self.calls.append(Call(value, row.path, inputs))
-        else:
+        if row.class_name != INPUT:
             self.calls.append(Call(value, row.path, inputs, _acting(arguments), training))
         return value
 
     def _spend(self, amount: int) -> None:
         self._work += amount
         if self._work > MAX_WORK:
-            raise ArchitectureError(f"the model makes more than {MAX_WORK} calls, nested models dissolved.")
+            raise ArchitectureError(f"the model makes more than {MAX_WORK} calls, nested models flattened.")
 
 
 def _is_neutral(key: str, value: Any) -> bool:
@@ -135,16 +194,16 @@ def matched(row: Row, inbound: Inbound, inputs: tuple[Given, ...]) -> tuple[Give
     return inputs
 
 
-def _layers(model: Model, nested: bool = False) -> dict[str, KerasLayer]:
+def _layers(model: Model, nested: bool = False) -> dict[str, Layer]:
     """All layers by path, without the models themselves and their inner inputs."""
-    found: dict[str, KerasLayer] = {}
+    found: dict[str, Layer] = {}
     for row in model.rows.values():
         if row.model is not None:
             inner = _layers(row.model, nested=True)
-        elif nested and row.class_name == "InputLayer":
+        elif nested and row.class_name == INPUT:
             inner = {}
         else:
-            inner = {row.path: KerasLayer(row.path, row.class_name, row.config)}
+            inner = {row.path: Layer(row.path, row.class_name, row.config)}
         for path in inner.keys() & found.keys():
             raise ArchitectureError(f"two layers of the model are both named {path!r}, nested models included.")
         found |= inner

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from weight_transfer.errors import ArchitectureError, nearest
-from weight_transfer.keras_graph.calls import Inbound
-from weight_transfer.keras_graph.models import CallKey, Model, Row, Tensor
-from weight_transfer.keras_graph.references import Ends, Reference
+from weight_transfer.graph.flattening import CallKey, Model, Row, Tensor
+from weight_transfer.graph.graph import INPUT
+from weight_transfer.graph.references import Ends, Inbound, Reference
 
 
 def resolved(name: str, where: str, rows: dict[str, Row], starts: Ends, ends: Ends) -> Model:
@@ -65,14 +68,14 @@ def _check_losses(rows: Mapping[str, Row]) -> None:
 
 def _as_input(row: Row) -> tuple[Inbound, ...]:
     """An input's one call reads nothing; another layer without calls has none."""
-    return (Inbound((), {}),) if row.class_name == "InputLayer" else ()
+    return (Inbound((), {}),) if row.class_name == INPUT else ()
 
 
 def _check_inputs(inputs: Sequence[str], rows: Mapping[str, Row], where: str) -> None:
     if not inputs:
         raise ArchitectureError(f"{where} has no inputs.")
     for name in inputs:
-        if rows[name].class_name != "InputLayer":
+        if rows[name].class_name != INPUT:
             raise ArchitectureError(
                 f"{where} has {name!r} ({rows[name].class_name}) as an input. Expected an InputLayer."
             )
@@ -80,7 +83,7 @@ def _check_inputs(inputs: Sequence[str], rows: Mapping[str, Row], where: str) ->
         raise ArchitectureError(f"{where} lists an input twice.")
     for name in rows.keys() - set(inputs):
         row = rows[name]
-        if row.class_name == "InputLayer":
+        if row.class_name == INPUT:
             raise ArchitectureError(f"layer {row.path!r} (InputLayer) is none of the inputs of {where}.")
 
 
@@ -113,7 +116,7 @@ def _resolve(reference: Reference, rows: Mapping[str, Row], bases: Mapping[str, 
             f"{reader} reads layer {reference.layer!r}, which the model lacks{nearest(reference.layer, list(rows))}."
         )
     number = reference.node - (bases.get(reference.layer, 0) if reference.listed else 0)
-    if row.class_name == "InputLayer":
+    if row.class_name == INPUT:
         number = 0  # as tf_keras reads it, whatever the file says
     elif not 0 <= number < len(row.inbound):
         raise ArchitectureError(
@@ -176,3 +179,50 @@ def _depth_first(
                 raise ArchitectureError(f"layer {path!r} reads its own output: the graph has a cycle.")
             stack.append(waiting)
     return list(order)
+
+
+def sequential(name: str, path: str, where: str, rows: dict[str, Row], config: Mapping[str, Any]) -> Model:
+    """Chains a Sequential's layers, an input in front where Keras did not write one.
+
+    Args:
+        name: Of the model.
+        path: Its path, empty for the outermost.
+        where: What messages call it.
+        rows: Its layers by name.
+        config: Its config.
+
+    Raises:
+        ArchitectureError: It has no layers, states no input shape, or has an input in its middle.
+    """
+    if not rows:
+        raise ArchitectureError(f"{where} has no layers.")
+    first = next(iter(rows))
+    if rows[first].class_name != INPUT:
+        shape = _in_shape(rows[first]) or config.get("build_input_shape")
+        if not path and not isinstance(shape, (list, tuple)):
+            raise ArchitectureError(f"{where} has no inputs: it is a Sequential whose layers state no input shape.")
+        added = f"{first}_input"  # as Keras calls it
+        if added in rows:
+            raise ArchitectureError(f"two layers of {path or 'the model'} are both named {added!r}.")
+        input_config = {"name": added, "batch_input_shape": shape}
+        rows = {added: Row(f"{path}/{added}" if path else added, "InputLayer", input_config, ()), **rows}
+    chain = list(rows)
+    for before, after in itertools.pairwise(chain):
+        if rows[after].class_name == INPUT:
+            raise ArchitectureError(f"layer {rows[after].path!r} (InputLayer) stands inside a Sequential.")
+        given = Inbound(_all_outputs(before, rows[before]), {})
+        rows[after] = dataclasses.replace(rows[after], inbound=(given,))
+    starts, ends = (Ends(_all_outputs(key, rows[key])) for key in (chain[0], chain[-1]))
+    return resolved(name, where, rows, starts, ends)
+
+
+def _all_outputs(name: str, row: Row) -> tuple[Reference, ...]:
+    """What the next layer of a chain reads."""
+    return tuple(Reference(name, 0, tensor, False) for tensor in range(row.num_outputs))
+
+
+def _in_shape(row: Row) -> Any:
+    """The batch shape that a layer, or a nested model's first input, states."""
+    if row.model is not None:
+        return _in_shape(row.model.rows[row.model.inputs[0]])
+    return row.config.get("batch_input_shape", row.config.get("batch_shape"))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import KerasGraph, KerasLayer
-from weight_transfer.precision import Precision, policy_name, precision_of
+from weight_transfer.graph import Graph, Layer
+from weight_transfer.graph.precision import Precision, policy_name, precision_of
 
 
-def model(*dtypes: object, input_dtype: str = "float32") -> KerasGraph:
+def model(*dtypes: object, input_dtype: str = "float32") -> Graph:
     """A model whose layers l0, l1 and so on have these dtypes."""
-    layers = {f"l{n}": KerasLayer(f"l{n}", "Dense", {"dtype": dtype}) for n, dtype in enumerate(dtypes)}
-    return KerasGraph("m", {"x": KerasLayer("x", "InputLayer", {"dtype": input_dtype}), **layers}, (), ("x",), ())
+    layers = {f"l{n}": Layer(f"l{n}", "Dense", {"dtype": dtype}) for n, dtype in enumerate(dtypes)}
+    inputs = {"x": Layer("x", "InputLayer", {"dtype": input_dtype})}
+    return Graph("m", {}, (), {"x": ()}, (), listed={**inputs, **layers})
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from handmade_configs import IN, OUT, keras_2, keras_3_call
 
 from weight_transfer import ArchitectureError
-from weight_transfer.keras_graph import KerasGraph, keras_graph
+from weight_transfer.graph import Graph, read_graph
 
 
-def operations(graph: KerasGraph) -> list[tuple[str, dict]]:
+def operations(graph: Graph) -> list[tuple[str, dict]]:
     layers = graph.layers
     return [
         (layers[call.layer].config.get("function", layers[call.layer].class_name), dict(call.arguments))
@@ -60,4 +60,4 @@ BAD = [
 @pytest.mark.parametrize(("config", "text"), BAD)
 def test_calls_in_no_schema_are_refused_in_words(config, text):
     with pytest.raises(ArchitectureError, match=text):
-        keras_graph(config)
+        read_graph(config)

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras_loading import own_config, rebuilt
 
-from weight_transfer import graph
 from weight_transfer.architecture import Architecture, Head, standard_filters
-from weight_transfer.dialects import DIALECTS, design
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_config import keras_config, legacy_keras_config, model_name
+from weight_transfer.graph import keras_order
+from weight_transfer.resnet.dialects import DIALECTS, design
+from weight_transfer.resnet.keras_config import keras_config, legacy_keras_config
+from weight_transfer.resnet.recipe import resnet_graph
 
 HEADS = {
     "no head": Head(pooling=None, classes=None),
@@ -34,18 +35,18 @@ def small(depth: int, dialect: str = "tutorial", **arguments: Any) -> Architectu
 def rows_of(architecture: Architecture) -> list[dict[str, Any]]:
     return [
         {
-            "name": row.name,
+            "name": row.path,
             "class_name": row.class_name,
             "out_shape": row.out_shape,
-            "weights": dict(row.weights),
+            "weights": {role: weight.shape for role, weight in row.weights.items()},
         }
-        for row in graph.keras_order(graph.layers(architecture))
+        for row in keras_order(resnet_graph(architecture))
     ]
 
 
 def assert_keras_agrees(keras_side, architecture: Architecture) -> None:
     model = keras_side(rebuilt, keras_config(architecture))
-    assert model["name"] == model_name(architecture)
+    assert model["name"] == resnet_graph(architecture).name
     assert model["single_output"]
     expected = rows_of(architecture)
     assert [layer["name"] for layer in model["layers"]] == [row["name"] for row in expected]
@@ -56,7 +57,7 @@ def assert_keras_agrees(keras_side, architecture: Architecture) -> None:
 def test_depths(keras_side, depth):
     architecture = small(depth)
     assert_keras_agrees(keras_side, architecture)
-    assert model_name(architecture) == f"resnet{depth}"
+    assert resnet_graph(architecture).name == f"resnet{depth}"
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.layer_graph import layer_graph
-from weight_transfer.value_dtypes import whole_inputs
+from weight_transfer.graph import read_graph
+from weight_transfer.graph.value_dtypes import whole_inputs
 
 
 def chain(input_dtype: str, *layers: tuple[str, dict, dict]):
@@ -18,7 +17,7 @@ def chain(input_dtype: str, *layers: tuple[str, dict, dict]):
         inbound = [[[before, 0, 0, arguments]]]
         rows.append({"class_name": class_name, "name": f"l{number}", "config": config, "inbound_nodes": inbound})
     config = {"name": "m", "layers": rows, "input_layers": [["x", 0, 0]], "output_layers": [[rows[-1]["name"], 0, 0]]}
-    return keras_graph({"class_name": "Functional", "config": config})
+    return read_graph({"class_name": "Functional", "config": config})
 
 
 def cast(dtype: str) -> tuple[str, dict, dict]:
@@ -42,7 +41,7 @@ MEAN = ("TFOpLambda", {"function": "math.add", "dtype": "float32"}, {"y": 1})
     ],
 )
 def test_what_rounds_nothing_is_read(input_dtype, layers):
-    assert len(layer_graph(chain(input_dtype, *layers)).layers) == len(layers)
+    assert len(chain(input_dtype, *layers).checked().layers) == len(layers)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_what_rounds_nothing_is_read(input_dtype, layers):
 )
 def test_what_rounds_or_wraps_is_refused_by_name(input_dtype, layers, message):
     with pytest.raises(ArchitectureError, match=message):
-        layer_graph(chain(input_dtype, *layers))
+        chain(input_dtype, *layers).checked()
 
 
 def test_inputs_of_whole_numbers_are_known():

@@ -1,4 +1,4 @@
-"""The layer graph that a Keras model's config describes, in one form for every Keras.
+"""A network as one graph of layers and calls, and how a Keras model's config is read into it.
 
 Keras has written the same graph in many schemas: Keras 1 and 2 (``Model``, ``Sequential``, inbound
 lists), tf.keras (``Functional``), Keras 3 (``__keras_tensor__`` arguments, DTypePolicy objects),
@@ -6,7 +6,7 @@ nested to any depth, with layers shared between calls. Here they are all layers 
 is imported, and nothing of the file runs.
 """
 
-from weight_transfer.keras_graph.graph import Call, KerasGraph, KerasLayer
-from weight_transfer.keras_graph.reading import MODEL_CLASSES, keras_graph
+from weight_transfer.graph.graph import Call, Graph, Layer, keras_depths, keras_order
+from weight_transfer.graph.reading import MODEL_CLASSES, read_graph
 
-__all__ = ["MODEL_CLASSES", "Call", "KerasGraph", "KerasLayer", "keras_graph"]
+__all__ = ["MODEL_CLASSES", "Call", "Graph", "Layer", "keras_depths", "keras_order", "read_graph"]

@@ -9,7 +9,7 @@ import pytest
 from handmade_configs import DENSE, IN, OUT, keras_2, keras_3_call
 
 from weight_transfer import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
+from weight_transfer.graph import read_graph
 
 
 @pytest.mark.parametrize("family", keras_graphs.FAMILIES)
@@ -25,7 +25,7 @@ def test_ends_that_are_no_lists_are_refused(key, value):
     config = copy.deepcopy(DENSE)
     config["config"][key] = value
     with pytest.raises(ArchitectureError, match=rf"{key} of the model: .*, expected lists of \[name, node, tensor\]"):
-        keras_graph(config)
+        read_graph(config)
 
 
 BAD = [
@@ -39,4 +39,4 @@ BAD = [
 @pytest.mark.parametrize(("config", "text"), BAD)
 def test_references_in_no_schema_are_refused_in_words(config, text):
     with pytest.raises(ArchitectureError, match=text):
-        keras_graph(config)
+        read_graph(config)

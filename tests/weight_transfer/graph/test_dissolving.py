@@ -1,4 +1,4 @@
-"""Nested models dissolved into the calls inside them."""
+"""Nested models flattened into the calls inside them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from handmade_configs import DENSE, IN, OUT, TWO_INPUTS, keras_2, nested, reads
 
 from weight_transfer import ArchitectureError
-from weight_transfer.keras_graph import keras_graph
-from weight_transfer.keras_graph.limits import MAX_NESTING
+from weight_transfer.graph import read_graph
+from weight_transfer.graph.reading import MAX_NESTING
 
 
 @pytest.mark.parametrize("family", keras_graphs.FAMILIES)
@@ -25,7 +25,7 @@ def test_second_calls_are_numbered_within_nested_models(family, graph_of):
 @pytest.mark.parametrize("family", keras_graphs.FAMILIES)
 def test_training_is_handed_on_into_nested_models(family, graph_of):
     graph = graph_of(family, "training")
-    modes = {call.layer: call.training for call in graph.calls if call.inputs}
+    modes = {call.layer: call.training for call in graph.calls}
     said = {"inner/r": True, "inner/d": True, "frozen/r": False, "frozen/d": False}
     assert modes == (said if family == "tf_keras" else dict.fromkeys(said))  # Keras 3's fit and predict override it
     assert not any(call.arguments for call in graph.calls)
@@ -37,11 +37,11 @@ def test_a_slash_in_a_name_cannot_hide_a_second_layer():
         {"class_name": "Dense", "name": "n/d", "config": {"name": "n/d"}, "inbound_nodes": reads("in")}
     )
     with pytest.raises(ArchitectureError, match="both named 'n/d', nested models included"):
-        keras_graph(config)
+        read_graph(config)
     both = [("d", 1, 0), ("d#2", 0, 0)]
     config = keras_2(IN, ("d", "Dense", [*reads("in"), *reads("d")]), ("d#2", "ReLU", reads("in")), outputs=both)
     with pytest.raises(ArchitectureError, match="both named 'd#2', nested models included"):
-        keras_graph(config)
+        read_graph(config)
 
 
 def test_models_that_call_models_that_call_models_are_refused_in_time():
@@ -50,8 +50,8 @@ def test_models_that_call_models_that_call_models_are_refused_in_time():
     for _ in range(MAX_NESTING - 2):
         config = nested(config, [*reads("in"), *reads("n", 1)], node=2)
     started = time.monotonic()
-    with pytest.raises(ArchitectureError, match="more than 200000 calls, nested models dissolved"):
-        keras_graph(config)
+    with pytest.raises(ArchitectureError, match="more than 200000 calls, nested models flattened"):
+        read_graph(config)
     assert time.monotonic() - started < 20
 
 
@@ -65,4 +65,4 @@ BAD = [
 @pytest.mark.parametrize(("config", "text"), BAD)
 def test_calls_that_a_nested_model_cannot_take_are_refused_in_words(config, text):
     with pytest.raises(ArchitectureError, match=text):
-        keras_graph(config)
+        read_graph(config)
