@@ -119,7 +119,7 @@ class Layer:
         return sum(map(math.prod, kernels)) * math.prod(n for n in positions if n is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Graph:
     """A whole network, nested models flattened.
 
@@ -150,6 +150,9 @@ class Graph:
     architecture: Architecture | None = None
     layout: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
     refusal: str | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<{self.title}: a graph of {len(self.layers)} layers>"
 
     def checked(self) -> Graph:
         """Returns the graph.
