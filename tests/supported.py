@@ -27,8 +27,8 @@ peak; each under "refused" raises an error that names the layer. Anything else (
 is refused by its class; of custom classes cnn_finetune's Scale alone is known, by its arguments. Arguments that change
 nothing at inference (initializers, names) are passed over; regularizers and constraints are kept for training.
 
-| layer | tested | refused |
-|---|---|---|
+| layer | tested | refused | acts in training alone |
+|---|---|---|---|
 """
 # Classes whose cases are another's, or by hand, since today's Kerases do not write them.
 ELSEWHERE = {
@@ -104,7 +104,11 @@ def markdown() -> str:
     rows = []
     for name in sorted(LAYER_TYPES):
         listed = "; ".join(_argument(key, texts) for key, texts in values.get(name, {}).items())
-        rows.append(f"| {name} | {listed or ELSEWHERE.get(name, 'below')} | {'; '.join(never.get(name, []))} |")
+        known = module_at("layer_variants.py").variants().get(name, [])
+        settings = {key for one in known for key in one.graph().layers["layer"].settings}
+        training = ", ".join(key for key in LAYER_TYPES[name].in_training if key in settings)
+        cells = (name, listed or ELSEWHERE.get(name, "below"), "; ".join(never.get(name, [])), training)
+        rows.append("| " + " | ".join(cells) + " |")
     operations = ", ".join(f"`{name}`" for name in sorted(set(values) - set(LAYER_TYPES)))
     return HEADER + "\n".join(rows) + "\n" + OPERATIONS + operations + "\n"
 

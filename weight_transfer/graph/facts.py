@@ -10,10 +10,7 @@ from weight_transfer.errors import ArchitectureError, listing
 from weight_transfer.graph.graph import Call, Graph, Layer
 from weight_transfer.graph.value_dtypes import check_dtypes
 from weight_transfer.layer_types import LAYER_TYPES, DataFormat, Options, Shape
-from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
-from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
 from weight_transfer.layer_types.ranges import LARGEST_SIZE, check_ranges
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 
 ACTIVITY = "activity_regularizer"  # of the layer's output; the others are of an array
 REGULARIZERS = (
@@ -29,7 +26,6 @@ REGULARIZERS = (
     "b_regularizer",
 )
 CONSTRAINTS = tuple(name.replace("regularizer", "constraint") for name in REGULARIZERS if name != ACTIVITY)
-WITH_TWO_MODES = (*BATCH_NORMALIZATIONS, *REGULARIZING_TYPES, *AUGMENTATION_TYPES)
 
 
 def with_facts(graph: Graph, keras_version: str | None) -> Graph:
@@ -85,7 +81,8 @@ def _refusal(lines: Sequence[str]) -> str | None:
 
 def _with_mode(call: Call, layer: Layer) -> Call:
     """A call with the mode that it says where the layer has two."""
-    return call if layer.class_name in WITH_TWO_MODES else dataclasses.replace(call, training=None)
+    row = LAYER_TYPES.get(layer.class_name)
+    return call if row is not None and row.two_modes else dataclasses.replace(call, training=None)
 
 
 def _unsupported(layer: Layer) -> ArchitectureError:

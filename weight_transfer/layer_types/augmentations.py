@@ -127,7 +127,18 @@ def says_nothing(class_name: str, settings: Settings) -> bool:
     return class_name in _SETTINGS and not set(settings) - {"data_format"}
 
 
+# A crop has its size in inference too, of the middle.
+DRAWN = (
+    "horizontal", "vertical", "together", "factor", "height_factor", "width_factor", "fill_mode", "fill_value",
+    "interpolation", "value_range", "each",
+)  # fmt: skip
 AUGMENTATION_TYPES: Mapping[str, LayerType] = {
-    class_name: LayerType(class_name, settings, _cropped if class_name == "RandomCrop" else same_shape)
+    class_name: LayerType(
+        class_name,
+        settings,
+        _cropped if class_name == "RandomCrop" else same_shape,
+        in_training=DRAWN,
+        two_modes=True,
+    )
     for class_name, settings in _SETTINGS.items()
 }

@@ -160,9 +160,13 @@ class LayerType:
             own behind the layer, called ``<layer>_activation``.
         out_shape: Of its output, from settings and input shapes.
         weights: Its arrays by role, from settings and input shapes, in Keras's order.
+        in_training: The settings that act in training alone; all others act in inference too.
+        two_modes: Whether it computes otherwise in training.
     """
 
     class_name: str
     settings: Callable[[Options], Settings]
     out_shape: Callable[[Settings, Sequence[Shape]], Shape]
     weights: Callable[[Settings, Sequence[Shape]], dict[str, Weight]] = _no_weights
+    in_training: tuple[str, ...] = ()
+    two_modes: bool = False

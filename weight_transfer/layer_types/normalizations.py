@@ -147,7 +147,10 @@ BATCH_NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNorm
 NORMALIZATION_TYPES: Mapping[str, LayerType] = {
     row.class_name: row
     for row in (
-        *(LayerType(name, _batch_settings, same_shape, _batch_weights) for name in BATCH_NORMALIZATIONS),
+        *(
+            LayerType(name, _batch_settings, same_shape, _batch_weights, in_training=("momentum",), two_modes=True)
+            for name in BATCH_NORMALIZATIONS
+        ),
         LayerType("LayerNormalization", _layer_settings, same_shape, _affine_weights),
         LayerType("GroupNormalization", _group_settings, same_shape, _affine_weights),
         LayerType("Normalization", _data_settings, same_shape, _data_weights),

@@ -35,7 +35,7 @@ def _activity_regularization(options: Options) -> Settings:
 
 
 REGULARIZING_TYPES: Mapping[str, LayerType] = {
-    class_name: LayerType(class_name, settings, same_shape)
+    class_name: LayerType(class_name, settings, same_shape, in_training=("rate", "stddev"), two_modes=True)
     for class_name, settings in {
         "Dropout": _rate,
         "SpatialDropout1D": _spatial(1),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import layer_variants
 import pytest
 import torch
 from torch import fx, nn
 
+from resnet_torch.imported import import_graph
 from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.activations import activation_module
 from weight_transfer.layer_types import LAYER_TYPES, Options
@@ -130,3 +134,47 @@ def test_augmentation_acts_in_training_alone():
     layer = built("RandomRotation", {"factor": 0.3}, IMAGE)
     assert torch.equal(layer.eval()(x), x)
     assert not torch.equal(layer.train()(x), x)
+
+
+# What acts in training alone
+
+
+def other(value):
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        return [0.5 * number + 0.01 for number in value]
+    if value is None:
+        return [-0.1, 0.2]
+    return "wrap" if isinstance(value, str) else 0.5 * value + 0.01
+
+
+ACT_IN_TRAINING = [
+    pytest.param(variant, setting, id=f"{name}-{number}-{setting}")
+    for name, known in layer_variants.variants().items()
+    for number, variant in enumerate(known)
+    for setting in LAYER_TYPES[name].in_training
+    if setting in variant.graph().layers["layer"].settings and setting != "interpolation"
+]
+
+
+@pytest.mark.parametrize(("variant", "setting"), ACT_IN_TRAINING)
+def test_what_the_table_says_acts_in_training_alone_changes_no_inference(variant, setting):
+    graph = variant.graph()
+    layer = graph.layers["layer"]
+    changed = {**layer.settings, setting: other(layer.settings[setting])}
+    altered = dataclasses.replace(graph, layers={"layer": dataclasses.replace(layer, settings=changed)})
+    inputs = (
+        tensors(graph.inputs.values()) if graph.channels_last else [torch.randn(2, *s) for s in graph.inputs.values()]
+    )
+    one, two = (import_graph(network).eval() for network in (graph, altered))
+    two.load_state_dict(one.state_dict())
+    torch.testing.assert_close(one(*inputs), two(*inputs), rtol=0, atol=0)
+
+
+def test_every_layer_with_two_modes_has_something_that_acts_in_training_alone():
+    for name, known in layer_variants.variants().items():
+        settings = {key for variant in known for key in variant.graph().layers["layer"].settings}
+        without = name in ("ActivityRegularization", "RandomCrop")  # a penalty; where the crop lies is drawn
+        assert LAYER_TYPES[name].two_modes == (bool(settings & set(LAYER_TYPES[name].in_training)) or without), name
