@@ -19,7 +19,12 @@ from weight_transfer.keras_schema.operations import is_operation, module_of_oper
 from weight_transfer.keras_schema.target import READERS, Container, Target
 from weight_transfer.keras_schema.training import trainable_flags
 
-ELLIPSIS = "__ellipsis__"  # as which Keras 3 serializes the index `...`
+ELLIPSIS = "__ellipsis__"  # as which either Keras serializes the index `...`
+# Where a Keras reads none, and what to do. tf_keras cannot write one there either.
+_NO_ELLIPSIS: Mapping[tuple[Schema, Container], str] = {
+    ("keras3", ".h5"): "Keras 3 reads no index `...` from an .h5 file. Name a .keras file.",
+    ("keras2", ".keras"): "tf_keras reads no index `...` from a .keras file. Name an .h5 file.",
+}
 # Keys and classes that one generation alone writes.
 _KERAS_3_KEYS, _KERAS_2_KEYS = ("keras_history", "batch_shape"), ("batch_input_shape",)
 _KERAS_3_CLASSES, _KERAS_2_CLASSES = ("DTypePolicy", "__keras_tensor__"), ("TFOpLambda", "SlicingOpLambda")
@@ -83,7 +88,11 @@ def _in_container(config: Mapping[str, Any], schema: Schema, container: Containe
     """A config with the modules that its reader needs beside the classes; all else stays as it is.
 
     A legacy file leaves modules out. In an archive the outermost model has one. Keras 3 reads a layer without one by
-    its legacy reader, in any container, which knows no operation and drops an ``axis`` that is a list of several.
+    its legacy reader, in any container, which knows no operation and drops an ``axis`` that is a list of several or
+    of none, as a `Normalization` by one mean has it.
+
+    Raises:
+        ArchitectureError: An operation has an index ``...``, which the reader of this container reads no more.
 
     Source: keras/src/legacy/saving/saving_utils.py, model_from_config; keras/src/models/functional.py, process_layer,
         keras 3.15.1.
@@ -94,17 +103,19 @@ def _in_container(config: Mapping[str, Any], schema: Schema, container: Containe
         written = target.object("Sequential", inside, "keras")
         if config["class_name"] != "Sequential":
             written = target.object("Functional", inside, FUNCTIONAL[schema], "Functional")
-    for path, layer in layers_of(written) if schema == "keras3" else ():
+    no_ellipsis = _NO_ELLIPSIS.get((schema, container))
+    for path, layer in layers_of(written):
         name, inside = str(layer.get("class_name")), layer.get("config")
         if not isinstance(layer, dict) or not isinstance(inside, dict):
             continue
         operation, axis = is_operation(name, inside), inside.get("axis")
-        if operation and container == ".h5" and any(node.get("class_name") == ELLIPSIS for node in objects_in(layer)):
-            where = f"layer {'/'.join(path)!r} ({name})"
-            raise ArchitectureError(f"{where}: Keras 3 reads no index `...` from an .h5 file. Name a .keras file.")
+        if operation and no_ellipsis and any(node.get("class_name") == ELLIPSIS for node in objects_in(layer)):
+            raise ArchitectureError(f"layer {'/'.join(path)!r} ({name}): {no_ellipsis}")
+        if schema == "keras2":
+            continue
         if operation and "module" not in layer:
             layer.update(module=module_of_operation(name), registered_name=name)
-        elif isinstance(axis, list) and len(axis) > 1 and "module" not in layer:
+        elif isinstance(axis, list) and len(axis) != 1 and "module" not in layer:
             layer.update(module="keras.layers", registered_name=None)
     return written
 

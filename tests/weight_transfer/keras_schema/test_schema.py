@@ -94,6 +94,35 @@ def test_another_container_of_the_same_keras_says_the_module_of_the_model():
     assert read_graph(written).checked() == read_graph(keras_2(CONV)).checked()
 
 
+@pytest.mark.parametrize(("axis", "dropped"), [([1, 3], True), ([], True), ([3], False), (3, False)])
+@pytest.mark.parametrize("container", [".keras", ".h5"])
+def test_an_axis_that_keras_3_s_reader_of_h5_drops_stands_beside_a_module(container, axis, dropped):
+    written = in_schema(keras_3(row("Normalization", axis=axis)), "keras3", container=container)
+    assert ("module" in layer_of(written)) is dropped
+    assert layer_of(written)["config"]["axis"] == axis
+
+
+DOTS = {"slice_spec": [{"class_name": "__ellipsis__"}, {"start": None, "stop": None, "step": -1}]}
+FROM_TF_KERAS = keras_2(row("SlicingOpLambda", function="__operators__.getitem"), call=DOTS)
+FROM_KERAS_3 = keras_3(row("GetItem"))
+layer_of(FROM_KERAS_3)["config"] = {"name": "layer_0"}
+layer_of(FROM_KERAS_3)["inbound_nodes"][0]["args"].append(
+    [{"class_name": "__ellipsis__", "config": {}}, {"class_name": "__slice__", "config": {"step": -1}}]
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "schema", "reads", "not_from"),
+    [(FROM_TF_KERAS, "keras2", ".h5", ".keras"), (FROM_KERAS_3, "keras3", ".keras", ".h5")],
+)
+def test_an_index_of_dots_is_refused_where_its_keras_reads_none(config, schema, reads, not_from):
+    """Nor does it load what it writes there itself: tf_keras writes none, Keras 3 one that it cannot read."""
+    assert in_schema(config, schema, container=reads)
+    who = {"keras2": "tf_keras", "keras3": "Keras 3"}[schema]
+    with pytest.raises(ArchitectureError, match=rf"^layer 'layer_0' .*{who} reads no index .* Name an? {reads} file"):
+        in_schema(config, schema, container=not_from)
+
+
 def test_there_and_back_again_is_the_same_graph():
     config = keras_2(CONV, NORM, row("LeakyReLU", alpha=0.1))
     there = in_schema(config, "keras3", container=".keras")
