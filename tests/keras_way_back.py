@@ -142,20 +142,35 @@ def _config(path: Path) -> Any:
         return bare(checkpoint.config)
 
 
-def _differences(before: Any, after: Any) -> list[str]:
+def unlike(before: Any, after: Any, but: str = "") -> list[str]:
+    """What one model has otherwise than another: config, arrays, what learns; ``but`` arguments that end so."""
     lines = []
-    ours, theirs = _layers(after.get_config(), ""), _layers(before.get_config(), "")
+    configs = [_without(model.get_config(), but) for model in (before, after)]
+    theirs, ours = (_layers(config, "") for config in configs)
     lines += [
         f"layer {path}: {theirs.get(path)} became {ours.get(path)}" for path in theirs if ours.get(path) != theirs[path]
     ]
     lines += [f"layer {path} is new" for path in ours.keys() - theirs.keys()]
-    if json.dumps(after.get_config(), default=str) != json.dumps(before.get_config(), default=str):
+    if len({json.dumps(config, default=str) for config in configs}) > 1:
         lines.append("the whole config is another")
     pairs = list(zip(before.get_weights(), after.get_weights(), strict=True))
     lines += [f"array {n} is another" for n, (one, other) in enumerate(pairs) if not _same(one, other)]
     lines += [f"trainable: {len(after.trainable_weights)}"] * (
         len(after.trainable_weights) != len(before.trainable_weights)
     )
+    return lines
+
+
+def _without(value: Any, ending: str) -> Any:
+    if not ending:
+        return value
+    if isinstance(value, dict):
+        return {key: _without(item, ending) for key, item in value.items() if not str(key).endswith(ending)}
+    return [_without(item, ending) for item in value] if isinstance(value, list) else value
+
+
+def _differences(before: Any, after: Any) -> list[str]:
+    lines = unlike(before, after)
     inputs = [np.random.default_rng(5).normal(size=(BATCH, *_sizes(x))).astype(_dtype(x)) for x in _inputs(before)]
     x = inputs if len(inputs) > 1 else inputs[0]
     both = [keras_random_models.listed(model.predict_on_batch(x)) for model in (before, after)]

@@ -37,6 +37,7 @@ from weight_transfer.graph.precision import DTYPES as PRECISIONS
 from weight_transfer.graph.precision import policy_name, precision_of
 from weight_transfer.keras_schema import Container, Schema, compiled_in_schema, in_schema, schema_of
 from weight_transfer.keras_schema.compiled import MODULES
+from weight_transfer.keras_schema.layers import CLASSES
 from weight_transfer.optimizer.classes import OPTIMIZERS
 from weight_transfer.optimizer.state import OptimizerState
 from weight_transfer.optimizer.to_keras import ForKeras, compile_config, for_keras3, for_tf_keras, training_config
@@ -287,6 +288,7 @@ def _layers(model: Config, groups: Groups, path: str = "") -> Iterator[LayerToWr
             kind = "Sequential" if class_name == "Sequential" else "Functional"  # what the loader makes of a Model
             yield LayerToWrite(name, kind, {}, trainable, tuple(_layers(layer, groups, f"{here}/")))
         else:
+            class_name = CLASSES.get(class_name, class_name)  # which its reader makes of TensorFlow 1's
             yield LayerToWrite(name, class_name, groups.get(_key(here, groups), {}), trainable)
 
 
