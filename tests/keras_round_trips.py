@@ -505,6 +505,95 @@ def _beside(keras: Any, kind: type) -> dict[str, Any]:
     return found
 
 
+# Weights alone, and the model's description beside them
+
+
+def saved_weights(library: str, folder: Path) -> dict[str, tuple[Path, Path, Path]]:
+    """Saves the weights of networks; returns by name the file, a file that describes the model, and the owner's own."""
+    keras = importlib.import_module(library)
+    names = [name for name in WITH_CONFIG if library == "tf_keras" or name != "several GPUs"]
+    return {name: _saved_weights(keras, name, folder / f"{library}-{name.replace(' ', '-')}") for name in names}
+
+
+def _saved_weights(keras: Any, name: str, stem: Path) -> tuple[Path, Path, Path]:
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(3)
+    model, described = WITH_CONFIG[name](keras)
+    weigh(model)
+    weights = Path(f"{stem}{'_weights.h5' if name == 'several GPUs' else '.weights.h5'}")  # as Keras 2 had them
+    config = Path(f"{stem}.json")
+    model.save_weights(weights)
+    text = described.get_config() if name.startswith("get_config") else json.loads(described.to_json())
+    config.write_text(json.dumps(text, default=list))
+    if described is not model and name == "another order":
+        described.load_weights(weights)
+    elif described is not model:
+        described.set_weights(model.get_weights())
+    (own,) = save(described, stem, (".keras",))
+    return weights, config, own
+
+
+def _alone(keras: Any) -> tuple[Any, Any]:
+    model = _residual(keras, keras.layers.Input((8, 8, 3), name="image"))
+    return model, model
+
+
+def _chain(keras: Any) -> tuple[Any, Any]:
+    layers = keras.layers
+    rows = [layers.Input((8, 8, 3)), layers.Conv2D(4, 3, name="conv"), layers.Flatten(), layers.Dense(3, name="top")]
+    model = keras.Sequential(rows)
+    return model, model
+
+
+def _another_order(keras: Any) -> tuple[Any, Any]:
+    """The layers, named by counters, were created in another order than by the run that describes them."""
+    model = keras_listed._two_convs(keras, swapped=True)
+    keras.backend.clear_session()
+    return model, keras_listed._two_convs(keras, swapped=False)
+
+
+def _several_gpus(keras: Any) -> tuple[Any, Any]:
+    """As `multi_gpu_model` made it: the one model is called on parts of the batch, and all weights stand in it."""
+    single = _residual(keras, keras.layers.Input((8, 8, 3), name="image"))
+    image = keras.layers.Input((8, 8, 3))
+    halves = [keras.layers.Lambda(lambda x, part=part: x[part::2], name=f"lambda_{part}")(image) for part in range(2)]
+    parallel = keras.layers.Concatenate(axis=0, name="all")([single(half) for half in halves])
+    return keras.Model(image, parallel), single
+
+
+def _subclassed(keras: Any) -> tuple[Any, Any]:
+    """A model that is code, and the same network as a graph."""
+    graph = _residual(keras, keras.layers.Input((8, 8, 3), name="image"))
+
+    class Network(keras.Model):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv_a = keras.layers.Conv2D(4, 3, padding="same", name="conv_a")
+            self.conv_b = keras.layers.Conv2D(4, 3, padding="same", name="conv_b")
+            self.top = keras.layers.Dense(3, activation="softmax", name="top")
+
+        def call(self, image: Any) -> Any:
+            x = self.conv_a(image)
+            y = self.conv_b(keras.activations.relu(x))
+            return self.top(
+                keras.ops.mean(x + y, axis=(1, 2)) if hasattr(keras, "ops") else keras.backend.mean(x + y, axis=(1, 2))
+            )
+
+    model = Network()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    return model, graph
+
+
+WITH_CONFIG: Mapping[str, Callable[[Any], tuple[Any, Any]]] = {
+    "to_json": _alone,
+    "get_config": _alone,
+    "get_config of a chain": _chain,
+    "another order": _another_order,
+    "several GPUs": _several_gpus,
+    "subclassed": _subclassed,
+}
+
+
 # With an optimizer
 
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {

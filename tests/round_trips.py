@@ -43,36 +43,37 @@ def trips(
     ways: Callable[[int], Sequence[tuple[str, str]]],
     folder: Path,
     hints: Hints | None = None,
-    owner: str | None = None,
+    owner: Callable[[str], str | None] = lambda name: None,
     **options: Any,
 ) -> list[Trip]:
     """Carries networks to the port and back.
 
     Args:
         files: The owner's files of each network, one of a container.
-        ways: Of the network of a number, the ways to go; one from a container that its Keras cannot write is left out.
+        ways: Of the network of a number, the ways to go; where its Keras cannot write a container, from the other one.
         folder: For the files between.
         hints: For the conversion.
-        owner: The container whose file the result is held against, where it is not the one that was converted: Keras
-            loads not all that it writes.
+        owner: By network the container whose file the result is held against, where that is not the one that was
+            converted: Keras loads not all that it writes.
         **options: Of both conversions: ``with_optimizer``.
     """
     folder.mkdir(exist_ok=True)
     found = []
     for number, (name, paths) in enumerate(files.items()):
         by_ending = {path.suffix: path for path in paths}
-        for source, ending in ways(number):
-            if source in by_ending:
-                first = by_ending[owner or source]
-                owned = (first, *(path for path in paths if path != first))
-                port = folder / f"{number}-{source[1:]}-{ending[1:]}.safetensors"
-                try:
-                    convert(by_ending[source], port, hints, **options)
-                    back = export(port, port.with_suffix(f".back{ending}"), **options)
-                except TransferError as error:
-                    found.append(Trip(name, (source, ending), by_ending[source], owned, port, None, error))
-                else:
-                    found.append(Trip(name, (source, ending), by_ending[source], owned, port, back))
+        for wanted, ending in ways(number):
+            source = by_ending.get(wanted, paths[0])
+            first = by_ending[owner(name) or source.suffix]
+            owned = (first, *(path for path in paths if path != first))
+            way = source.suffix, ending
+            port = folder / f"{number}-{source.suffix[1:]}-{ending[1:]}.safetensors"
+            try:
+                convert(source, port, hints, **options)
+                back = export(port, port.with_suffix(f".back{ending}"), **options)
+            except TransferError as error:
+                found.append(Trip(name, way, source, owned, port, None, error))
+            else:
+                found.append(Trip(name, way, source, owned, port, back))
     return found
 
 

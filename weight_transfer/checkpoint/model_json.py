@@ -1,4 +1,4 @@
-"""A model's description in a JSON file of its own, as ``model.to_json()`` writes it."""
+"""A model's description in a JSON file of its own: what ``model.to_json()`` writes, or ``model.get_config()`` gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a model's description.
 
     Args:
-        path: A JSON file with ``class_name`` and ``config``.
+        path: A JSON file with ``class_name`` and ``config``, or with a model's ``layers``.
+
+    Returns:
+        A dictionary with ``class_name`` and ``config``.
 
     Raises:
         CheckpointError: It is none.
@@ -28,9 +31,11 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
         value = parse_json(source.label, bytes(source.read(0, source.size_bytes)))
     finally:
         source.close()
-    if not isinstance(value, dict) or not {"class_name", "config"} <= value.keys():
-        raise refusal(source.label, "no description of a model", EXPECTED)
-    return value
+    if isinstance(value, dict) and {"class_name", "config"} <= value.keys():
+        return value
+    if isinstance(value, dict) and isinstance(value.get("layers"), list):  # a Sequential names no inputs
+        return {"class_name": "Functional" if "input_layers" in value else "Sequential", "config": value}
+    raise refusal(source.label, "no description of a model", EXPECTED)
 
 
-EXPECTED = "Expected the JSON that Keras's model.to_json() gives."
+EXPECTED = "Expected the JSON that Keras's model.to_json() or model.get_config() gives."

@@ -55,7 +55,9 @@ _ABOUT_THE_FILE = (
     click.option(
         "--family", type=click.Choice(list(FAMILIES)), metavar="NAME", help="Of a weights-only file that fits several."
     ),
-    click.option("--config", type=PathOf, help="JSON of the model of a weights-only file: model.to_json()."),
+    click.option(
+        "--config", type=PathOf, help="JSON of the model of a weights-only file: model.to_json() or get_config()."
+    ),
     click.option("--like", type=PathOf, help="A full-model file of the same model as a weights-only file."),
     click.option(
         "--pair-by",

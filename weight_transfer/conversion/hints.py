@@ -31,7 +31,7 @@ class Hints:
         import_as: ``native`` for a `resnet_torch.ResNet` or nothing, ``graph`` for the network as its
             own graph has it; None takes the first that is possible.
         family: Key of a family of weights-only files.
-        config: A JSON file with the model's description (``model.to_json()``).
+        config: A JSON file with the model's description (``model.to_json()`` or ``get_config()``).
         like: Another checkpoint of the same model, one that carries its description.
         pair_by: Whether the arrays of a file whose model ``config`` or ``like`` describes are paired with its layers
             by order, as Keras's ``load_weights`` does, or by name; None takes what fits, if that is one pairing.

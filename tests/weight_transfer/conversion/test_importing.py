@@ -75,18 +75,18 @@ def test_regularizers_are_kept(tmp_path):
     assert network.layers["conv2_block1_1_conv"].regularizers == {"kernel_regularizer": regularizer}
 
 
-@pytest.mark.parametrize("how", ["config", "like"])
+@pytest.mark.parametrize("how", ["config", "like", "get_config"])
 def test_weights_alone_with_the_model_from_beside(how, tmp_path):
     architecture = checkpoints.small("keras-applications")
     model = checkpoints.checkpoint(tmp_path / "m.h5", architecture)
     weights = checkpoints.checkpoint(tmp_path / "w.h5", architecture, weights_only=True)
     beside = model
-    if how == "config":
+    if how != "like":
         with read_checkpoint(model) as checkpoint:
             beside = tmp_path / "model.json"
-            beside.write_text(json.dumps(checkpoint.config))
+            beside.write_text(json.dumps(checkpoint.config["config"] if how == "get_config" else checkpoint.config))
     with read_checkpoint(weights) as checkpoint:
-        found = identify(checkpoint, Hints(import_as="graph", **{how: beside}))
+        found = identify(checkpoint, Hints(import_as="graph", **{how.removeprefix("get_"): beside}))
         for name, value in checkpoints.arrays_of(architecture).items():
             np.testing.assert_array_equal(found.arrays[name].read(), value)
 
@@ -106,9 +106,10 @@ def test_like_a_file_without_a_model_is_refused(tmp_path):
 
 def test_config_that_is_none_is_refused(tmp_path):
     weights = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-applications"), weights_only=True)
-    (tmp_path / "model.json").write_text("[1, 2]")
-    with pytest.raises(CheckpointError, match="no description of a model"):
-        graph_of(weights, config=tmp_path / "model.json")
+    for text in ("[1, 2]", '{"class_name": "Functional"}', '{"layers": 3}'):
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"no description of a model.*model\.get_config\(\)"):
+            graph_of(weights, config=tmp_path / "model.json")
 
 
 def lambda_layer(layers, _):
