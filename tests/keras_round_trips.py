@@ -85,6 +85,12 @@ def judged(
     return found
 
 
+def arrays_of(library: str, paths: Sequence[Path]) -> list[list[np.ndarray]]:
+    """Every array of each file's model, as Keras loads it."""
+    keras = importlib.import_module(library)
+    return [load(keras, path).get_weights() for path in paths]
+
+
 def load(keras: Any, path: Path, **options: Any) -> Any:
     """Loads a file of either Keras, with the class and the function that a file may hold and Keras has not."""
     own = {"Scale": scale_class(keras), "relu6": keras.activations.get("relu6")}
@@ -648,7 +654,11 @@ def _train(model: Any, steps: int) -> list[float]:
     model.run_eagerly = True
     rng = np.random.default_rng(7)
     x = [_drawn(rng, tensor) for tensor in model.inputs]
-    y = [rng.normal(size=np.shape(one)).astype("float32") for one in _outputs(model) or ()]
+    shapes = [np.shape(one) for one in _outputs(model) or ()]
+    if "sparse" in str(model.loss):
+        y = [rng.integers(0, shape[-1], shape[:-1]) for shape in shapes]
+    else:
+        y = [rng.normal(size=shape).astype("float32") for shape in shapes]
     fed, wanted = (values if len(values) > 1 else values[0] for values in (x, y))
     losses = []
     for _ in range(steps):

@@ -43,7 +43,7 @@ def trips(
     ways: Callable[[int], Sequence[tuple[str, str]]],
     folder: Path,
     hints: Hints | None = None,
-    owner: Callable[[str], str | None] = lambda name: None,
+    owner: Callable[[str, tuple[str, str]], str | None] = lambda name, way: None,
     **options: Any,
 ) -> list[Trip]:
     """Carries networks to the port and back.
@@ -53,8 +53,8 @@ def trips(
         ways: Of the network of a number, the ways to go; where its Keras cannot write a container, from the other one.
         folder: For the files between.
         hints: For the conversion.
-        owner: By network the container whose file the result is held against, where that is not the one that was
-            converted: Keras loads not all that it writes.
+        owner: By network and way the container whose file the result is held against, where that is not the one that
+            was converted: Keras loads not all that it writes.
         **options: Of both conversions: ``with_optimizer``.
     """
     folder.mkdir(exist_ok=True)
@@ -63,9 +63,9 @@ def trips(
         by_ending = {path.suffix: path for path in paths}
         for wanted, ending in ways(number):
             source = by_ending.get(wanted, paths[0])
-            first = by_ending[owner(name) or source.suffix]
-            owned = (first, *(path for path in paths if path != first))
             way = source.suffix, ending
+            first = by_ending[owner(name, way) or source.suffix]
+            owned = (first, *(path for path in paths if path != first))
             port = folder / f"{number}-{source.suffix[1:]}-{ending[1:]}.safetensors"
             try:
                 convert(source, port, hints, **options)

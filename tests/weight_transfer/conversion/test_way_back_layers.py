@@ -69,7 +69,7 @@ def check(keras_side, library, groups, ways, folder) -> set[str]:
     for lost in (False, True):
         own = {name: paths for name, paths in files.items() if lost_in_an_h5(groups[int(name)][0]) == lost}
         owner = ".keras" if lost and library == "keras" else None
-        done = trips(own, ways, folder / str(lost), owner=lambda name, first=owner: first)
+        done = trips(own, ways, folder / str(lost), owner=lambda name, way, first=owner: first)
         for trip in done:
             check_refusal(trip, library, dots=groups[int(trip.name)][0][0] in DOTS)
         for trip, found in judge(keras_side, library, done):
