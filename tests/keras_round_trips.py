@@ -417,8 +417,8 @@ def dialect_network(keras: Any, dialect: str, depth: int | None) -> Any:
 
     Keras 3's is built layer by layer by `resnet_keras`, tf_keras's from the recipe's config.
     """
-    from weight_transfer.dialects import design, head_for
-    from weight_transfer.keras_config import legacy_keras_config
+    from weight_transfer.resnet.dialects import design, head_for
+    from weight_transfer.resnet.keras_config import legacy_keras_config
 
     usual = head_for(dialect, 3)
     head = head_for(dialect, None) if dialect == "mask-rcnn" else usual

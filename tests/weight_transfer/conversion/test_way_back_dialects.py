@@ -8,7 +8,7 @@ import pytest
 from keras_layers import LIBRARIES
 from round_trips import WAYS, judge, trips
 
-from weight_transfer import DIALECTS, Architecture, read_checkpoint
+from weight_transfer import DIALECTS, read_checkpoint
 from weight_transfer.converted import read_converted
 
 # The depths that each dialect's own code has.
@@ -37,8 +37,8 @@ def check(keras_side, library, cases, ways, folder):
         assert (found.held_against, found.num_outputs) == (trip.way[0], 1)
         with read_checkpoint(trip.source) as checkpoint:
             assert found.num_arrays == len(checkpoint.arrays) > 60
-        network = read_converted(trip.port).network
-        assert isinstance(network, Architecture)
+        network = read_converted(trip.port).network.resnet
+        assert network is not None
         assert trip.name.endswith((" None", f" {network.depth}"))
 
 
