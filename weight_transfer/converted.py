@@ -23,7 +23,6 @@ from weight_transfer.graph import Graph
 from weight_transfer.layer_types.augmentations import says_nothing
 from weight_transfer.module_paths import HEAD, earlier_paths
 from weight_transfer.pretrained_folder import config_beside, weights_file
-from weight_transfer.resnet.layout import network_to_dict
 from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
 CONVERTED = Kind(
@@ -99,8 +98,12 @@ class Converted:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A hash of the network and its tensors, in hexadecimal: the same in every file that holds them."""
-        found = hashlib.sha256(json.dumps(network_to_dict(self.network), sort_keys=True).encode())
+        """A hash of all that is known of the network, and of its tensors, in hexadecimal.
+
+        It is the same in every file that holds them, wherever they come from.
+        """
+        said = {key: value for key, value in self.description.to_dict().items() if key not in self.origin.__dict__}
+        found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         for name, tensor in sorted(self.stored.items()):
             found.update(f"{name} {tensor.dtype.name} {tensor.shape}".encode())
             found.update(np.ascontiguousarray(tensor.read()).data)

@@ -154,6 +154,7 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
                 "reference": escape(found.loaded_by) + note + f", recorded {found.recorded}",
                 "inputs": escape("; ".join(found.inputs)),
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal",
+                "description": _description(found),
                 **({"not in the file": escape(", ".join(found.assumed))} if found.assumed else {}),
             }
         )
@@ -167,7 +168,18 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
         if len(failed) > len(shown):
             out.print(f"+{len(failed) - len(shown)} more that differ (--layers shows every row)")
     _print_explanation(found)
+    if found.fields_differing:
+        out.print("\n[bold]What the port says otherwise than its file[/]:")
+        for one in found.fields_differing[:SHOWN_AT_MOST]:
+            out.print(f"  {escape(str(one))}", highlight=False)
+        if len(found.fields_differing) > SHOWN_AT_MOST:
+            out.print(f"  +{len(found.fields_differing) - SHOWN_AT_MOST} more (--json has all)")
     out.print(_verdict(found))
+
+
+def _description(found: Verification) -> str:
+    equal = found.fields_total - len(found.fields_differing)
+    return f"{equal:,} of {found.fields_total:,} fields that act in inference or in training are the file's"
 
 
 def _summary(found: Verification) -> Table:
@@ -240,7 +252,13 @@ def _verdict(found: Verification) -> str:
     if found.passed:
         return f"[bold green]EQUAL[/]: {summary} of the peak"
     first = found.first_divergence
-    where = f"first at {escape(first.name)}" if first else f"in the weights: {', '.join(found.weights_differing[:3])}"
+    if first is not None:
+        where = f"first at {escape(first.name)}"
+    elif found.weights_differing:
+        where = f"in the weights: {', '.join(found.weights_differing[:3])}"
+    else:
+        one = found.fields_differing[0]
+        where = f"in what it says of {escape(one.layer)}: {escape(one.field)}"
     return f"[bold red]DIFFERS[/], {where}: {summary} of the peak"
 
 

@@ -37,7 +37,7 @@ class Checked:
 
     Attributes:
         match: ``file``: it is the certified file, byte for byte. ``tensors``: another file with the same
-            network and the same tensors. ``none``: another network or other numbers.
+            network, all that is known of it, and the same tensors. ``none``: another network or other numbers.
         verdict: Whether the certificate says that the port is equal to Keras.
         source: The Keras checkpoint it was compared with.
         source_sha256: Of that.

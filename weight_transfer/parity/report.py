@@ -154,6 +154,26 @@ class Planted:
     seen_by_top_1: int
 
 
+@dataclass(frozen=True)
+class FieldDifference:
+    """A field of a layer, or of the whole network, of which the port says something else than its Keras file.
+
+    Attributes:
+        layer: Keras layer, a value of one, or ``network``.
+        field: Which: ``rate``, ``trainable``, ``kernel_regularizer``, ``reads``.
+        expected: What the file says, as JSON or in words, shortened.
+        actual: What the port says.
+    """
+
+    layer: str
+    field: str
+    expected: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.field}: the file says {self.expected}, the port {self.actual}"
+
+
 class Report:
     """What the report of any comparison says of itself; each is a dataclass with the fields that this reads."""
 
@@ -202,6 +222,8 @@ class Verification(Report):
         weights_equal: Arrays bit-equal on both sides.
         weights_total: Arrays in all.
         weights_differing: The others, ``layer/role``.
+        fields_total: Fields of the description that were compared: what acts in inference or in training.
+        fields_differing: Those of which the port says something else than the file.
         assumed: What the file does not show.
         environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...
         explanation: Of the first divergence, where there is one.
@@ -227,10 +249,17 @@ class Verification(Report):
     weights_differing: tuple[str, ...]
     assumed: tuple[str, ...]
     environment: Mapping[str, str]
+    fields_total: int = 0
+    fields_differing: tuple[FieldDifference, ...] = ()
     explanation: Explanation | None = None
     predictions: tuple[Prediction, ...] = ()
     sensitivity: tuple[Planted, ...] = field(default=())
     duration_s: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row agrees, every array was bit-equal, and the port says of itself what the file says."""
+        return super().passed and not self.fields_differing
 
     def of(self, check: Check) -> Iterator[Row]:
         """The rows of one check."""

@@ -22,6 +22,7 @@ from weight_transfer.converted import Converted, read_converted
 from weight_transfer.errors import VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.images import load_images
+from weight_transfer.parity.fields import compared_fields
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
 from weight_transfer.parity.processes import check_installed, run_side
@@ -92,6 +93,7 @@ def verify(
             converted = folder / "converted.safetensors"
             convert(source, converted, hints)
         port = read_converted(converted)
+        num_fields, fields = compared_fields(checkpoint, port.description, hints)
         differing = differing_arrays(identified, port)
         right = folder / "right.safetensors"
         if differing:
@@ -132,6 +134,8 @@ def verify(
         weights_equal=total - len(differing),
         weights_total=total,
         weights_differing=tuple(differing),
+        fields_total=num_fields,
+        fields_differing=tuple(fields),
         assumed=(*identified.assumed, *origin.skipped.values()),
         environment=environments(origin, result["environment"]),
         explanation=_explanation(result["explanation"]),

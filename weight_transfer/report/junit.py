@@ -14,7 +14,7 @@ LISTED = 10  # arrays that differ
 
 
 def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
-    """Writes a suite per check and a case per tensor, failed where it differs; one case for the weights.
+    """Writes a suite per check and a case per tensor, failed where it differs; a case for weights and for description.
 
     Args:
         found: What to write.
@@ -42,6 +42,10 @@ def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
     weights = TestSuite("weights")
     weights.add_testcase(case_of("arrays bit-equal", "weights", _weights(found)))
     xml.add_testsuite(weights)
+    if found.fields_total:
+        description = TestSuite("description")
+        description.add_testcase(case_of("fields as the file has them", "description", _fields(found)))
+        xml.add_testsuite(description)
     for check in dict.fromkeys(row.check for row in found.rows):
         suite = TestSuite(check)
         suite.add_testcases([case_of(f"{row.name} ({row.device})", check, _why(row, found)) for row in found.of(check)])
@@ -58,6 +62,13 @@ def _weights(found: Verification) -> str | None:
         return None
     listed = ", ".join(differing[:LISTED]) + (", ..." if len(differing) > LISTED else "")
     return f"{found.weights_total - found.weights_equal} of {found.weights_total} differ: {listed}"
+
+
+def _fields(found: Verification) -> str | None:
+    """Which fields of the description differ; None where all are the file's."""
+    differing = found.fields_differing
+    listed = "; ".join(map(str, differing[:LISTED])) + ("; ..." if len(differing) > LISTED else "")
+    return f"{len(differing)} of {found.fields_total} differ: {listed}" if differing else None
 
 
 def _why(row: Row, found: Verification) -> str | None:

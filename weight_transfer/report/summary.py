@@ -24,7 +24,8 @@ def sentence(found: Verification) -> str:
 def _agreement(found: Verification) -> str:
     if found.passed:
         arrays = f"all {found.weights_total:,} arrays are bit for bit the same"
-        return f"All {len(found.rows):,} tensors agree with Keras and {arrays}"
+        fields = f", and all {found.fields_total:,} fields of its description are the file\u2019s"
+        return f"All {len(found.rows):,} tensors agree with Keras and {arrays}{fields if found.fields_total else ''}"
     parts = []
     first = found.first_divergence
     if first is not None:
@@ -37,6 +38,9 @@ def _agreement(found: Verification) -> str:
     missing = found.weights_total - found.weights_equal
     if missing:
         parts.append(f"{missing:,} of {found.weights_total:,} arrays are not bit for bit the same")
+    if found.fields_differing:
+        of = f"{len(found.fields_differing):,} of {found.fields_total:,}"
+        parts.append(f"{of} fields of its description are not the file\u2019s ({found.fields_differing[0]})")
     return ", and ".join(parts)
 
 

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from weight_transfer import CheckpointError, Row, TransferError, Verification, VerificationError, __version__, convert
-from weight_transfer.converted import read_converted, write_converted
-from weight_transfer.description import Description
+from weight_transfer.converted import Converted, read_converted, write_converted
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.report import Prediction
 from weight_transfer.resnet.recipe import resnet_graph
@@ -114,15 +113,24 @@ def test_a_copy_elsewhere_is_the_same_file(port, certificate, tmp_path):
 def test_the_same_tensors_in_another_file(port, certificate, tmp_path):
     converted = read_converted(port)
     other = tmp_path / "other.safetensors"
-    write(other, converted.tensors(), converted.network, dataclasses.replace(converted.origin, source="copy.h5"))
+    write(other, converted, origin=dataclasses.replace(converted.origin, source="copy.h5"))
     checked = check_certificate(certificate, other)
     assert checked.match == "tensors"
     assert checked.passed
 
 
-def write(path: Path, tensors: dict[str, np.ndarray], network: Any, origin: Any) -> Path:
-    wanted = [Tensor.of(name, value) for name, value in tensors.items()]
-    write_converted(path, wanted, Description(network, origin))
+@pytest.mark.parametrize(
+    "other", [{"frozen": ("conv",)}, {"regularizers": {"conv": {"kernel_regularizer": "l2"}}}, {"image_loading": "opencv"}]
+)
+def test_what_else_is_known_of_the_network_is_certified_too(other, port, certificate, tmp_path):
+    write(tmp_path / "other.safetensors", read_converted(port), **other)
+    assert check_certificate(certificate, tmp_path / "other.safetensors").match == "none"
+
+
+def write(path: Path, converted: Converted, tensors: dict[str, np.ndarray] | None = None, **other: Any) -> Path:
+    """A converted file that says something other than one."""
+    wanted = [Tensor.of(name, value) for name, value in (tensors or converted.tensors()).items()]
+    write_converted(path, wanted, dataclasses.replace(converted.description, **other))
     return path
 
 
@@ -131,7 +139,7 @@ def test_other_numbers(port, certificate):
     tensors = converted.tensors()
     name = next(name for name in tensors if name.endswith("weight"))
     tensors[name] = np.nextafter(tensors[name], np.float32(9))
-    write(port, tensors, converted.network, converted.origin)
+    write(port, converted, tensors)
     checked = check_certificate(certificate, port)
     assert checked.match == "none"
     assert not checked.passed
@@ -141,12 +149,7 @@ def test_another_network_with_the_same_numbers(port, certificate):
     converted = read_converted(port)
     resnet = converted.network.resnet
     conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
-    write(
-        port,
-        converted.tensors(),
-        resnet_graph(dataclasses.replace(resnet, conventions=conventions)),
-        converted.origin,
-    )
+    write(port, converted, network=resnet_graph(dataclasses.replace(resnet, conventions=conventions)))
     assert check_certificate(certificate, port).match == "none"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras_loading
 import keras_resnets
+import keras_training_facts
 import numpy as np
 import pytest
 import torch
@@ -84,6 +85,21 @@ def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_p
         assert len(list(found.of("training"))) == len(named) + 1
         assert len(list(found.of("gradient"))) + len(list(found.of("statistics"))) == found.weights_total
     assert_keras_loads_it_back(source, port, tmp_path, keras_side)
+
+
+def test_a_port_without_what_acts_in_training_alone_differs(tmp_path, keras_side):
+    """Dropout, noise and a penalty change no prediction, and no array; a port without them trains another network."""
+    with_facts, without = keras_side(keras_training_facts.written, tmp_path)
+    port = convert(without, tmp_path / "port.safetensors").output
+    assert_equal(verify(without, port))
+    found = verify(with_facts, port)
+    assert not found.passed
+    assert found.weights_equal == found.weights_total
+    said = {(one.layer, one.field): (one.expected, one.actual) for one in found.fields_differing}
+    assert said["drop", "rate"] == ("0.5", "nothing")
+    assert said["noise", "stddev"] == ("1.0", "nothing")
+    assert said["c1", "kernel_regularizer"][1] == "nothing"
+    assert {layer for layer, _ in said} == {"drop", "noise", "c1", "relu", "add", "out"}  # and who reads whom
 
 
 def assert_keras_loads_it_back(source: Path, port: Path, folder: Path, keras_side) -> None:
