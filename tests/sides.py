@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 from resnet_torch.comparison import compare
 from resnet_torch.comparison.sensitivity import plant_all
 from resnet_torch.comparison.trajectory import compare_runs
+from resnet_torch.prediction import answer
+from resnet_torch.standalone.__main__ import package
 
 TORCH_SIDES = {
     "resnet_torch.comparison": compare,
     "resnet_torch.comparison.sensitivity": plant_all,
     "resnet_torch.comparison.trajectory": compare_runs,
 }
+TORCH_COMMANDS = {"resnet_torch.prediction": answer, "resnet_torch.standalone": package}
 
 
 def record(request: dict[str, Any]) -> dict[str, Any]:
@@ -42,3 +46,15 @@ def run_sides_here(monkeypatch: pytest.MonkeyPatch, keras_side: Callable[..., An
     for module in ("reference", "verify", "planting", "training"):
         monkeypatch.setattr(f"weight_transfer.parity.{module}.run_side", run_side)
     monkeypatch.setattr("resnet_torch.testing.run_side", run_side)
+
+
+def run_torch_commands_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes `predict` and `convert --to-folder` call the same functions that their process runs."""
+
+    def run_side(module: str, request: dict[str, Any], on_progress: Callable[[float], None]) -> dict[str, Any]:
+        asked = json.loads(json.dumps(request))
+        with contextlib.redirect_stdout(io.StringIO()):
+            return json.loads(json.dumps(TORCH_COMMANDS[module](asked)))
+
+    for module in ("predicting", "packaging"):
+        monkeypatch.setattr(f"weight_transfer.cli.{module}.run_side", run_side)

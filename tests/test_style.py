@@ -37,6 +37,7 @@ def test_imports_point_one_way(package, never):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@pytest.mark.keras
 def test_resnet_keras_never_imports_torch():
     code = "import sys; from resnet_keras import *; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

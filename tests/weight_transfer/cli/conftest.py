@@ -11,7 +11,7 @@ from typing import Any
 import checkpoints
 import keras_resnets
 import pytest
-from sides import run_sides_here
+from sides import run_sides_here, run_torch_commands_here
 
 from weight_transfer import convert
 from weight_transfer.cli import main, terminal
@@ -88,6 +88,12 @@ def command(monkeypatch, capsys) -> Callable[..., Done]:
 def here(monkeypatch, keras_side) -> None:
     """Keras in the long-lived process, torch in pytest's."""
     run_sides_here(monkeypatch, keras_side)
+
+
+@pytest.fixture
+def torch_here(monkeypatch) -> None:
+    """What `predict` and `convert --to-folder` do with torch, in pytest's process."""
+    run_torch_commands_here(monkeypatch)
 
 
 @pytest.fixture

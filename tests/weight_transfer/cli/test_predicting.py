@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import checkpoints
 import image_files
@@ -21,10 +24,10 @@ from weight_transfer.images import load_image
 from weight_transfer.preprocessing import preprocess, preset
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "weight_transfer", "predict", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+@pytest.fixture
+def run(command, torch_here) -> Callable[..., Any]:
+    """``run(model, image)`` is ``weight-transfer predict``."""
+    return functools.partial(command, "predict")
 
 
 @pytest.fixture
@@ -38,11 +41,20 @@ def photo(tmp_path) -> Path:
     return tmp_path / "chelsea.jpg"
 
 
-def test_a_table_for_each_image(model, photo, tmp_path):
+def test_in_processes_of_its_own(model, photo):
+    words = [sys.executable, "-m", "weight_transfer", "predict", str(model), str(photo)]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count(f"{photo} at 33 x 33") == 1
+
+
+def test_a_table_for_each_image(model, photo, tmp_path, run):
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"thing [{number}]" for number in range(10)))
     done = run(model, photo, photo, "--classes", names, "--top", "3")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert done.stdout.count(f"{photo} at 33 x 33") == 2
     assert done.stdout.count("probability") == 2
     assert done.stdout.count("thing [") == 6
@@ -52,11 +64,10 @@ def test_a_table_for_each_image(model, photo, tmp_path):
     assert "(guessed; --preprocessing, --scale, --mean, --std, --channel-order say otherwise)" in done.stdout
 
 
-def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path):
+def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path, run, command):
     converted = tmp_path / "m.safetensors"
-    command = [sys.executable, "-m", "weight_transfer", "convert", str(model), "-o", str(converted)]
-    done = subprocess.run([*command, "--image-loading", "opencv"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    done = command("convert", model, "-o", converted, "--image-loading", "opencv")
+    assert done.code == 0, done.stderr
     assert "image loading" in done.stdout
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -77,7 +88,7 @@ def test_json_and_a_converted_file_that_knows_its_loading(model, photo, tmp_path
     assert found["images"][0]["size"] == [40, 50]
 
 
-def test_1000_outputs_are_imagenets(photo, tmp_path):
+def test_1000_outputs_are_imagenets(photo, tmp_path, run):
     """Where a person says so: a head of 1000 classes alone is no reason to name them."""
     architecture = checkpoints.small(head=Head(classes=1000, activation="linear"))
     model = checkpoints.checkpoint(tmp_path / "model.h5", architecture)
@@ -93,7 +104,7 @@ def test_1000_outputs_are_imagenets(photo, tmp_path):
     assert "probability" not in done.stdout
 
 
-def test_one_sigmoid_is_two_classes(photo, tmp_path):
+def test_one_sigmoid_is_two_classes(photo, tmp_path, run):
     architecture = checkpoints.small(head=Head(classes=1, activation="sigmoid"))
     model = checkpoints.checkpoint(tmp_path / "model.h5", architecture)
     (tmp_path / "names.json").write_text('{"cat": 0, "dog": 1}')
@@ -109,7 +120,7 @@ def test_one_sigmoid_is_two_classes(photo, tmp_path):
     assert "2 classes, by one sigmoid: the probability of class 1" in run(model, photo).stdout
 
 
-def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, tmp_path):
+def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, tmp_path, run):
     port = tmp_path / "m.safetensors"
     convert(model, port, Hints(preprocessing=preset("tf"), image_loading="keras"))
     assert "tf: divided by 127.5, minus 1 (known)" in run(port, photo).stdout
@@ -120,10 +131,10 @@ def test_what_a_converted_file_knows_is_contradicted_by_no_option(model, photo, 
         (("--crop", "40"), "its crop is known: no crop"),
     ):
         done = run(port, photo, *said)
-        assert done.returncode == 2
+        assert done.code == 2
         assert words in done.stderr
         assert "weight-transfer convert" in done.stderr
-    assert run(port, photo, "--preprocessing", "tf", "--image-loading", "keras").returncode == 0
+    assert run(port, photo, "--preprocessing", "tf", "--image-loading", "keras").code == 0
 
 
 BAD = {
@@ -152,23 +163,23 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_requests_are_one_message_and_exit_2(what, model, photo, tmp_path):
+def test_bad_requests_are_one_message_and_exit_2(what, model, photo, tmp_path, run):
     (tmp_path / "cut.jpg").write_bytes(photo.read_bytes()[:700])
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     (tmp_path / "empty.txt").touch()
     (tmp_path / "empty").mkdir()
     arguments, words = BAD[what]
     done = run(model, *(tmp_path / word if (tmp_path / word).exists() else word for word in arguments))
-    assert done.returncode == 2
+    assert done.code == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_network_that_takes_no_pictures_is_refused(photo, shared_data):
+def test_a_network_that_takes_no_pictures_is_refused(photo, shared_data, run):
     done = run(shared_data / "wild" / "kSuroweczka__Arrhythmia__model_resnet.h5", photo)
-    assert done.returncode == 2
+    assert done.code == 2
     assert done.stderr.startswith("error: model takes no picture. Expected one input of height, width")
 
 
