@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from sides import run_sides_here
+from sweeps import slow_but
 
 from weight_transfer import Head, Hints, Row, Verification, VerificationError, convert, export, read_checkpoint, verify
 from weight_transfer.architecture import DEPTHS, standard_filters
@@ -68,7 +69,10 @@ def assert_equal(found: Verification) -> None:
     assert found.weights_equal == found.weights_total > 0
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+USUAL = ("depth 18", "4 channels", "no head", "stride in the 3x3", "keras-2.1")  # a representative of each difference
+
+
+@pytest.mark.parametrize("name", slow_but(USUAL, NETWORKS))
 def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_path, keras_side):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **NETWORKS[name])
     port = tmp_path / "resnet.safetensors"
@@ -128,6 +132,7 @@ def loaded_into(path: Path, model_path: Path) -> dict[str, np.ndarray]:
     return keras_loading._weights(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_arrays", "include_top"),
     [("ResNet50", 320, True), ("ResNet50", 320, False), ("ResNet152", 932, True)],
@@ -140,6 +145,7 @@ def test_keras_applications(name, num_arrays, include_top, tmp_path, keras_side)
     assert found.weights_total == num_arrays - (0 if include_top else 2)
 
 
+@pytest.mark.slow
 def test_weights_only_file_is_compared_with_the_twin_and_says_so(tmp_path, keras_side):
     source = keras_side(keras_resnets.application, tmp_path / "weights.h5", "ResNet50", input_shape=(64, 64, 3))
     found = verify(source, hints=Hints(in_shape=(64, 64)))
@@ -156,13 +162,13 @@ def test_nested_backbone_with_frozen_layers(tmp_path, keras_side):
     assert found.weights_total == 318 + 4
 
 
-def test_real_imagenet_stem_and_stage_2(shared_data, tmp_path):
+@pytest.mark.parametrize("dialect", slow_but(["keras-2.2"], ("keras-2.2", "keras-2.1", "mask-rcnn")))
+def test_real_imagenet_stem_and_stage_2(dialect, shared_data, tmp_path):
     """Trained weights, three possible conventions: whichever is meant, the port computes it."""
     source = shared_data / "wild" / "resnet50_notop_imagenet_stem_stage2.h5"
-    for dialect in ("keras-2.2", "keras-2.1", "mask-rcnn"):
-        found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)))
-        assert_equal(found)
-        assert found.weights_total == 66
+    found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)))
+    assert_equal(found)
+    assert found.weights_total == 66
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
