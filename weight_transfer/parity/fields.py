@@ -83,7 +83,8 @@ def _fields(description: Description) -> Iterator[tuple[tuple[str, str], Any]]:
             yield (path, "trainable"), path not in description.frozen
     for call in network.calls:
         yield (call.value, "reads"), call.inputs
-        yield (call.value, "training in its call"), call.training
+        if call.training is not None:
+            yield (call.value, "training in its call"), call.training
     for of_layers in (description.regularizers, description.constraints):
         for path, held in of_layers.items():
             for argument, config in held.items():
