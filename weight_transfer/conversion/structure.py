@@ -8,7 +8,9 @@ the arrays are named after.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from weight_transfer.architecture import Architecture
@@ -75,7 +77,7 @@ def differences(graph: Graph, architecture: Architecture, *, outputs: bool = Tru
         architecture: The recipe.
         outputs: Whether to compare what the graph returns as well.
     """
-    expected, actual = _Canonical(resnet_graph(architecture)), _Canonical(graph)
+    expected, actual = _both(architecture, graph)
     pairs = [(name, facts, actual.layers.get(name)) for name, facts in expected.layers.items()]
     if outputs:
         pairs.append((OUTPUT, expected.outputs, actual.outputs))
@@ -102,7 +104,7 @@ def same_values(graph: Graph, architecture: Architecture) -> dict[str, str]:
         graph: The file's.
         architecture: The recipe.
     """
-    ours, theirs = _Canonical(resnet_graph(architecture)), _Canonical(graph)
+    ours, theirs = _both(architecture, graph)
     values: dict[Key, str] = {}
     for value, key in theirs.keys.items():
         values.setdefault(key, value)
@@ -120,13 +122,11 @@ def check_called_once(graph: Graph) -> None:
     Raises:
         ArchitectureError: It has.
     """
-    called = [call.layer for call in graph.calls]
-    for path in dict.fromkeys(called):
-        if called.count(path) > 1:
-            raise ArchitectureError(f"layer {path!r} is called {called.count(path)} times; a ResNet calls each once.")
-    names = [own_name(layer) for layer in graph.layers.values()]
-    for name in names:
-        if names.count(name) > 1:
+    for path, count in Counter(call.layer for call in graph.calls).items():
+        if count > 1:
+            raise ArchitectureError(f"layer {path!r} is called {count} times; a ResNet calls each once.")
+    for name, count in Counter(own_name(layer) for layer in graph.layers.values()).items():
+        if count > 1:
             raise ArchitectureError(f"two layers of the file's model are both named {name!r}.")
 
 
@@ -143,6 +143,11 @@ def can_resize(keras: Graph) -> bool:
 class _Canonical:
     """A graph in the form in which what computes the same is equal.
 
+    Args:
+        graph: Of either side.
+        known: The keys of both sides by themselves, so that equal ones are one object: those of a deep network are
+            nests as deep, which take long to compare, and Python compares no nest of a thousand levels.
+
     Attributes:
         keys: By value, what it is.
         layers: By name, all that a layer with weights computes, and what it reads.
@@ -150,7 +155,7 @@ class _Canonical:
         outputs: What the graph returns.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, known: dict[Key, Key]) -> None:
         self.graph = graph
         self.shapes = graph.shapes
         self.calls = {call.value: call for call in graph.calls}
@@ -159,7 +164,8 @@ class _Canonical:
         self.layers: dict[str, Facts] = {}
         for call in graph.calls:
             layer = graph.layers[call.layer]
-            self.keys[call.value] = self._weighted(call, layer) if layer.weights else self._unweighted(call, layer)
+            key = self._weighted(call, layer) if layer.weights else self._unweighted(call, layer)
+            self.keys[call.value] = known.setdefault(key, key)
         self.outputs: Facts = {
             "layer": tuple(self.keys[value] for value in graph.outputs),
             "names": graph.output_names,
@@ -198,7 +204,7 @@ class _Canonical:
         if plain and layer.class_name in REGULARIZING_TYPES and settings and not any(settings.values()):
             return fed[0]  # a rate or a deviation of 0
         if plain and "operation" in settings:  # Keras 1's Merge, Keras 3's operations and the layers
-            in_order = fed if settings["operation"] != "add" or len(fed) != 2 else sorted(fed, key=str)
+            in_order = fed if settings["operation"] != "add" or len(fed) != 2 else _in_order(fed)
             return (facts, *in_order)
         if plain and layer.class_name in (*GLOBAL_POOLINGS, "AveragePooling2D", "Flatten"):
             return self._pooled(call, layer, fed[0])
@@ -221,6 +227,18 @@ class _Canonical:
                 rest = {"kind": "Average", "data_format": "channels_last"}
                 return ("GlobalAveragePooling2D", "keepdims", _hashable(rest), fed)
         return (layer.class_name, _hashable(layer.settings), fed)
+
+
+def _both(architecture: Architecture, graph: Graph) -> tuple[_Canonical, _Canonical]:
+    """The recipe's graph and the file's."""
+    known: dict[Key, Key] = {}
+    return _Canonical(resnet_graph(architecture), known), _Canonical(graph, known)
+
+
+def _in_order(keys: Sequence[Key]) -> list[Key]:
+    """Two values in the same order whichever came first: by their outlines, and by all of them if those are equal."""
+    outlines = [reprlib.repr(key) for key in keys]
+    return sorted(keys, key=str if outlines[0] == outlines[1] else reprlib.repr)
 
 
 def _activated(activation: Mapping[str, Any] | None, key: Key) -> Key:

@@ -329,6 +329,19 @@ def test_what_no_resnet_has():
         check_called_once(dataclasses.replace(graph, layers=nested))
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_stage_of_more_blocks_than_python_nests(swapped):
+    """Each sum is made of the one before it: compared as they are, these would be nests of 1,200 levels."""
+    deep = checkpoints.small(block="basic", block_counts=(600,), filters=((2, 2),), stem_filters=2)
+
+    def edit(by_name, config):
+        for layer in by_name.values():
+            if layer["class_name"] == "Add" and swapped:
+                layer["inbound_nodes"][0]["args"][0].reverse()
+
+    assert differences(edited(edit, deep), deep) == []
+
+
 def sized(config):
     """A handmade config whose inputs and Dense layers have a size, so that its shapes are known."""
     for layer in config["config"]["layers"]:
