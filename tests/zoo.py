@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import keras_zoo
@@ -34,13 +34,20 @@ BOTH_KERASES = {
 DEEP = tuple(name for name in keras_zoo.NETWORKS if name.startswith(("cifar", "ResNet")))
 
 
-def parameters(names: Iterable[str]) -> list:
-    """Each network by Keras 3, and the simpler ones by tf_keras too; either Keras writes either container."""
+def parameters(names: Iterable[str], usual: Collection[tuple[str, str]] = ()) -> list:
+    """Each network by Keras 3, and the simpler ones by tf_keras too; either Keras writes either container.
+
+    All but the usual ones, each a network and its Keras, are marked slow.
+    """
     suffixes = itertools.cycle((".h5", ".keras", ".keras", ".h5"))
     cases = [(name, family) for name in names for family in ("keras", "tf_keras")]
     cases = [(name, family) for name, family in cases if family == "keras" or name in BOTH_KERASES]
     return [
-        pytest.param(name, family, suffix, id=f"{name}-{family}-{suffix[1:]}")
+        pytest.param(
+            *(name, family, suffix),
+            id=f"{name}-{family}-{suffix[1:]}",
+            marks=() if (name, family) in usual else pytest.mark.slow,
+        )
         for (name, family), suffix in zip(cases, suffixes, strict=False)
     ]
 

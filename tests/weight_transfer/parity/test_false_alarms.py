@@ -11,6 +11,7 @@ import keras_resnets
 import keras_zoo
 import pytest
 from sides import run_sides_here
+from sweeps import slow_but
 
 from weight_transfer import Head, Hints, read_checkpoint, verify
 from weight_transfer.architecture import DEPTHS, standard_filters
@@ -74,7 +75,7 @@ def assert_no_alarm(source: Path, folder: Path, hints: Hints | None = None) -> N
     assert {row.check for row in found.rows} >= {"inference", "training", "loss", "gradient"}
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", slow_but(("depth 18", "any size, stride in the 3x3"), TWINS))
 def test_native(name, tmp_path, keras_side):
     suffix, arguments = TWINS[name]
     source = keras_side(keras_resnets.twin, tmp_path / f"resnet{suffix}", **arguments)
@@ -84,7 +85,7 @@ def test_native(name, tmp_path, keras_side):
     assert_no_alarm(source, tmp_path, Hints(dialect="mask-rcnn") if name.startswith("mask-rcnn") else None)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", slow_but(["float64"], ["float16", "float32", "float64"]))
 def test_weights_alone(dtype, tmp_path, keras_side):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(64, 64, 3), **SMALL)
     with read_checkpoint(source) as checkpoint:
@@ -95,7 +96,7 @@ def test_weights_alone(dtype, tmp_path, keras_side):
     assert_no_alarm(weights, tmp_path, Hints(in_shape=(64, 64)))
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", slow_but(("1-D", "squeeze excite"), ZOO))
 def test_imported(name, tmp_path, keras_side):
     source = keras_side(keras_zoo.save, tmp_path / "model.keras", ZOO[name], name)
     assert_no_alarm(source, tmp_path, GRAPH)

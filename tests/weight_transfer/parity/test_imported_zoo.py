@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras_zoo
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from sides import run_sides_here
+from sweeps import slow_but
 from torch import nn
 from zoo import DEEP, GRAPH, assert_equal, check, parameters
 
@@ -31,9 +33,17 @@ def _sides(monkeypatch, keras_side):
     run_sides_here(monkeypatch, keras_side)
 
 
-@pytest.mark.parametrize(
-    ("name", "family", "suffix"), parameters([name for name in keras_zoo.NETWORKS if name not in DEEP])
+USUAL = (
+    ("sequential", "keras"),
+    ("squeeze excite", "tf_keras"),
+    ("outputs in a dict", "keras"),
+    ("3-D", "keras"),
+    ("other norms", "tf_keras"),
 )
+SHALLOW = [name for name in keras_zoo.NETWORKS if name not in DEEP]
+
+
+@pytest.mark.parametrize(("name", "family", "suffix"), parameters(SHALLOW, USUAL))
 def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side):
     check(name, family, suffix, tmp_path, keras_side)
 
@@ -94,7 +104,7 @@ MODULES = {
 
 
 def _modules() -> list:
-    return [pytest.param(name) for name in MODULES]
+    return slow_but(("squeeze excite", "outputs in a dict", "decoder", "1-D, flatten head"), MODULES)
 
 
 def _images(name: str) -> list[torch.Tensor]:
@@ -102,10 +112,21 @@ def _images(name: str) -> list[torch.Tensor]:
     return [torch.randn(2, *shape, generator=generator) for shape in MODULES[name]]
 
 
-def _loaded(name: str, folder: Path, keras_side) -> ImportedModel:
-    model = load_model(keras_side(keras_zoo.save, folder / "model.keras", "keras", name), GRAPH)
-    assert isinstance(model, ImportedModel)
-    return model
+@pytest.fixture(scope="module")
+def loaded(keras_side, tmp_path_factory) -> Callable[[str], ImportedModel]:
+    """A network of the zoo, each written once."""
+    folder = tmp_path_factory.mktemp("modules")
+
+    @functools.cache
+    def source(name: str) -> Path:
+        return keras_side(keras_zoo.save, folder / f"{len(list(folder.iterdir()))}.keras", "keras", name)
+
+    def load(name: str) -> ImportedModel:
+        model = load_model(source(name), GRAPH)
+        assert isinstance(model, ImportedModel)
+        return model
+
+    return load
 
 
 def _flat(outputs: torch.Tensor | Sequence[torch.Tensor] | dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -115,8 +136,8 @@ def _flat(outputs: torch.Tensor | Sequence[torch.Tensor] | dict[str, torch.Tenso
 
 
 @pytest.mark.parametrize("name", _modules())
-def test_imported_model_is_an_ordinary_module(name, tmp_path, keras_side):
-    model, images = _loaded(name, tmp_path, keras_side), _images(name)
+def test_imported_model_is_an_ordinary_module(name, loaded):
+    model, images = loaded(name), _images(name)
     expected = _flat(model(*images))
     twin = copy.deepcopy(model)
     for parameter in model.parameters():  # a copy that shared its tensors with the original would change with it
@@ -140,8 +161,8 @@ def _same_form(actual: object, expected: object) -> bool:
 
 
 @pytest.mark.parametrize("name", _modules())
-def test_state_dict_keys_end_in_the_keras_name(name, tmp_path, keras_side):
-    model = _loaded(name, tmp_path, keras_side)
+def test_state_dict_keys_end_in_the_keras_name(name, loaded):
+    model = loaded(name)
     rows = mapping(model.network)
     keys = {key for key in model.state_dict() if not key.endswith("num_batches_tracked")}  # which Keras has not
     assert {row.torch for row in rows} == keys
@@ -153,8 +174,8 @@ def test_state_dict_keys_end_in_the_keras_name(name, tmp_path, keras_side):
 
 
 @pytest.mark.parametrize("name", _modules())
-def test_imported_model_trains(name, tmp_path, keras_side):
-    model, images = _loaded(name, tmp_path, keras_side).train(), _images(name)
+def test_imported_model_trains(name, loaded):
+    model, images = loaded(name).train(), _images(name)
     generator = torch.Generator().manual_seed(1)
     targets = [torch.randn(value.shape, generator=generator) for value in _flat(model(*images))]
     frozen, *learning = model.parameters()

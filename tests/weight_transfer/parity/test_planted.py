@@ -13,6 +13,7 @@ import keras_zoo
 import numpy as np
 import pytest
 from sides import run_sides_here
+from sweeps import slow_but
 
 from resnet_torch import load_model
 from resnet_torch.comparison.comparing import subject_for_comparison
@@ -82,7 +83,7 @@ def small(here, keras_side, tmp_path_factory) -> Recorded:
     return recorded("small ResNet-50", keras_side(keras_resnets.twin, folder / "resnet.h5", **SMALL), folder)
 
 
-@pytest.fixture(scope="module", params=NO_PLACE)
+@pytest.fixture(scope="module")
 def network(request, here, keras_side, tmp_path_factory) -> Recorded:
     if request.param == "small ResNet-50":
         return request.getfixturevalue("small")
@@ -102,7 +103,11 @@ def recorded(name: str, source: Path, folder: Path, hints: Hints | None = None) 
     return found
 
 
-@pytest.mark.parametrize("kind", MISTAKES)
+PLACES = [(network, kind) for network in NO_PLACE for kind in MISTAKES]
+USUAL = [*((next(iter(NO_PLACE)), kind) for kind in MISTAKES), ("flatten head", "flatten order")]
+
+
+@pytest.mark.parametrize(("network", "kind"), slow_but(USUAL, PLACES), indirect=["network"], scope="module")
 def test_every_mistake_is_seen_and_named_wherever_it_is_planted(kind, network):
     recording = read_recording(network.reference)
     subject = subject_for_comparison(load_model(network.port), recording, "cpu", "float64")
