@@ -145,21 +145,34 @@ def _remarks_on_constraints(identified: Identified) -> tuple[str, ...]:
 
 
 def _remarks_on_norms(checkpoint: Checkpoint, identified: Identified, frozen: Collection[str]) -> tuple[str, ...]:
-    """Says how frozen batch norms train where the Keras that wrote the file trained them otherwise.
+    """Says how batch norms train on where the Keras that wrote the file trained them otherwise.
 
-    Before TensorFlow 2 they normalized by the batch's statistics all the same.
+    Before TensorFlow 2 frozen ones normalized by the batch's statistics all the same. Keras 2.1 and 2.2 on TensorFlow
+    correct their averages for having begun at 0, which they count anew after loading: the first step forgets the
+    file's statistics.
 
     Source: keras-team/keras pull requests 9965 and 13892; keras 2.3.1 keras/layers/normalization.py; tf_keras
-        layers/normalization/batch_normalization.py, _get_training_value.
+        layers/normalization/batch_normalization.py, _get_training_value; moving_average_update in keras 2.2.4
+        keras/backend/tensorflow_backend.py (zero_debias=True).
     """
     version = checkpoint.keras_version or "3"
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
     tensorflow_2 = numbers >= [2, 4] or (numbers == [2, 3] and "tf" in version) or numbers[:1] == [3]
     layers = () if identified.keras is None else identified.keras.listed.items()
-    names = {key for path, layer in layers if "BatchNorm" in layer.class_name for key in (path, layer.name)}
-    if tensorflow_2 or names.isdisjoint(frozen):
-        return ()
-    return (f"frozen batch norms in inference mode, as since TensorFlow 2 (Keras {version} may have used the batch's)",)
+    norms = [{path, layer.name} for path, layer in layers if "BatchNorm" in layer.class_name]
+    learning = [names for names in norms if names.isdisjoint(frozen)]
+    remarks = []
+    if not tensorflow_2 and len(learning) < len(norms):
+        remarks.append(
+            f"frozen batch norms in inference mode, as since TensorFlow 2 (Keras {version} may have used the batch's)"
+        )
+    anew = numbers in ([2, 1], [2, 2]) and "tf" not in version and checkpoint.backend in (None, "tensorflow")
+    if anew and learning:
+        remarks.append(
+            f"training goes on from the file's moving statistics (Keras {version} began them anew with the first step "
+            "after loading)"
+        )
+    return tuple(remarks)
 
 
 def with_input(

@@ -54,3 +54,14 @@ def test_frozen_layers_of_a_damaged_file(file, tmp_path):
         with pytest.raises((ValueError, CheckpointError), match="frozen"):
             Description.from_dict({**values, "frozen": wrong})
     assert Description.from_dict({key: value for key, value in values.items() if key != "frozen"}).frozen == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "began_anew"),
+    [("2.1.6", True), ("2.2.4", True), ("2.2.4-tf", False), ("2.3.1", False), ("2.21.0", False)],
+)
+def test_a_keras_that_began_its_statistics_anew_is_remarked_on(version, began_anew, file, tmp_path):
+    """Keras 2.1 and 2.2 on TensorFlow 1 count the steps of each average from 0 after loading (zero debias)."""
+    remarks = convert(file(version), tmp_path / "port.safetensors").description.remarks
+    said = f"from the file's moving statistics (Keras {version} began them anew with the first step after loading)"
+    assert any(said in remark for remark in remarks) == began_anew

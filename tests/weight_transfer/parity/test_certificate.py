@@ -120,7 +120,8 @@ def test_the_same_tensors_in_another_file(port, certificate, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"frozen": ("conv",)}, {"regularizers": {"conv": {"kernel_regularizer": "l2"}}}, {"image_loading": "opencv"}]
+    "other",
+    [{"frozen": ("conv",)}, {"regularizers": {"conv": {"kernel_regularizer": "l2"}}}, {"image_loading": "opencv"}],
 )
 def test_what_else_is_known_of_the_network_is_certified_too(other, port, certificate, tmp_path):
     write(tmp_path / "other.safetensors", read_converted(port), **other)
