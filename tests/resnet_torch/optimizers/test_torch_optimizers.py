@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras_optimizers
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optimizer_steps import EXTRAS, RULES, WARMUP, as_float64, drawn, errors, ours, torch_steps
+from sweeps import each_once, slow_but
 
 from resnet_torch import optimizers
 from weight_transfer.parity.tolerances import TOLERANCES
@@ -24,8 +27,13 @@ def base(rule, **more):
     return name, {"learning_rate": 0.03, **own, **more}
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-@pytest.mark.parametrize("rule", RULES)
+def pairs(extras):
+    """Each rule with each extra: in every run each rule alone, and each rule and each extra once more."""
+    usual = [*((rule, "plain") for rule in RULES), *each_once([*RULES], [*extras])]
+    return slow_but(usual, itertools.product(RULES, extras))
+
+
+@pytest.mark.parametrize(("rule", "extra"), pairs(EXTRAS))
 def test_float64_is_keras(rule, extra, keras_side):
     name, arguments = base(rule, **EXTRAS[extra])
     data = drawn()
@@ -36,7 +44,7 @@ def test_float64_is_keras(rule, extra, keras_side):
     assert max(found.values()) <= FLOAT64, found
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", slow_but(("SGD nesterov", "RMSprop both", "Adam amsgrad"), RULES))
 def test_float32_is_as_near_the_truth_as_keras_s_float32(rule, keras_side):
     """How far float32 ends up from float64 is the machine's: its vector units choose the order of the sums."""
     everything = {"weight_decay": 0.05, "use_ema": True, "ema_momentum": 0.9, "learning_rate": WARMUP}
@@ -66,8 +74,10 @@ def test_a_float32_floatx_rounds_the_rate_of_float64_weights(rule, keras_side):
 TF_KERAS = {"Nadam": 1e-8, "Adagrad": 1e-7}
 
 
-@pytest.mark.parametrize("extra", ["plain", "clipnorm", "global_clipnorm", "clipvalue", "weight_decay", "schedule"])
-@pytest.mark.parametrize("rule", RULES)
+OF_TF_KERAS = ("plain", "clipnorm", "global_clipnorm", "clipvalue", "weight_decay", "schedule")
+
+
+@pytest.mark.parametrize(("rule", "extra"), pairs(OF_TF_KERAS))
 def test_tf_keras_has_the_same_rules(rule, extra, keras_side):
     name, arguments = base(rule, **EXTRAS[extra])
     data = drawn()
@@ -122,9 +132,11 @@ def test_excluded_names_keep_their_weights_undecayed(keras_side):
     assert errors(torch_steps(lambda params: make(params, ["w0"]), *data), expected)["weights"] > 1e-3
 
 
+CLIPPED = ("plain", "clipnorm", "global_clipnorm", "clipvalue")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("extra", ["plain", "clipnorm", "global_clipnorm", "clipvalue"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("rule", "extra"), slow_but(each_once([*RULES], CLIPPED), itertools.product(RULES, CLIPPED)))
 def test_what_is_not_finite_spreads_as_in_keras(rule, extra, value, keras_side):
     name, arguments = base(rule, **EXTRAS[extra])
     weights, gradients = drawn(num_steps=4, shapes=((3, 11), (5,)))

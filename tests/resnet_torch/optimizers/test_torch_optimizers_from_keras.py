@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras_optimizers
 import numpy as np
 import pytest
 import torch
 from optimizer_steps import EXTRAS, RULES, WARMUP, drawn, errors, torch_steps
+from sweeps import each_once, slow_but
 from torch import nn
 
 from resnet_torch import optimizers
@@ -27,8 +30,12 @@ def built(config, data):
     return torch_steps(lambda params: optimizer_from_keras(config, params), *data)
 
 
-@pytest.mark.parametrize("extra", EXTRAS)
-@pytest.mark.parametrize("rule", RULES)
+def pairs(rules, extras):
+    """Each rule with each extra: in every run each rule and each extra once."""
+    return slow_but(each_once(rules, extras), itertools.product(rules, extras))
+
+
+@pytest.mark.parametrize(("rule", "extra"), pairs([*RULES], [*EXTRAS]))
 def test_keras_3s_config_gives_keras_3s_steps(rule, extra, keras_side):
     name, own = RULES[rule]
     arguments, data = {"learning_rate": 0.03, **own, **EXTRAS[extra]}, drawn(num_steps=8)
@@ -36,8 +43,9 @@ def test_keras_3s_config_gives_keras_3s_steps(rule, extra, keras_side):
     assert max(errors(built(expected["config"], data), expected).values()) <= FLOAT64
 
 
-@pytest.mark.parametrize("extra", ["plain", "clipnorm", "global_clipnorm", "weight_decay", "ema"])
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(
+    ("rule", "extra"), pairs([*RULES], ["plain", "clipnorm", "global_clipnorm", "weight_decay", "ema"])
+)
 def test_tf_kerass_config_gives_tf_kerass_steps(rule, extra, keras_side):
     name, own = RULES[rule]
     arguments, data = {"learning_rate": 0.03, **own, **EXTRAS[extra]}, drawn(num_steps=8)
@@ -46,10 +54,11 @@ def test_tf_kerass_config_gives_tf_kerass_steps(rule, extra, keras_side):
     assert max(errors(built(expected["config"], data), expected).values()) <= TF_KERAS.get(name, FLOAT64)
 
 
-@pytest.mark.parametrize(
-    "extra", [{}, {"clipnorm": 0.7}, {"clipvalue": 0.4}, {"decay": 0.07}, {"global_clipnorm": 2.0}]
-)
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in ("AdamW", "Nadam")])
+OLD_RULES = [rule for rule in RULES if rule not in ("AdamW", "Nadam")]
+OLD_EXTRAS = [{}, {"clipnorm": 0.7}, {"clipvalue": 0.4}, {"decay": 0.07}, {"global_clipnorm": 2.0}]
+
+
+@pytest.mark.parametrize(("rule", "extra"), pairs(OLD_RULES, OLD_EXTRAS))
 def test_keras_2s_config_gives_keras_2s_steps(rule, extra, keras_side):
     name, own = RULES[rule]
     arguments, data = {"learning_rate": 0.03, **own, **extra}, drawn(num_steps=8)
