@@ -40,6 +40,11 @@ def loaded_frameworks(*arguments: str | Path) -> list[str]:
     return json.loads(done.stderr.splitlines()[-1])
 
 
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def model(tmp_path) -> Path:
     return checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
@@ -55,20 +60,20 @@ def test_help_inspect_and_convert_load_no_framework(model, tmp_path):
     assert loaded_frameworks("predict", "--help") == []
 
 
-def test_help_shows_the_commands_and_an_example_each():
-    text = run("--help").stdout
-    for command in ("inspect", "convert", "verify", "predict", "demo"):
-        assert command in text
-        assert f"weight-transfer {command} " in run(command, "--help").stdout
+def test_help_shows_the_commands_and_an_example_each(command):
+    text = command("--help").stdout
+    for name in ("inspect", "convert", "verify", "predict", "demo"):
+        assert name in text
+        assert f"weight-transfer {name} " in command(name, "--help").stdout
 
 
 def test_version():
     assert run("--version").stdout.strip() == __version__
 
 
-def test_inspect_shows_the_architecture(model):
-    done = run("inspect", model)
-    assert done.returncode == 0
+def test_inspect_shows_the_architecture(model, command):
+    done = command("inspect", model)
+    assert done.code == 0
     for text in (
         "ResNet-11",
         "tutorial",
@@ -80,8 +85,8 @@ def test_inspect_shows_the_architecture(model):
         assert text in done.stdout
 
 
-def test_inspect_json_holds_the_same(model):
-    found = json.loads(run("inspect", model, "--json").stdout)
+def test_inspect_json_holds_the_same(model, command):
+    found = json.loads(command("inspect", model, "--json").stdout)
     assert found["name"] == "ResNet-11"
     assert found["num_arrays"] == len(found["arrays"]) == 76
     assert found["arrays"]["conv/kernel"] == {"shape": [7, 7, 3, 4], "dtype": "float32"}
@@ -89,35 +94,35 @@ def test_inspect_json_holds_the_same(model):
     assert sum(part["num_arrays"] for part in found["parts"]) == 76
 
 
-def test_inspect_lists_arrays_when_asked(model):
-    assert "res2a_branch2a/kernel" not in run("inspect", model).stdout
-    assert "res2a_branch2a/kernel" in run("inspect", model, "--arrays").stdout
+def test_inspect_lists_arrays_when_asked(model, command):
+    assert "res2a_branch2a/kernel" not in command("inspect", model).stdout
+    assert "res2a_branch2a/kernel" in command("inspect", model, "--arrays").stdout
 
 
-def test_inspect_shows_a_sound_file_of_unknown_architecture(tmp_path):
+def test_inspect_shows_a_sound_file_of_unknown_architecture(tmp_path, command):
     path = checkpoints.legacy_weights(tmp_path / "w.h5", {"conv2d_1/kernel": np.ones((3, 3, 3, 4), np.float32)})
-    done = run("inspect", path)
-    assert done.returncode == 0
+    done = command("inspect", path)
+    assert done.code == 0
     assert "not convertible" in done.stdout
-    assert json.loads(run("inspect", path, "--json").stdout)["network"] is None
+    assert json.loads(command("inspect", path, "--json").stdout)["network"] is None
 
 
-def test_convert_and_back(model, tmp_path):
-    done = run("convert", model, "-o", tmp_path / "m.safetensors", "--json")
-    assert done.returncode == 0
+def test_convert_and_back(model, tmp_path, command):
+    done = command("convert", model, "-o", tmp_path / "m.safetensors", "--json")
+    assert done.code == 0
     assert json.loads(done.stdout)["num_arrays"] == 76
-    assert "76 of 76 arrays" in run("convert", model, "-o", tmp_path / "m.safetensors").stdout
-    assert "converted safetensors" in run("inspect", tmp_path / "m.safetensors").stdout
-    done = run("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras")
-    assert done.returncode == 0
-    assert run("inspect", tmp_path / "back.keras").returncode == 0
+    assert "76 of 76 arrays" in command("convert", model, "-o", tmp_path / "m.safetensors").stdout
+    assert "converted safetensors" in command("inspect", tmp_path / "m.safetensors").stdout
+    done = command("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.keras")
+    assert done.code == 0
+    assert command("inspect", tmp_path / "back.keras").code == 0
 
 
-def test_flags_reach_the_conversion(tmp_path):
+def test_flags_reach_the_conversion(tmp_path, command):
     weights = checkpoints.checkpoint(tmp_path / "w.h5", checkpoints.small("keras-2.2"), weights_only=True)
     options = ["--dialect", "keras-2.1", "--epsilon", "0.002", "--stride-in", "3x3", "--stem-padding", "same"]
     options += ["--pool-padding", "same", "--preprocessing", "tf", "--input-size", "65x33", "--pooling", "max"]
-    done = run("convert", weights, "-o", tmp_path / "w.safetensors", "--json", *options)
+    done = command("convert", weights, "-o", tmp_path / "w.safetensors", "--json", *options)
     found = json.loads(done.stdout)["network"]["architecture"]
     assert found["in_shape"] == [65, 33, 3]
     assert found["conventions"]["epsilon"] == 0.002
@@ -128,18 +133,18 @@ def test_flags_reach_the_conversion(tmp_path):
     assert found["dialect"] == "keras-2.1"
 
 
-def test_the_loading_of_images_is_kept_and_shown(model, tmp_path):
+def test_the_loading_of_images_is_kept_and_shown(model, tmp_path, command):
     port = tmp_path / "m.safetensors"
-    done = run("convert", model, "-o", port, "--image-loading", "resizing", "--json")
+    done = command("convert", model, "-o", port, "--image-loading", "resizing", "--json")
     assert json.loads(done.stdout)["image_loading"] == "resizing"
-    assert json.loads(run("inspect", port, "--json").stdout)["image_loading"] == "resizing"
-    assert "image loading  resizing: keras.utils.image_dataset_from_directory" in run("inspect", port).stdout
-    run("convert", model, "-o", port)
-    shown = run("inspect", port).stdout
+    assert json.loads(command("inspect", port, "--json").stdout)["image_loading"] == "resizing"
+    assert "image loading  resizing: keras.utils.image_dataset_from_directory" in command("inspect", port).stdout
+    command("convert", model, "-o", port)
+    shown = command("inspect", port).stdout
     assert "image loading  opencv: cv2.imread" in shown
     assert "(guessed; --image-loading says otherwise)" in shown
-    done = run("convert", model, "-o", port, "--image-loading", "pillow")
-    assert done.returncode == 2
+    done = command("convert", model, "-o", port, "--image-loading", "pillow")
+    assert done.code == 2
     assert "'keras', 'opencv', 'resizing'" in done.stderr
 
 
@@ -186,12 +191,12 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("what", BAD_FILES)
-def test_bad_input_is_one_message_exit_2_and_nothing_written(what, tmp_path):
+def test_bad_input_is_one_message_exit_2_and_nothing_written(what, tmp_path, command):
     make, text = BAD_FILES[what]
     source = make(tmp_path)
     before = set(os.listdir(tmp_path))
-    done = run("convert", source, "-o", tmp_path / "out.safetensors")
-    assert done.returncode == 2
+    done = command("convert", source, "-o", tmp_path / "out.safetensors")
+    assert done.code == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert text in done.stderr
@@ -211,27 +216,27 @@ BAD_REQUESTS = {
 
 
 @pytest.mark.parametrize("what", BAD_REQUESTS)
-def test_bad_requests_are_one_message_exit_2_and_nothing_written(what, model, tmp_path):
+def test_bad_requests_are_one_message_exit_2_and_nothing_written(what, model, tmp_path, command):
     options, output, text = BAD_REQUESTS[what]
     before = model.read_bytes()
-    done = run("convert", model, "-o", tmp_path / output, *options)
-    assert done.returncode == 2
+    done = command("convert", model, "-o", tmp_path / output, *options)
+    assert done.code == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == ["model.h5"]
     assert model.read_bytes() == before
 
 
-def test_unknown_options_and_missing_arguments_exit_2(model):
-    assert run("convert", model).returncode == 2
-    assert run("convert", model, "-o", "x", "--nonsense").returncode == 2
-    assert run("translate").returncode == 2
+def test_unknown_options_and_missing_arguments_exit_2(model, command):
+    assert command("convert", model).code == 2
+    assert command("convert", model, "-o", "x", "--nonsense").code == 2
+    assert command("translate").code == 2
 
 
-def test_back_to_an_unknown_container_is_refused(model, tmp_path):
-    run("convert", model, "-o", tmp_path / "m.safetensors")
-    done = run("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.onnx")
-    assert done.returncode == 2
+def test_back_to_an_unknown_container_is_refused(model, tmp_path, command):
+    command("convert", model, "-o", tmp_path / "m.safetensors")
+    done = command("convert", tmp_path / "m.safetensors", "-o", tmp_path / "back.onnx")
+    assert done.code == 2
     assert ".keras" in done.stderr
 
 

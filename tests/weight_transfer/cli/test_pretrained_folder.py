@@ -29,7 +29,7 @@ def test_inspect(saved, command):
     assert (found["name"], found["origin"]["source"]) == ("ResNet-11", "m.keras")
 
 
-def test_convert_back_to_keras_and_to_a_package(saved, command, tmp_path):
+def test_convert_back_to_keras_and_to_a_package(saved, command, torch_here, tmp_path):
     done = command("convert", saved, "-o", tmp_path / "back.keras", "--to-folder", tmp_path / "package")
     assert done.code == 0, done.stderr
     actual, expected = (load_model(path).state_dict() for path in (tmp_path / "back.keras", tmp_path / "m.keras"))
