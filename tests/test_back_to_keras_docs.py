@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.slow]
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "back-to-keras.md").read_text()
 BIN = Path(sys.executable).parent
 

@@ -92,6 +92,7 @@ def test_entry_is_let_through_and_the_model_with_it_loads(keras_side, tmp_path, 
     assert_close(loaded.outputs, saved.outputs)
 
 
+@pytest.mark.slow
 def test_every_operation_of_the_table_was_written_by_keras_3(keras_side, tmp_path):
     found = set()
     for name in keras_functions.ALL["keras"]:

@@ -6,14 +6,16 @@ import keras_functions
 import keras_references
 import pytest
 from sides import run_sides_here
+from sweeps import slow_but
 from zoo import GRAPH, assert_equal
 
 from weight_transfer import convert, verify
 
+PORTED = [(family, name) for family, models in keras_functions.PORTED.items() for name in models]
+USUAL = [(family, name) for family, name in PORTED if name in ("sum", "one channel", "a model called twice", "caffe")]
 
-@pytest.mark.parametrize(
-    ("family", "name"), [(family, name) for family, models in keras_functions.PORTED.items() for name in models]
-)
+
+@pytest.mark.parametrize(("family", "name"), slow_but(USUAL, PORTED))
 def test_recorded_values_are_those_of_the_port(monkeypatch, keras_side, tmp_path, family, name):
     run_sides_here(monkeypatch, keras_side)
     (source,) = keras_side(keras_functions.written, tmp_path, family, name).files.values()
@@ -25,7 +27,7 @@ def test_recorded_values_are_those_of_the_port(monkeypatch, keras_side, tmp_path
     assert found.loaded_by.startswith(f"{family} ")
 
 
-@pytest.mark.parametrize("activation", ["sparsemax", "sparse_sigmoid"])
+@pytest.mark.parametrize("activation", slow_but(["sparsemax"], ["sparsemax", "sparse_sigmoid"]))
 def test_activation_of_keras_3_alone_is_recorded(monkeypatch, keras_side, tmp_path, activation):
     run_sides_here(monkeypatch, keras_side)
     source = keras_side(keras_references.written_with_activation, tmp_path, activation)

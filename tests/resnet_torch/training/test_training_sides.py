@@ -7,6 +7,7 @@ import dataclasses
 import keras_training
 import numpy as np
 import pytest
+from sweeps import slow_but
 
 from resnet_torch.training import evaluate, train
 from weight_transfer.training import EpochRow, read_history
@@ -31,7 +32,7 @@ def checkpoint(keras_side, tmp_path):
     return keras_side(keras_training.tiny, tmp_path / "tiny.keras")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", slow_but(("callbacks", "phases"), CASES))
 def test_histories_are_equal(keras_side, recipe, checkpoint, tmp_path, case):
     fields = {**EXACT, **CASES[case], "initial_weights": str(checkpoint)}
     theirs, ours = (

@@ -87,7 +87,7 @@ def test_keras_loads_the_weights(keras_side, tmp_path, network, name, form):
     assert_bit_equal(keras_side(loaded_weights, tmp_path / name, keras_config(architecture)), arrays)
 
 
-@pytest.mark.parametrize("name", ["a.keras", "a.h5"])
+@pytest.mark.parametrize("name", ["a.keras", pytest.param("a.h5", marks=pytest.mark.slow)])
 def test_keras_loads_a_resnet_50_of_full_width(keras_side, tmp_path, name):
     architecture = design(50)
     arrays = random_arrays(architecture)

@@ -249,9 +249,12 @@ def _offset(name: str) -> int:
 @pytest.mark.parametrize(
     ("name", "library"),
     [
-        pytest.param(name, library, marks=[pytest.mark.slow] if case.slow else [])
-        for name, case in CASES.items()
-        for library in case.libraries
+        # In every run by one Keras, in turn.
+        pytest.param(
+            name, library, marks=[pytest.mark.slow] if case.slow or place != number % len(case.libraries) else []
+        )
+        for number, (name, case) in enumerate(CASES.items())
+        for place, library in enumerate(case.libraries)
     ],
 )
 def test_a_familys_network_is_recognised_and_computes_the_same(keras_side, tmp_path, name, library):

@@ -86,6 +86,7 @@ def test_a_recording_verifies_a_port_and_nothing_else_does(run, tmp_path, keras_
     assert not (tmp_path / "again.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 def test_the_recording_of_a_resnet_50_is_small_and_verifies_it(run, tmp_path, keras_side):
     source = keras_side(keras_resnets.application, tmp_path / "resnet50.h5", "ResNet50")
