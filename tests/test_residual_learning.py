@@ -55,6 +55,7 @@ def test_the_pages_python_prints_what_it_says(capsys):
     assert capsys.readouterr().out == code.rpartition("# ")[2]
 
 
+@pytest.mark.slow
 def test_it_runs_from_images_to_a_picture(tmp_path):
     random = np.random.default_rng(0)
     pixels, labels = random.integers(0, 256, (96, 32, 32, 3), np.uint8), random.integers(0, 10, 96)

@@ -25,9 +25,8 @@ def test_checkers_are_content(command):
     ("package", "never"),
     [
         ("weight_transfer", ("torch", "tensorflow", "keras", "tf_keras")),
-        ("resnet_torch", ("tensorflow", "keras", "tf_keras", "resnet_keras")),
         # The compiler: 1.6 s, and its Triton crashes in a process that has TensorFlow.
-        ("resnet_torch", ("torch._dynamo", "triton")),
+        ("resnet_torch", ("tensorflow", "keras", "tf_keras", "resnet_keras", "torch._dynamo", "triton")),
         ("resnet_torch.comparison.trajectory", ("torch._dynamo", "triton")),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import SHARED
 from sides import run_sides_here
+from sweeps import slow_but
 
 from resnet_torch import ImportedModel, ResNet, load_model
 from weight_transfer import ArchitectureError, Hints, VerificationError, convert, identify, read_checkpoint, verify
@@ -100,7 +101,7 @@ SCORES = {
 }
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", slow_but(["mlcommons__tiny__pretrainedResnet.h5"], SCORES))
 def test_accuracy_on_real_images_is_kerass(name):
     preprocess, expected = SCORES[name]
     with np.load(SHARED / "cifar10_subset.npz") as data:

@@ -9,6 +9,7 @@ import keras_way_back
 import numpy as np
 import pytest
 import torch
+from sweeps import each_once, slow_but
 from torch import nn
 
 from resnet_torch import ImportedModel, ResNet, load_model, save_converted
@@ -112,9 +113,20 @@ FILES = [
     *(("keras", case, ".h5") for case in ("plain", "penalty between stages", "two rates in the head", "momenta")),
     *(("tf_keras", case, ".h5") for case in OLDER),
 ]
+USUAL = (
+    ("keras", "plain", ".keras"),
+    ("keras", "noise on a shortcut", ".keras"),
+    ("keras", "two rates in the head", ".h5"),
+    ("keras", "ends in a softmax behind a dropout", ".keras"),
+    ("keras", "frozen stage", ".keras"),
+    ("keras", "penalty between stages", ".keras"),
+    ("tf_keras", "spatial dropout between stages", ".h5"),
+    ("tf_keras", "momenta", ".h5"),
+    ("tf_keras", "frozen in a graph", ".h5"),
+)
 
 
-@pytest.mark.parametrize(("library", "case", "ending"), FILES)
+@pytest.mark.parametrize(("library", "case", "ending"), slow_but(USUAL, FILES))
 def test_the_port_has_what_acts_in_its_place(library, case, ending, saved, tmp_path):
     path, keras = saved(library, case, ending)
     conversion = convert(path, tmp_path / "port.safetensors")
@@ -135,13 +147,11 @@ def test_the_port_has_what_acts_in_its_place(library, case, ending, saved, tmp_p
     assert (conversion.network.own_head is not None) == (case in OWN_HEAD)
 
 
-SOME = ("momenta", "two rates in the head", "frozen in a graph", "ends in two softmaxes", "penalty between stages")
-BACK = [  # but for a function that the owner has to name when Keras loads the file
-    pytest.param(*file, marks=() if file[1] in SOME else pytest.mark.slow) for file in FILES if "relu6" not in file[1]
-]
+BACK = [file for file in FILES if "relu6" not in file[1]]  # which its owner has to name when Keras loads the file
+SOME = ("two rates in the head", "penalty between stages", "momenta", "frozen in a graph")
 
 
-@pytest.mark.parametrize(("library", "case", "ending"), BACK)
+@pytest.mark.parametrize(("library", "case", "ending"), slow_but([file for file in USUAL if file[1] in SOME], BACK))
 def test_back_in_keras_every_field_is_as_it_was(library, case, ending, saved, tmp_path, keras_side):
     path, _ = saved(library, case, ending)
     port = convert(path, tmp_path / "port.safetensors").output
@@ -187,7 +197,9 @@ def test_why_a_file_with_a_resnet_s_names_is_none_is_said(saved, tmp_path):
 TRAINED = [(library, case) for library in ("keras", "tf_keras") for case in keras_acting.TRAINED]
 
 
-@pytest.mark.parametrize(("library", "case"), TRAINED)
+@pytest.mark.parametrize(
+    ("library", "case"), slow_but(each_once(("keras", "tf_keras"), [*keras_acting.TRAINED]), TRAINED)
+)
 def test_training_what_is_left_goes_as_in_keras(library, case, keras_side, tmp_path):
     """Frozen parameters get no gradient, frozen norms stay in inference mode; losses and weights are Keras's."""
     path = tmp_path / ("m.keras" if library == "keras" else "m.h5")
@@ -227,7 +239,11 @@ NESTED = [
 ]
 
 
-@pytest.mark.parametrize(("library", "kind", "which"), NESTED)
+# Each of the models once, within each kind of model, of either Keras.
+NESTED_USUALLY = each_once(("keras", "tf_keras"), ("Functional", "Sequential", "chain"), [*keras_acting.NESTED])
+
+
+@pytest.mark.parametrize(("library", "kind", "which"), slow_but(NESTED_USUALLY, NESTED))
 def test_models_within_models_learn_what_the_loaded_model_learns(library, kind, which, keras_side, tmp_path):
     for ending in (".keras", ".h5"):
         path = tmp_path / f"m{ending}"

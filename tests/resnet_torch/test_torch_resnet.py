@@ -316,7 +316,7 @@ def test_deepcopy_and_pickle(small, images):
         assert not other.train().stem.bn_conv1.training
 
 
-@pytest.mark.parametrize("dialect", ["tutorial", "keras-resnet"])
+@pytest.mark.parametrize("dialect", ["tutorial", pytest.param("keras-resnet", marks=pytest.mark.slow)])
 def test_compile_and_trace(small, images, dialect):
     model = small(dialect=dialect, block_counts=(1, 1)).eval()
     expected = model(images)
@@ -328,7 +328,7 @@ def test_compile_and_trace(small, images, dialect):
 @pytest.mark.skipif(
     Version(torch.__version__) < Version("2.14"), reason="PyTorch 2.11 and before export no stem of free sizes"
 )
-@pytest.mark.parametrize("dialect", ["tutorial", "keras-resnet"])
+@pytest.mark.parametrize("dialect", ["keras-resnet", pytest.param("tutorial", marks=pytest.mark.slow)])
 def test_export_with_free_sizes(small, images, dialect):
     model = small(dialect=dialect, block_counts=(1, 1)).eval()
     expected = model(images)

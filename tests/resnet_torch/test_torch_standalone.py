@@ -21,6 +21,7 @@ import pytest
 import torch
 from handmade_graphs import conv, network, row
 from standing_alone import stands_alone
+from sweeps import slow_but
 from torch import nn
 
 import resnet_torch.layers
@@ -82,7 +83,7 @@ WILD = (
 )
 
 
-@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("name", slow_but(("old pool", "sigmoid, hidden, dropout", "basic blocks, no bias"), NATIVE))
 def test_a_resnet(name, tmp_path):
     hints = Hints(dialect="mask-rcnn") if name == "mask-rcnn" else None  # without a head it could be keras-2.2's
     port = is_the_port(checkpoints.checkpoint(tmp_path / "m.h5", NATIVE[name]), tmp_path, hints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,16 +38,27 @@ def test_a_killed_process_resumed_ends_bit_identical(recipe, trained):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_two_processes_learn_what_one_does_and_killed_ones_go_on(recipe, trained):
-    history, one = trained("one", **TWO)
+def by_two(recipe) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The run folder of a training by two processes, and how they ended."""
     two = to_begin(recipe("two", **TWO))
     done = torchrun("-m", "resnet_torch", "train", "--resume", two)
     assert done.returncode == 0, done.stderr
+    return two, done
+
+
+@pytest.mark.slow  # test_torch_synchronized_step has two processes in every run
+def test_two_processes_learn_what_one_does(recipe, trained):
+    history, one = trained("one", **TWO)
+    two, done = by_two(recipe)
     assert done.stdout.count("1/2") == 1  # the first process speaks, no other
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         assert read_history(two / "history.csv").column(name) == pytest.approx(history.column(name), rel=1e-12)
     assert _worst(last(two), last(one)) < 1e-12
 
+
+@pytest.mark.slow
+def test_two_killed_processes_go_on(recipe):
+    two, _ = by_two(recipe)
     killed = to_begin(recipe("killed", **TWO), checkpoint_every_steps=1)
     assert kill_trainings(["train", "--resume", killed], (1, 2), processes=2) == [SIGKILL, SIGKILL]
     assert last(killed)["place"] == (1, 2)

@@ -39,7 +39,9 @@ def kill_at(monkeypatch):
     return at
 
 
-@pytest.mark.parametrize("place", [(0, 0), (1, 3), (2, 1)])
+@pytest.mark.parametrize(
+    "place", [pytest.param((0, 0), marks=pytest.mark.slow), (1, 3), pytest.param((2, 1), marks=pytest.mark.slow)]
+)
 def test_a_resumed_training_is_the_same_bit_for_bit(trained, kill_at, tmp_path, place):
     fields = {"epochs": 3, "augment": True, "reduce_lr_patience": 1, "monitor": "loss", "restore_best_weights": True}
     settings = {"checkpoint_every_steps": 2}

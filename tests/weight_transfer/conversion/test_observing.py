@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import checkpoints
 import pytest
+from sweeps import each_once, slow_but
 
 from weight_transfer import Architecture, Head, Hints, design, identify, read_checkpoint
 from weight_transfer.resnet.dialects import DIALECTS
@@ -31,8 +33,12 @@ def same_network(actual: Architecture, expected: Architecture) -> bool:
     )
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+PUBLISHED = (18, 34, 50, 101, 152)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "depth"), slow_but(each_once([*DIALECTS], PUBLISHED), itertools.product(DIALECTS, PUBLISHED))
+)
 def test_every_dialect_and_depth_is_told_from_names_given_the_dialect(dialect, depth, tmp_path):
     width = 3 if depth > 34 else 2
     filters = tuple((4,) * width for _ in range(4))
