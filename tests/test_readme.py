@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
+from readme_blocks import README, ROOT, blocks, sh
 
-from weight_transfer.parity.inputs import photographs
 from weight_transfer.parity.tolerances import TOLERANCES
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-BIN = Path(sys.executable).parent
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-def sh(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Runs a line of the README with this environment's commands."""
-    words = shlex.split(command, comments=True)
-    words[0] = str(BIN / Path(words[0]).name)
-    environment = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1"}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def test_ci_runs_the_readmes_test_command():
@@ -121,28 +102,6 @@ def test_commands_of_the_readme_run(demo):
         done = sh(command, folder)
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     assert (folder / "back.keras").exists()
-
-
-@pytest.mark.keras
-def test_training_commands_of_the_readme_run(tmp_path):
-    """Cut to a step or two of a few images, from whatever classes the photographs' crops make."""
-    generator = np.random.default_rng(0)
-    sources = photographs((64, 64))
-    corners = generator.integers(0, 32, (40, 2))
-    labels = np.arange(40) % len(sources)
-    crops = [sources[k][y : y + 32, x : x + 32] for k, (y, x) in zip(labels, corners, strict=True)]
-    parts = {"train": slice(0, 30), "test": slice(30, 40)}
-    arrays = {f"{part}_images": np.stack(crops[cut]) for part, cut in parts.items()}
-    arrays |= {f"{part}_labels": labels[cut] for part, cut in parts.items()}
-    np.savez(tmp_path / "cifar10_subset.npz", **arrays)
-    for command in (blocks("sh")[3] + blocks("sh")[4]).replace("\\\n", " ").strip().splitlines():
-        cut = command.replace("--epochs 10", "--epochs 2 --steps 1").replace("--unfreeze-at 6", "--unfreeze-at 2")
-        done = sh(cut, tmp_path)
-        assert done.returncode == 0, f"{cut}\n{done.stdout}{done.stderr}"
-        if (tmp_path / "runs" / "keras" / "best.keras").exists():
-            shutil.copy(tmp_path / "runs" / "keras" / "best.keras", tmp_path / "stopped.keras")
-    assert (tmp_path / "curves.png").stat().st_size > 10_000
-    assert (tmp_path / "tuned.keras").exists()
 
 
 @pytest.mark.keras
