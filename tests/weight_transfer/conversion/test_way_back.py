@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import json
 
 import keras_way_back
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from keras_layers import LIBRARIES
+from sweeps import each_once, slow_but
 
 from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.losses import CategoricalCrossentropy
@@ -47,7 +49,15 @@ def saved(keras_side, tmp_path_factory):
 CASES = [(library, name) for library in LIBRARIES for name in keras_way_back.MODELS]
 
 
-@pytest.mark.parametrize(("library", "name"), CASES)
+USUAL = (
+    ("keras", "nested"),
+    ("keras", "own head"),
+    ("tf_keras", "resnet"),
+    ("tf_keras", "partly frozen"),
+)
+
+
+@pytest.mark.parametrize(("library", "name"), slow_but(USUAL, CASES))
 def test_keras_finds_what_its_owner_saved(library, name, saved, tmp_path, keras_side):
     pairs = []
     for source in saved(library, name):
@@ -56,11 +66,10 @@ def test_keras_finds_what_its_owner_saved(library, name, saved, tmp_path, keras_
     assert keras_side(keras_way_back.differences, library, pairs) == []
 
 
-SIMPLER = ("nested", "frozen backbone", "sequential")  # than others that are trained on
-TRAINED_ON = [pytest.param(*case, marks=pytest.mark.slow if case[1] in SIMPLER else ()) for case in CASES]
+TRAINED_ON = (("keras", "own head"), ("keras", "mixed"), ("tf_keras", "resnet"), ("tf_keras", "partly frozen"))
 
 
-@pytest.mark.parametrize(("library", "name"), TRAINED_ON)
+@pytest.mark.parametrize(("library", "name"), slow_but(TRAINED_ON, CASES))
 def test_keras_trains_on_as_if_it_had_never_stopped(library, name, saved, tmp_path, keras_side):
     """From the file that Keras 3 can go on from, its .keras; tf_keras goes on from both, but in mixed precision."""
     archive = next(path for path in saved(library, name) if path.suffix == ".keras")
@@ -134,8 +143,12 @@ def test_what_was_trained_in_pytorch_keras_evaluates_to_the_same_loss(name, save
     assert abs(before - expected) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["nested", "own head", "resnet", "sequential"])
-@pytest.mark.parametrize("library", LIBRARIES)
+CLASSIFIED = ("nested", "resnet", "own head", "sequential")
+
+
+@pytest.mark.parametrize(
+    ("library", "name"), slow_but(each_once(LIBRARIES, CLASSIFIED), itertools.product(LIBRARIES, CLASSIFIED))
+)
 def test_a_new_classifier_goes_back_and_all_else_as_it_was(library, name, saved, tmp_path, keras_side):
     source = saved(library, name)[0]
     model = load_model(source)
