@@ -48,11 +48,6 @@ class Owner:
     after: list[np.ndarray]
 
 
-def owners(folder: Path, family: str, names: list[str], dtype: str) -> dict[str, Owner]:
-    """Trains several networks; one call starts Keras once."""
-    return {name: owner(folder, family, name, dtype) for name in names}
-
-
 def owner(folder: Path, family: str, name: str, dtype: str) -> Owner:
     """Builds a network, saves it, and takes the steps.
 

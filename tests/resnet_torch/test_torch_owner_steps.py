@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import keras_owner_steps
 import pytest
 from keras_owner_steps import FAMILIES
 from owner_steps import BOUNDS, FORMATS, errors
+from sweeps import each_once, slow_but
 
 EVERYWHERE = list(keras_owner_steps.NETWORKS)
 
 
 @pytest.fixture(scope="module")
 def owners(keras_side, tmp_path_factory):
-    """``owners(family, dtype)``: every network's owner, by name; made once."""
-    made = {}
-
-    def get(family, dtype):
-        if (family, dtype) not in made:
-            folder = tmp_path_factory.mktemp("owners")
-            made[family, dtype] = keras_side(keras_owner_steps.owners, folder, family, EVERYWHERE, dtype)
-        return made[family, dtype]
-
-    return get
+    """``owners(family, dtype, name)``: a network's owner, made once."""
+    folder = tmp_path_factory.mktemp("owners")
+    return functools.cache(lambda family, dtype, name: keras_side(keras_owner_steps.owner, folder, family, name, dtype))
 
 
-@pytest.mark.parametrize("name", EVERYWHERE)
-@pytest.mark.parametrize("dtype", BOUNDS)
-@pytest.mark.parametrize("family", FAMILIES)
+CASES = [*itertools.product(FAMILIES, BOUNDS, EVERYWHERE)]
+# Each network once, in each dtype of either Keras by turns.
+USUAL = [(*of, name) for of, name in each_once([*itertools.product(FAMILIES, BOUNDS)], EVERYWHERE)]
+
+
+@pytest.mark.parametrize(("family", "dtype", "name"), slow_but(USUAL, CASES))
 def test_three_steps_are_the_owner_s(family, dtype, name, owners, tmp_path):
-    owner = owners(family, dtype)[name]
+    owner = owners(family, dtype, name)
     formats = FORMATS if dtype == "float32" else reversed(FORMATS)  # each container in each of them
     for ending, memory in zip(("keras", "h5"), formats, strict=True):
         through = tmp_path / f"{ending}.safetensors" if ending == "h5" else None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import keras_optimizers
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sweeps import each_once, slow_but
 
 from resnet_torch import schedules
 from resnet_torch.schedules import schedule_from_keras
@@ -67,8 +70,10 @@ def rates(name, arguments, steps=STEPS, in_fit=False):
     return found
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("in_fit", [False, True])
+CALLS = (False, True)
+
+
+@pytest.mark.parametrize(("case", "in_fit"), slow_but(each_once([*CASES], CALLS), itertools.product(CASES, CALLS)))
 def test_every_bit_is_kerass(case, in_fit, keras_side):
     expected = keras_side(keras_optimizers.schedule, *CASES[case], STEPS, "keras", in_fit)
     assert rates(*CASES[case], in_fit=in_fit) == expected

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from keras_handover import Run
+from sweeps import each_once, slow_but
 from torch import nn
 
 from resnet_torch import load_model, save_converted, save_keras
@@ -80,17 +81,19 @@ def assert_goes_on(run: Run, model: Any, optimizer: Any, family: str) -> None:
     assert max(found.values()) <= GATE, found
 
 
-@pytest.mark.parametrize(
-    ("family", "key", "kind"),
-    [
-        *itertools.product(("keras", "tf_keras"), ("Adam",), keras_handover.ENDINGS),
-        ("keras", "AdamW", "keras-zip"),
-        ("keras", "AdamW", "keras3-weights-h5"),
-        ("tf_keras", "AdamW", "legacy-h5"),
-        ("keras", "Nadam", "keras-zip"),
-        ("tf_keras", "Nadam", "keras-zip"),
-    ],
-)
+FAMILIES = ("keras", "tf_keras")
+NATIVE = [
+    *itertools.product(FAMILIES, ("Adam",), keras_handover.ENDINGS),
+    ("keras", "AdamW", "keras-zip"),
+    ("keras", "AdamW", "keras3-weights-h5"),
+    ("tf_keras", "AdamW", "legacy-h5"),
+    ("keras", "Nadam", "keras-zip"),
+    ("tf_keras", "Nadam", "keras-zip"),
+]
+USUAL = [*each_once(FAMILIES, ("Adam",), [*keras_handover.ENDINGS]), ("keras", "AdamW", "keras3-weights-h5")]
+
+
+@pytest.mark.parametrize(("family", "key", "kind"), slow_but(USUAL, NATIVE))
 def test_training_goes_on_as_if_nothing_had_happened(family, key, kind, train):
     run = train(family, "native", key)
     model, optimizer = take_over(run, kind, family, key)
@@ -99,18 +102,18 @@ def test_training_goes_on_as_if_nothing_had_happened(family, key, kind, train):
     assert_goes_on(run, model, optimizer, family)
 
 
+OTHERS = (("nested", "RMSprop"), ("graph", "Adam"), ("frozen", "SGD"))
+HEADED = [("keras", "headed", "Adam", "keras-zip"), ("keras", "headed", "Adam", "keras3-weights-h5")]
+KINDS = [*itertools.product(FAMILIES, OTHERS, keras_handover.ENDINGS)]
+USUAL_KINDS = [*each_once(FAMILIES, OTHERS, [*keras_handover.ENDINGS]), ("tf_keras", OTHERS[-1], "keras-zip")]
+
+
+def flat(kinds):
+    return [(family, *other, kind) for family, other, kind in kinds]
+
+
 @pytest.mark.parametrize(
-    ("family", "network", "key", "kind"),
-    [
-        *(
-            (family, network, key, kind)
-            for family in ("keras", "tf_keras")
-            for network, key in (("nested", "RMSprop"), ("graph", "Adam"), ("frozen", "SGD"))
-            for kind in keras_handover.ENDINGS
-        ),
-        ("keras", "headed", "Adam", "keras-zip"),
-        ("keras", "headed", "Adam", "keras3-weights-h5"),
-    ],
+    ("family", "network", "key", "kind"), slow_but([*flat(USUAL_KINDS), HEADED[0]], [*flat(KINDS), *HEADED])
 )
 def test_frozen_layers_nested_models_and_graphs(family, network, key, kind, train):
     run = train(family, network, key)
@@ -294,10 +297,11 @@ ORDINARY = [
     ("tf_keras", "mixed_float16", "adam", "keras"),
     ("tf_keras", "mixed_float16", "adam", "h5"),
 ]
+ORDINARY_USUALLY = (ORDINARY[0], ORDINARY[2], ORDINARY[4], ORDINARY[7])  # each Keras, policy, name and container
 HALF = 2e-2  # of what three steps changed: the owner's gradients are of half precision
 
 
-@pytest.mark.parametrize(("family", "policy", "name", "container"), ORDINARY)
+@pytest.mark.parametrize(("family", "policy", "name", "container"), slow_but(ORDINARY_USUALLY, ORDINARY))
 def test_compiled_by_name_and_under_a_policy(family, policy, name, container, keras_side, tmp_path):
     """What Keras's own `compile` makes of a name, and wraps for half precision; the reference is the owner's model."""
     file, losses, before, after = keras_side(keras_handover.compiled_by_name, tmp_path, family, policy, name, container)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import itertools
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import supported
 from keras_schemas import CONTAINERS, OTHER, SCHEMAS, Behaviour, Layer, Written
+from sweeps import each_once, slow_but
 
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.errors import ArchitectureError
@@ -108,7 +110,7 @@ def test_many_random_networks_do(keras_side, drawn, library, container, first):
     check_networks(keras_side, drawn(library, first), library, container)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", slow_but(["keras"], LIBRARIES))
 def test_nested_shared_and_called_models_do(keras_side, named, library):
     """Models in models, called several times, on lists and dicts; outputs in dicts; operations."""
     networks = named(library)
@@ -231,9 +233,10 @@ def test_every_class_that_both_have_is_among_the_cases(layers, library):
     assert set(LAYER_TYPES) - classes <= {*one_keras, *operations, "Merge", "Scale", "ThresholdedReLU"}
 
 
-@pytest.mark.parametrize("which", keras_acting.NESTED)
-@pytest.mark.parametrize("kind", ["Sequential", "Functional", "chain"])
-@pytest.mark.parametrize("library", LIBRARIES)
+NESTED = (LIBRARIES, ("Sequential", "Functional", "chain"), [*keras_acting.NESTED])
+
+
+@pytest.mark.parametrize(("library", "kind", "which"), slow_but(each_once(*NESTED), itertools.product(*NESTED)))
 def test_what_learns_learns_in_the_other_keras(keras_side, tmp_path, library, kind, which):
     """What a loaded file trains counts: a model's own flag is read by one Keras and forgotten by the other."""
     trained = keras_side(keras_acting.nested, library, kind, which, tmp_path / "model.h5")
