@@ -14,6 +14,7 @@ from typing import Any
 
 import keras_process
 import pytest
+from hypothesis import HealthCheck, settings
 
 from weight_transfer.isolation import CHILDREN
 
@@ -53,6 +54,9 @@ LONG = (
     "test_torch_resnet",
     "test_style",
 )
+# The first draw of a process reads the source of all that is imported: seconds, on a machine that is busy.
+settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

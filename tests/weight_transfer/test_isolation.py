@@ -53,7 +53,10 @@ def markers(folder: Path) -> list[str]:
         [SCRIPT, "inspect", "model.h5"],
         [SCRIPT, "convert", "model.h5", "--to-folder", "alone"],  # starts a second process
         [sys.executable, "-m", "weight_transfer", "inspect", "model.h5"],
-        [sys.executable, "-m", "weight_transfer", "convert", "model.h5", "--to-folder", "alone"],
+        pytest.param(
+            [sys.executable, "-m", "weight_transfer", "convert", "model.h5", "--to-folder", "alone"],
+            marks=pytest.mark.slow,
+        ),
         [sys.executable, "-m", "resnet_torch", "train", "--help"],
         [sys.executable, "-um", "resnet_keras", "train", "--help"],
     ],
