@@ -90,12 +90,7 @@ def owner(library):
     def of(name, way):
         if library == "tf_keras":  # of the same container: the two have other names for this function
             return way[1] if name == "acting: ends in log_softmax" else None
-        lost = name.startswith(("function: ", "policy: bfloat16")) or name in (
-            "graph: caffe",
-            "graph: tf",
-            "graph: torch",
-        )
-        return ".keras" if lost else None
+        return ".keras" if name.startswith(("function: ", "policy: bfloat16")) or name in LOST_IN_AN_H5 else None
 
     return of
 
