@@ -102,7 +102,9 @@ class Converted:
 
         It is the same in every file that holds them, wherever they come from.
         """
-        said = {key: value for key, value in self.description.to_dict().items() if key not in self.origin.__dict__}
+        origin = (*self.origin.__dict__, "training")  # of which the rule of the moving variances follows
+        said = {key: value for key, value in self.description.to_dict().items() if key not in origin}
+        said["moving_variance"] = self.description.moving_variance
         found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         for name, tensor in sorted(self.stored.items()):
             found.update(f"{name} {tensor.dtype.name} {tensor.shape}".encode())

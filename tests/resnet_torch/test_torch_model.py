@@ -17,6 +17,7 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.freezing import frozen_layers_of
 from weight_transfer import ArchitectureError, Hints, export
 from weight_transfer.feature_maps import feature_maps
+from weight_transfer.graph import Graph
 from weight_transfer.new_classifier import classifier_of
 from weight_transfer.weight_mapping import modules_of_layers
 
@@ -274,7 +275,7 @@ def without_activation(monkeypatch):
 
 
 def without_moving_axes(monkeypatch):
-    monkeypatch.setattr("resnet_torch.model.channels_last", lambda network: False)
+    monkeypatch.setattr(Graph, "channels_last", property(lambda network: False))
 
 
 def the_first_map_alone(monkeypatch):

@@ -132,10 +132,10 @@ def test_everything_is_written(which, verified, command, here, tmp_path):
     assert report.read_text().startswith("<!doctype html>")
     rows = strict_json(certificate.read_text())["rows"]
     suites = list(junitparser.JUnitXml.fromfile(str(junit)))
-    assert [suite.name for suite in suites] == ["weights", *CHECKS]
+    assert [suite.name for suite in suites] == ["weights", "description", *CHECKS]
     cases = [case for suite in suites for case in suite]
-    assert len(cases) == 1 + len(rows)
-    assert sum(not case.is_passed for case in cases) == sum(not row["passed"] for row in rows)
+    assert len(cases) == 2 + len(rows)
+    assert sum(not case.is_passed for case in cases) == sum(not row["passed"] for row in rows) + (which == "broken")
     checked = command("check", certificate, "--model", port)
     assert checked.code == done.code
     assert ("NOT CERTIFIED" in checked.stdout) == (which == "broken")

@@ -8,6 +8,7 @@ import keras_listed
 import numpy as np
 import pytest
 import torch
+from sweeps import slow_but
 
 from resnet_torch import load_model
 from weight_transfer import ArchitectureError, Hints, identify, read_checkpoint
@@ -40,7 +41,7 @@ def assert_owners(actual: np.ndarray, expected: np.ndarray) -> None:
     assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("library", slow_but(["tf_keras"], ["keras", "tf_keras"]))
 def test_a_weights_only_file_is_the_network_that_it_lists(keras_side, tmp_path, library):
     found = keras_side(keras_listed.saved_variants, tmp_path, library)
     plain = found["plain"].outputs

@@ -24,7 +24,7 @@ from weight_transfer.converted import read_converted
 from weight_transfer.optimizer.state import read_state_beside
 
 ENDINGS = (".keras", ".h5")
-SOME, MANY, BATCH = 12, 150, 25
+SOME, MANY, BATCH = 6, 150, 25
 
 
 def there_and_back(source, folder, endings=ENDINGS, hints=None, **options):
@@ -49,12 +49,7 @@ def saved(keras_side, tmp_path_factory):
 CASES = [(library, name) for library in LIBRARIES for name in keras_way_back.MODELS]
 
 
-USUAL = (
-    ("keras", "nested"),
-    ("keras", "own head"),
-    ("tf_keras", "resnet"),
-    ("tf_keras", "partly frozen"),
-)
+USUAL = (("keras", "own head"), ("tf_keras", "partly frozen"))
 
 
 @pytest.mark.parametrize(("library", "name"), slow_but(USUAL, CASES))
@@ -66,7 +61,7 @@ def test_keras_finds_what_its_owner_saved(library, name, saved, tmp_path, keras_
     assert keras_side(keras_way_back.differences, library, pairs) == []
 
 
-TRAINED_ON = (("keras", "own head"), ("keras", "mixed"), ("tf_keras", "resnet"), ("tf_keras", "partly frozen"))
+TRAINED_ON = (("keras", "own head"), ("keras", "mixed"), ("tf_keras", "partly frozen"))
 
 
 @pytest.mark.parametrize(("library", "name"), slow_but(TRAINED_ON, CASES))
@@ -114,7 +109,7 @@ def test_many_random_networks_come_back(library, tmp_path, keras_side):
     sweep(keras_side, tmp_path, library, range(SOME, SOME + MANY))
 
 
-@pytest.mark.parametrize("name", ["nested", "own head", "resnet"])
+@pytest.mark.parametrize("name", slow_but(["nested", "own head"], ["nested", "own head", "resnet"]))
 def test_what_was_trained_in_pytorch_keras_evaluates_to_the_same_loss(name, saved, tmp_path, keras_side):
     source = next(path for path in saved("keras", name) if path.suffix == ".keras")
     model = load_model(source)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from sides import run_sides_here
+from sweeps import slow_but
 
 from resnet_torch import load_model
 from resnet_torch.layers.normalizations import Scale
@@ -70,7 +71,7 @@ CASES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", slow_but(["small", "keras 3", "no top"], CASES))
 def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side, tmp_path):
     run_sides_here(monkeypatch, keras_side)
     library, layout, arguments = CASES[name]

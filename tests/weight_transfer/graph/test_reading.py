@@ -182,11 +182,12 @@ def test_any_mutation_of_a_real_config_is_a_graph_or_refused(configs):
 
 
 def check_sound(graph: Graph) -> None:
-    known = set()
+    known = set(graph.inputs)
     for call in graph.calls:
         assert call.value not in known
         assert known.issuperset(call.inputs)
-        assert (graph.layers[call.layer].class_name == "InputLayer") == (not call.inputs)
+        assert call.inputs
+        assert graph.listed[call.layer].class_name != "InputLayer"
         known.add(call.value)
     assert known.issuperset(graph.outputs)
     assert graph.outputs

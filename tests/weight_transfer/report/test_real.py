@@ -75,4 +75,9 @@ def test_a_wrong_epsilon(files, tmp_path):
     assert_tells_all(content, found)
     write_junit(found, tmp_path / "junit.xml")
     failed = [case for suite in JUnitXml.fromfile(str(tmp_path / "junit.xml")) for case in suite if case.result]
-    assert failed[0].result[0].message.endswith(found.explanation.sentence)
+    assert (
+        failed[0]
+        .result[0]
+        .message.startswith("15 of 417 differ: bn_conv1: epsilon: the file says 0.001, the port 1e-05")
+    )
+    assert failed[1].result[0].message.endswith(found.explanation.sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras_loading import own_config, rebuilt
+from sweeps import each_once, slow_but
 
 from weight_transfer.architecture import Architecture, Head, standard_filters
 from weight_transfer.errors import ArchitectureError
@@ -53,15 +55,19 @@ def assert_keras_agrees(keras_side, architecture: Architecture) -> None:
     assert model["layers"] == expected
 
 
-@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+@pytest.mark.parametrize("depth", slow_but([18, 50], [18, 34, 50, 101, 152]))
 def test_depths(keras_side, depth):
     architecture = small(depth)
     assert_keras_agrees(keras_side, architecture)
     assert resnet_graph(architecture).name == f"resnet{depth}"
 
 
-@pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("dialect", [key for key in DIALECTS if key != "tutorial"])
+OTHERS = [key for key in DIALECTS if key != "tutorial"]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "depth"), slow_but(each_once(OTHERS, [18, 50]), itertools.product(OTHERS, [18, 50]))
+)
 def test_dialects(keras_side, dialect, depth):
     assert_keras_agrees(keras_side, small(depth, dialect))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 
 import keras_resnets
 import pytest
+from sweeps import slow_but
 
 from weight_transfer import Architecture, ArchitectureError, Conventions, Head, design
 from weight_transfer.graph import keras_order
@@ -26,8 +28,11 @@ def test_rendered_names_are_those_of_keras_applications(depth, num_arrays, keras
     assert [row.name for row in rows][1:] == keras_side(keras_resnets.application_layers, f"ResNet{depth}")[1:]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("depth", [18, 50, 101])
+TWINS = list(itertools.product(DIALECTS, [18, 50, 101]))
+USUAL = [("tutorial", 50), ("caffe", 101), *((dialect, 18) for dialect in DIALECTS)]
+
+
+@pytest.mark.parametrize(("dialect", "depth"), slow_but(USUAL, TWINS))
 def test_twin_has_the_graphs_layers_in_the_graphs_order(dialect, depth, keras_side):
     arguments = {"in_shape": (97, 225, 1), "depth": depth, "dialect": dialect}
     architecture = design(**arguments, head=head_for(dialect, 10))
