@@ -151,13 +151,6 @@ def _inner(keras: Any, name: str = "inner") -> Any:
     return keras.Model(x, keras.layers.Dense(4, name="d")(keras.layers.ReLU(name="r")(x)), name=name)
 
 
-def _with_a_dropout(keras: Any, name: str) -> Any:
-    layers = keras.layers
-    x = layers.Input((4,))
-    y = layers.Dropout(0.5, name="drop")(layers.ReLU(name="r")(x))
-    return keras.Model(x, layers.Dense(4, name="d")(y), name=name)
-
-
 def _nested_twice(keras: Any) -> Any:
     """Three levels; each of the upper two calls the one below twice."""
     x = keras.layers.Input((4,))
@@ -257,8 +250,7 @@ def _operations(keras: Any) -> Any:
 
 def _training(keras: Any) -> Any:
     x = keras.layers.Input((4,))
-    inner, frozen = (_with_a_dropout(keras, name) for name in ("inner", "frozen"))
-    return keras.Model(x, inner(frozen(x, training=False), training=True))
+    return keras.Model(x, _inner(keras)(_inner(keras, "frozen")(x, training=False), training=True))
 
 
 MODELS: dict[str, Callable[[Any], Any]] = {
