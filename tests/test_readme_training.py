@@ -11,6 +11,7 @@ from readme_blocks import blocks, sh
 from weight_transfer.parity.inputs import photographs
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 def test_training_commands_of_the_readme_run(tmp_path):
     """Cut to a step or two of a few images, from whatever classes the photographs' crops make."""

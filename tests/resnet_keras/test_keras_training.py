@@ -69,6 +69,7 @@ def test_fit_sees_the_shared_batches_bit_for_bit(keras_side, workers):
         np.testing.assert_array_equal(seen[2 * i + 1], np.eye(3, dtype=np.float32)[batch.y])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(keras_side, recipe, tmp_path):
     """Dropout, augmentation, lowered rates, restored weights: all as in a run that nobody killed."""
     more = {

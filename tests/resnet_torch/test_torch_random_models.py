@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from keras_layers import LIBRARIES
+from sweeps import slow_but
 
 from resnet_torch import load_model
 from resnet_torch.changed_fields import changed_fields
@@ -133,7 +134,7 @@ def sweep(keras_side, folder, library, seeds):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", slow_but(["tf_keras"], LIBRARIES))
 def test_some_random_networks_are_what_their_owner_has(keras_side, tmp_path, library):
     sweep(keras_side, tmp_path, library, range(FIRST, FIRST + SOME))
 

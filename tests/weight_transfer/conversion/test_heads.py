@@ -87,6 +87,7 @@ def test_the_head_freezes_as_a_part(files):
     assert not any(parameter.requires_grad for parameter in model.head.parameters())
 
 
+@pytest.mark.slow
 def test_a_head_goes_back_to_keras_with_its_backbone(files, tmp_path, keras_side):
     for number, name in enumerate(files):
         output = convert(files[name], tmp_path / f"{number}.safetensors").output

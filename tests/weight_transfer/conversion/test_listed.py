@@ -84,7 +84,7 @@ def test_a_file_without_names_shows_no_dialect(keras_side, tmp_path):
 ASKED = ("swapped", "swapped_later", "nested_swapped")  # names that Keras chose say otherwise than the order
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("library", slow_but(["tf_keras"], ["keras", "tf_keras"]))
 def test_arrays_are_paired_as_keras_loads_them(keras_side, tmp_path, library):
     found = keras_side(keras_listed.saved_by_another_run, tmp_path, library)
     shape = (8, 8, 4)

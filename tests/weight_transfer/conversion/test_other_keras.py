@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras_layers import LIBRARIES
 from keras_schemas import OTHER, SCHEMAS
+from sweeps import slow_but
 
 from weight_transfer import TransferError, convert, export
 from weight_transfer.checkpoint import read_checkpoint
@@ -16,7 +17,7 @@ from weight_transfer.keras_schema import compiled_in_schema
 
 IN_FLOAT16 = 5e-3  # what it rounds: the two Kerases round at other places
 TOLERANCES = {"mixed": IN_FLOAT16}
-USUAL = ("nested", "own head", "shared")
+USUAL = ("nested", "own head")
 CASES = [
     pytest.param(library, name, marks=() if name in USUAL else pytest.mark.slow)
     for library in LIBRARIES
@@ -52,7 +53,7 @@ def test_the_other_keras_predicts_the_same(library, name, saved, tmp_path, keras
 
 
 @pytest.mark.parametrize("name", ["own head", pytest.param("shared", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("library", slow_but(["keras"], LIBRARIES))
 def test_the_other_keras_trains_on(library, name, saved, tmp_path, keras_side):
     """With the optimizer's state, where the other Keras restores one; nothing in these networks is random."""
     source, port = saved(library, name)
