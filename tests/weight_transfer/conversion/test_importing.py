@@ -169,7 +169,6 @@ def test_a_damaged_description_of_a_graph_is_refused():
 
 
 def test_an_input_without_a_shape_is_refused():
-
     graph = with_facts(Graph("x", {}, (), {"i": ()}, ("i",), listed={"i": Layer("i", "InputLayer")}), None)
     with pytest.raises(ArchitectureError, match="input 'i' has no shape"):
         graph.checked()
