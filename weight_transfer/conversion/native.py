@@ -14,8 +14,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.listed import Listed, laid_on_list
 from weight_transfer.conversion.structure import check_called_once, differences, same_values
 from weight_transfer.errors import ArchitectureError, listing
-from weight_transfer.graph import Graph, Layer
-from weight_transfer.graph.graph import FEATURES, INPUT
+from weight_transfer.graph import Graph
 from weight_transfer.identified import NO_LIST, Ambiguous, AnotherStructure, Identified
 from weight_transfer.layer_list import layer_list_of
 from weight_transfer.resnet.dialects import DIALECTS
@@ -241,18 +240,7 @@ def _behind(graph: Graph, value: str) -> Graph | None:
     shared = {call.layer for call in rest} & {call.layer for call in graph.calls if call.value in before}
     if not rest or not reads_only_the_end or shared or value in graph.outputs or not known.issuperset(graph.outputs):
         return None
-    shape = graph.shapes[value]
-    layers = {call.layer: graph.layers[call.layer] for call in rest}
-    return dataclasses.replace(
-        graph,
-        layers=layers,
-        calls=tuple(
-            dataclasses.replace(call, inputs=tuple(FEATURES if name == value else name for name in call.inputs))
-            for call in rest
-        ),
-        inputs={FEATURES: shape},
-        listed={FEATURES: Layer(FEATURES, INPUT, out_shape=shape), **layers},
-    )
+    return graph.behind(value, rest)
 
 
 def _ancestors(graph: Graph, value: str) -> set[str]:

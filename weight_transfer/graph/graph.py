@@ -179,16 +179,24 @@ class Graph:
         """What a ResNet's owner has put behind its stages, as a network that reads their feature map, if anything."""
         if self.architecture is None or len(self.layout) == len(self.layers):
             return None
-        layers = {path: layer for path, layer in self.layers.items() if path not in self.layout}
         end = next(call.value for call in reversed(self.calls) if call.layer in self.layout)
-        shape = self.layers[end].out_shape
+        return self.behind(end, [call for call in self.calls if call.layer not in self.layout])
+
+    def behind(self, end: str, calls: Sequence[Call]) -> Graph:
+        """Returns the network of some calls alone, which read a value as a feature map that is given.
+
+        Args:
+            end: The value.
+            calls: The calls that follow it, none of which reads anything else of what comes before.
+        """
+        shape = self.shapes[end]
+        layers = {call.layer: self.layers[call.layer] for call in calls}
         return dataclasses.replace(
             self,
             layers=layers,
             calls=tuple(
                 dataclasses.replace(call, inputs=tuple(FEATURES if value == end else value for value in call.inputs))
-                for call in self.calls
-                if call.layer in layers
+                for call in calls
             ),
             inputs={FEATURES: shape},
             listed={FEATURES: Layer(FEATURES, INPUT, out_shape=shape), **layers},

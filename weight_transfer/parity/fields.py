@@ -13,10 +13,12 @@ from typing import Any
 
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.conversion.description import describe
-from weight_transfer.conversion.hints import Hints, ImportAs
+from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
+from weight_transfer.graph import Graph
+from weight_transfer.identified import Identified
 from weight_transfer.parity.report import FieldDifference
 from weight_transfer.resnet.layout import network_to_dict
 
@@ -26,31 +28,14 @@ ABSENT = "nothing"
 Fields = Mapping[tuple[str, str], Any]  # by layer and field
 
 
-def expected_description(checkpoint: Checkpoint, port: Description, hints: Hints | None) -> Description:
-    """Returns what a conversion of a file into the form of a port says of it: a native ResNet, or the file's own graph.
-
-    Args:
-        checkpoint: The file.
-        port: What the port says of itself.
-        hints: What the person knows.
-
-    Raises:
-        TransferError: The file has no such form, or what it holds cannot be told.
-    """
-    hints = hints or Hints()
-    form: ImportAs = "graph" if port.network.architecture is None else "native"
-    if hints.import_as is None:
-        hints = dataclasses.replace(hints, import_as=form)
-    return describe(checkpoint, identify(checkpoint, hints), hints)
-
-
 def compared_fields(
-    checkpoint: Checkpoint, port: Description, hints: Hints | None
+    checkpoint: Checkpoint, identified: Identified, port: Description, hints: Hints | None
 ) -> tuple[int, list[FieldDifference]]:
     """Compares a port's description with its file's, field by field.
 
     Args:
         checkpoint: The file.
+        identified: What was found in it.
         port: What the port says of itself.
         hints: What the person knows.
 
@@ -58,7 +43,7 @@ def compared_fields(
         How many fields were compared, and those that differ.
     """
     try:
-        file = expected_description(checkpoint, port, hints)
+        file = describe(checkpoint, _in_form_of(port.network, checkpoint, identified, hints), hints)
     except TransferError as error:
         return 1, [FieldDifference(NETWORK, "structure", str(error).partition("\n")[0], port.network.title)]
     expected, actual = (dict(_fields(one)) for one in (file, port))
@@ -71,6 +56,19 @@ def compared_fields(
         if _plain(expected.get(name, ABSENT)) != _plain(actual.get(name, ABSENT))
     ]
     return len(names), differing
+
+
+def _in_form_of(network: Graph, checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> Identified:
+    """What a file holds in the form of a port: as a native ResNet, or as the file's own graph.
+
+    Raises:
+        TransferError: The file has no such form.
+    """
+    is_graph = network.architecture is None
+    hints = hints or Hints()
+    if hints.import_as is not None or is_graph == (identified.network.architecture is None):
+        return identified
+    return identify(checkpoint, dataclasses.replace(hints, import_as="graph" if is_graph else "native"))
 
 
 def _fields(description: Description) -> Iterator[tuple[tuple[str, str], Any]]:

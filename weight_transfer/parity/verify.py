@@ -93,7 +93,7 @@ def verify(
             converted = folder / "converted.safetensors"
             convert(source, converted, hints)
         port = read_converted(converted)
-        num_fields, fields = compared_fields(checkpoint, port.description, hints)
+        num_fields, fields = compared_fields(checkpoint, identified, port.description, hints)
         differing = differing_arrays(identified, port)
         right = folder / "right.safetensors"
         if differing:

@@ -10,7 +10,7 @@ import checkpoints
 import h5py
 import pytest
 
-from weight_transfer import Hints, convert, read_checkpoint
+from weight_transfer import Hints, convert, identify, read_checkpoint
 from weight_transfer.architecture import Head
 from weight_transfer.converted import read_converted
 from weight_transfer.graph.precision import Precision
@@ -45,7 +45,7 @@ def pair(request, tmp_path):
 
 def differing(source, description):
     with read_checkpoint(source) as checkpoint:
-        total, found = compared_fields(checkpoint, description, None)
+        total, found = compared_fields(checkpoint, identify(checkpoint), description, None)
     assert total > 300
     return {(one.layer, one.field): (one.expected, one.actual) for one in found}
 
@@ -109,7 +109,7 @@ def test_a_file_of_weights_alone_shows_no_size(tmp_path):
     source = checkpoints.checkpoint(tmp_path / "w.h5", small, weights_only=True)
     port = read_converted(convert(source, tmp_path / "p.safetensors", Hints(in_shape=(64, 64))).output).description
     with read_checkpoint(source) as checkpoint:
-        assert compared_fields(checkpoint, port, None)[1] == []
+        assert compared_fields(checkpoint, identify(checkpoint), port, None)[1] == []
         other = dataclasses.replace(small, conventions=dataclasses.replace(small.conventions, epsilon=1e-3))
         wrong = dataclasses.replace(copy.copy(port), network=resnet_graph(other))
-        assert {one.field for one in compared_fields(checkpoint, wrong, None)[1]} == {"epsilon"}
+        assert {one.field for one in compared_fields(checkpoint, identify(checkpoint), wrong, None)[1]} == {"epsilon"}
