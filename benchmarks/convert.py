@@ -32,8 +32,8 @@ for layer in model.layers:
 torch.save(state, sys.argv[2])
 """
 
-# The tool's own command, with a clock around fsync.
-OURS = """
+# The arguments of the tool's own command from SOURCE OUTPUT OPTIONS, with a clock around fsync.
+PREPARED = """
 import os, sys, time
 fsync, spent = os.fsync, [0.0]
 def timed(descriptor):
@@ -43,11 +43,13 @@ def timed(descriptor):
 os.fsync = timed
 source, output, *options = sys.argv[1:]
 sys.argv = ["weight-transfer", "convert", source, "-o", output, *options]
+"""
+OURS = f"""{PREPARED}
 from weight_transfer.cli import main
 try:
     main()
 finally:
-    print(f"fsync {spent[0]:.3f}", file=sys.stderr)
+    print(f"fsync {{spent[0]:.3f}}", file=sys.stderr)
 """
 
 

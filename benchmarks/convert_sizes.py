@@ -27,6 +27,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from convert import PREPARED
+
 # Block counts by number of layers: the stem, two convolutions for each block, the classifier.
 LAYERS: Mapping[int, tuple[int, int, int]] = {
     18: (2, 3, 3),
@@ -64,16 +66,8 @@ for path in sys.argv[2:]:
     write_checkpoint(path, Description(network, MADE_HERE), arrays)
 """
 # The tool's own command, with a clock around fsync; what the process took until the imports were done comes first.
-CONVERT = """
-import os, resource, sys, time
-fsync, spent = os.fsync, [0.0]
-def timed(descriptor):
-    start = time.perf_counter()
-    fsync(descriptor)
-    spent[0] += time.perf_counter() - start
-os.fsync = timed
-source, output, *options = sys.argv[1:]
-sys.argv = ["weight-transfer", "convert", source, "-o", output, *options]
+CONVERT = f"""{PREPARED}
+import resource
 from weight_transfer.cli import converting, main
 def now():
     used = resource.getrusage(resource.RUSAGE_SELF)
