@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -171,7 +172,9 @@ def _loss(subject: Subject, kind: Loss, logits: Tensor, labels: np.ndarray | Non
 @contextmanager
 def precision(name: str) -> Iterator[None]:
     """Makes float32 mean float32 on CUDA, and ``tf32`` TensorFloat-32."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with warnings.catch_warnings():  # PyTorch 2.9 alone warns of what every other version takes
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
     try:
         yield
