@@ -172,7 +172,7 @@ def _loss(subject: Subject, kind: Loss, logits: Tensor, labels: np.ndarray | Non
 @contextmanager
 def precision(name: str) -> Iterator[None]:
     """Makes float32 mean float32 on CUDA, and ``tf32`` TensorFloat-32."""
-    with warnings.catch_warnings():  # PyTorch 2.9 alone warns of what every other version takes
+    with warnings.catch_warnings():  # PyTorch 2.9 warns of it, 2.14 does not
         warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
         before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
