@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import rich_click as click
 
-from weight_transfer.cli.running import run
+from weight_transfer.cli.running import EXIT_CODES, run
 from weight_transfer.version import __version__
 
-EPILOG = """Exit codes: 0 done or equal, 1 differs, 2 bad input.
+EPILOG = f"""{EXIT_CODES}
 
 Completion: eval "$(_WEIGHT_TRANSFER_COMPLETE=bash_source weight-transfer)", or zsh_source, or fish_source.
 """

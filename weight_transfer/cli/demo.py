@@ -15,8 +15,9 @@ from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.converting import as_dict, print_conversion
 from weight_transfer.cli.inspecting import describe, print_description
+from weight_transfer.cli.running import DIFFERS
 from weight_transfer.cli.terminal import out, print_json, progress
-from weight_transfer.cli.verifying import DIFFERS, print_verification, write_outputs
+from weight_transfer.cli.verifying import print_verification, write_outputs
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.identify import identify

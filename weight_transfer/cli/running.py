@@ -9,7 +9,11 @@ import rich_click as click
 from weight_transfer.errors import TransferError
 from weight_transfer.isolation import protect_children
 
+PROVEN = 0
+DIFFERS = 1
 BAD_INPUT = 2
+NOT_PROVEN = 3
+EXIT_CODES = "Exit codes: 0 done or proven, 1 differs, 2 bad input, 3 not proven."
 
 
 def run(app: click.Group, name: str) -> None:

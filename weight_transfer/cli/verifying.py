@@ -16,6 +16,7 @@ from rich.table import Table
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
+from weight_transfer.cli.running import DIFFERS, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
@@ -25,7 +26,6 @@ from weight_transfer.parity.groups import devices, groups, precisions
 from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.verify import Device, verify
 
-DIFFERS = 1
 NAME_WIDTH = 24
 
 
@@ -35,7 +35,7 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
 @click.command(
     "verify",
     epilog="Examples: weight-transfer verify resnet50.h5 resnet50.safetensors --report report.html\n\n"
-    "weight-transfer verify resnet50.h5 resnet50.safetensors --reference recording.safetensors",
+    "weight-transfer verify resnet50.h5 resnet50.safetensors --reference recording.safetensors\n\n" + EXIT_CODES,
 )
 @options.checkpoint_file
 @click.argument("converted", type=options.PathOf, required=False)
@@ -262,7 +262,9 @@ def _verdict(found: Verification) -> str:
     return f"[bold red]DIFFERS[/], {where}: {summary} of the peak"
 
 
-@click.command("check", epilog="Example: weight-transfer check certificate.json --model resnet50.safetensors")
+@click.command(
+    "check", epilog=f"Example: weight-transfer check certificate.json --model resnet50.safetensors\n\n{EXIT_CODES}"
+)
 @click.argument("certificate", type=options.PathOf)
 @click.option("--model", type=options.PathOf, required=True, help="The converted file.")
 @options.as_json

@@ -13,8 +13,9 @@ from rich.markup import escape
 
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
+from weight_transfer.cli.running import DIFFERS, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
-from weight_transfer.cli.verifying import DIFFERS, headed
+from weight_transfer.cli.verifying import headed
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.optimizer.grammar import parse_call, training_optimizer
@@ -30,7 +31,7 @@ MOST_STEPS = 1000
 @click.command(
     "verify-training",
     epilog="Examples: weight-transfer verify-training resnet50.h5 resnet50.safetensors --optimizer 'Adam(clipnorm=1.0)'"
-    "\n\nweight-transfer verify-training resnet50.h5 --port-optimizer torch.optim.Adam",
+    f"\n\nweight-transfer verify-training resnet50.h5 --port-optimizer torch.optim.Adam\n\n{EXIT_CODES}",
 )
 @options.checkpoint_file
 @click.argument("converted", type=options.PathOf, required=False)

@@ -60,6 +60,12 @@ def test_help_inspect_and_convert_load_no_framework(model, tmp_path):
     assert loaded_frameworks("predict", "--help") == []
 
 
+@pytest.mark.parametrize("name", ["", "verify", "verify-training", "check"])
+def test_help_says_the_exit_codes(name, command):
+    words = " ".join(command(*name.split(), "--help").stdout.split())
+    assert "Exit codes: 0 done or proven, 1 differs, 2 bad input, 3 not proven." in words
+
+
 def test_help_shows_the_commands_and_an_example_each(command):
     text = command("--help").stdout
     for name in ("inspect", "convert", "verify", "predict", "demo"):
