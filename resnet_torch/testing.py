@@ -17,15 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from resnet_torch.comparison.comparing import (
-    Collected,
-    collecting,
-    learn_as_in_float64,
-    rows_of,
-    subject_for_comparison,
-)
+from resnet_torch.comparison.comparing import learn_as_in_float64, subject_for_comparison
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_as_it_is, compare_training, precision
+from resnet_torch.comparison.rows import Collected, collecting, rows_of
 from resnet_torch.comparison.subject import Subject, subject_of_module
 from resnet_torch.model import PortedModel
 from weight_transfer.checkpoint import read_checkpoint

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
-from resnet_torch.comparison.comparing import Collected, collecting, limits_of, rows_of, subject_for_comparison, tops_of
+from resnet_torch.comparison.comparing import subject_for_comparison, tops_of
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import compare_inference, compare_training
 from resnet_torch.comparison.mistakes import MISTAKES, Mistake, Site, chosen_sites, planted
+from resnet_torch.comparison.rows import Collected, collecting, limits_of, rows_of
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model
 from weight_transfer.parity.inputs import Case

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.comparison.comparing import limits_of
+from resnet_torch.comparison.rows import limits_of
 from resnet_torch.comparison.training_mistakes import Mistake, mistakes
 from resnet_torch.comparison.training_run import TrainingRun, keras_run, optimizer_of, run_with
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
