@@ -106,10 +106,12 @@ def test_the_fixture_is_known_by_its_first_line(project):
     assert "a PyTorch module against a Keras model, layer by layer" in done.stdout
 
 
-def test_a_run_that_does_not_ask_for_it_imports_no_framework(tmp_path):
+def test_a_run_that_does_not_ask_for_it_imports_next_to_nothing(tmp_path):
     (tmp_path / "test_it.py").write_text(
         "import sys\n\n\ndef test_it():\n"
-        "    assert not {'torch', 'keras', 'tensorflow', 'resnet_torch', 'resnet_keras'} & set(sys.modules)\n"
+        "    assert not {'torch', 'keras', 'tensorflow', 'resnet_torch', 'resnet_keras', 'h5py'} & set(sys.modules)\n"
+        "    ours = {name for name in sys.modules if name.startswith('weight_transfer.')}\n"
+        "    assert ours == {f'weight_transfer.{name}' for name in ('isolation', 'lazy_names', 'pytest_plugin')}\n"
     )
     done = pytest_in(tmp_path)
     assert "1 passed" in done.stdout, done.stdout
