@@ -1,14 +1,9 @@
-"""The reference side of a verification: runs Keras, writes down what every layer gives.
-
-Run as ``python -m resnet_keras.recording REQUEST.json`` by `weight_transfer.parity.verify`, in a
-process of its own. It prints JSON lines: progress, then one result.
-"""
+"""The reference side of a verification: runs Keras, writes down what every layer gives."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,32 +12,26 @@ import tensorflow as tf
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case, load_cases
-from weight_transfer.parity.processes import serve, steps
+from weight_transfer.parity.progress import OnProgress, steps
+from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest, Written
 from weight_transfer.parity.recording import TOP, Origin, RecordingWriter
-from weight_transfer.parity.sketch import DETAILS
 
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
 STATISTICS = ("moving_mean", "moving_variance")
 
 
-def record(request: Mapping[str, Any]) -> dict[str, Any]:
+def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
     """Runs the reference in float64 and float32.
 
     Args:
-        request: ``checkpoint``, ``sha256``, ``reference`` (``file`` or ``twin``), ``arrays``
-            (``layer/role`` to the file's name), ``network`` (None for whatever model the file holds),
-            ``config`` (of a weights-only file's model, where the network is an imported one), ``inputs``
-            (what `save_cases` wrote), ``detail`` (a name of `DETAILS`), ``output`` (the recording to write).
-
-    Returns:
-        An empty result: the recording says all.
+        request: What to run, on which inputs.
+        on_progress: Called with the share that is done.
     """
-    subject = subject_of(request, ("float64", "float32"))
-    shown = [(case, subject.inputs(case)) for case in load_cases(Path(request["inputs"]))]
-    progress = steps(sum(2 if case.check == "inference" else 1 for case, _ in shown))
+    subject = subject_of(request.model, ("float64", "float32"))
+    shown = [(case, subject.inputs(case)) for case in load_cases(request.inputs)]
+    progress = steps(sum(2 if case.check == "inference" else 1 for case, _ in shown), on_progress)
     skipped: dict[str, str] = {}
-    output = Path(request["output"])
-    with RecordingWriter(output, DETAILS[request["detail"]], output.parent) as writer:
+    with RecordingWriter(request.output, request.detail, request.output.parent) as writer:
         writer.feeds = subject.feeds
         for case, inputs in shown:
             if case.check == "inference":
@@ -61,13 +50,13 @@ def record(request: Mapping[str, Any]) -> dict[str, Any]:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
             next(progress)
-        writer.origin = origin_of(subject, request, skipped)
-    return {}
+        writer.origin = origin_of(subject, request.model, skipped)
+    return Written()
 
 
 def origin_of(
     subject: Subject,
-    request: Mapping[str, Any],
+    model: ReferenceModel,
     skipped: Mapping[str, str],
     optimizer: Mapping[str, Any] | None = None,
 ) -> Origin:
@@ -75,14 +64,14 @@ def origin_of(
 
     Args:
         subject: The reference.
-        request: ``checkpoint``, ``sha256``, ``reference``.
+        model: What was asked for.
         skipped: Why a check was left out, by check.
         optimizer: Of a training run, its config as Keras serializes it.
     """
     return Origin(
-        source=Path(request["checkpoint"]).name,
-        sha256=request["sha256"],
-        reference=request["reference"],
+        source=model.checkpoint.name,
+        sha256=model.sha256,
+        reference=model.reference,
         loaded_by=subject.reference.loaded_by,
         recorded=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         environment=environment(),
@@ -162,7 +151,3 @@ def peaks_of(gradients: Mapping[str, Mapping[str, float]]) -> dict[str, float | 
         largest = max(roles.values()) or of_all
         found |= {name: largest if own <= ZERO * largest else None for name, own in roles.items()}
     return found
-
-
-if __name__ == "__main__":
-    serve(record)

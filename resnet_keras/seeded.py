@@ -3,15 +3,11 @@
 A fresh Keras model has zero biases, unit variances and zero means, so that half the mistakes of a
 port change nothing. Here biases, gammas and betas are drawn, and the moving statistics are those of
 the network's own activations, so that no signal dies or explodes on the way.
-
-Run as ``python -m resnet_keras.seeded REQUEST.json`` by ``weight-transfer demo``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,7 +16,8 @@ import numpy as np
 from resnet_keras.resnet import create_resnet
 from weight_transfer.graph import read_graph
 from weight_transfer.parity.inputs import load_cases
-from weight_transfer.parity.processes import serve, tell_progress
+from weight_transfer.parity.progress import OnProgress
+from weight_transfer.parity.protocol import SeededModelRequest, Written
 
 
 def seed_weights(model: keras.Model, images: np.ndarray | None = None, seed: int = 0) -> keras.Model:
@@ -107,23 +104,17 @@ def _flat(model: keras.Model) -> list[Any]:
     return found
 
 
-def make(request: Mapping[str, Any]) -> dict[str, Any]:
+def make(request: SeededModelRequest, on_progress: OnProgress) -> Written:
     """Makes a checkpoint.
 
     Args:
-        request: ``depth``, ``seed``, ``images`` (what `save_cases` wrote), ``output``.
-
-    Returns:
-        ``keras``: the version that wrote it.
+        request: Of what network.
+        on_progress: Called with the share that is done.
     """
-    model = create_resnet(depth=request["depth"])
-    tell_progress(0.3)
-    (case,) = load_cases(Path(request["images"]))
-    seed_weights(model, case.arrays[0], request["seed"])
-    tell_progress(0.9)
-    model.save(request["output"])
-    return {"keras": keras.__version__}
-
-
-if __name__ == "__main__":
-    serve(make)
+    model = create_resnet(depth=request.depth)
+    on_progress(0.3)
+    (case,) = load_cases(request.images)
+    seed_weights(model, case.arrays[0], request.seed)
+    on_progress(0.9)
+    model.save(request.output)
+    return Written()

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,6 +24,7 @@ from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import ROLE_ALIASES
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, loss_of, target
+from weight_transfer.parity.protocol import ReferenceModel
 from weight_transfer.parity.recording import OUTPUT, output_names
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 from weight_transfer.resnet.layout import network_from_dict
@@ -146,18 +146,15 @@ class Variable:
         return np.asarray(tf.convert_to_tensor(self.tensor))
 
 
-def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
+def subject_of(model: ReferenceModel, dtypes: Sequence[str]) -> Subject:
     """Loads the reference of a verification.
 
     Args:
-        request: ``checkpoint``, ``reference`` (``file`` or ``twin``), ``arrays`` (``layer/role`` to the
-            file's name), ``network`` (None for whatever model the file holds), ``config`` (of a
-            weights-only file's model, where the network is an imported one).
+        model: What to load.
         dtypes: In which to rebuild it.
     """
-    network = None if request["network"] is None else network_from_dict(request["network"])
-    preprocessing = Preprocessing.from_dict(request.get("preprocessing", {}))
-    reference = _reference(request, network)
+    network = None if model.network is None else network_from_dict(model.network)
+    reference = _reference(model, network)
     graph = read_graph({"class_name": type(reference.model).__name__, "config": reference.model.get_config()})
     if network is None:
         return _any_subject(reference, graph, dtypes)
@@ -172,7 +169,7 @@ def subject_of(request: Mapping[str, Any], dtypes: Sequence[str]) -> Subject:
     models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
     outputs = (OUTPUT,) if native else ()
     feeds = _feeds(graph, taps, outputs)
-    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, preprocessing)
+    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, model.preprocessing)
 
 
 def _any_subject(reference: Reference, graph: Graph, dtypes: Sequence[str]) -> Subject:
@@ -209,14 +206,13 @@ def _loss(kind: Loss, logits: Any, labels: Any) -> Any:
     return tf.reduce_mean(tf.square(logits - wanted))
 
 
-def _reference(request: Mapping[str, Any], network: Graph | None) -> Reference:
+def _reference(asked: ReferenceModel, network: Graph | None) -> Reference:
     """The model that Keras loads from the file, or one that takes the file's weights."""
-    path = Path(request["checkpoint"])
-    if request["reference"] == "file":
-        found = load_reference(path)
+    if asked.reference == "file":
+        found = load_reference(asked.checkpoint)
         return Reference(found.module, found.model, f"{found.loaded_by} from the file")
-    with read_checkpoint(path) as checkpoint:
-        arrays = {name: checkpoint[source] for name, source in request["arrays"].items()}
+    with read_checkpoint(asked.checkpoint) as checkpoint:
+        arrays = {name: checkpoint[source] for name, source in asked.arrays.items()}
     if network is not None and network.resnet is not None:
         with _dtype_policy("float64" if any(array.dtype == np.float64 for array in arrays.values()) else "float32"):
             model = resnet(network.resnet)
@@ -224,7 +220,7 @@ def _reference(request: Mapping[str, Any], network: Graph | None) -> Reference:
             if layer.weights:
                 model.get_layer(path).set_weights([arrays[f"{path}/{role}"] for role in layer.weights])
         return Reference(keras, model, f"our Keras twin in Keras {keras.__version__}")
-    found = reference_from_config(request["config"], arrays)
+    found = reference_from_config(asked.config, arrays)
     return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
 
 

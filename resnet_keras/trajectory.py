@@ -1,13 +1,8 @@
-"""The reference side of a training run: trains with Keras, writes down each loss and what is left at the end.
-
-Run as ``python -m resnet_keras.trajectory REQUEST.json`` by `weight_transfer.parity.training`, in a
-process of its own. It prints JSON lines: progress, then one result.
-"""
+"""The reference side of a training run: trains with Keras, writes down each loss and what is left at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,37 +14,31 @@ from resnet_keras.subject import Subject, subject_of
 from weight_transfer.errors import VerificationError
 from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.parity.inputs import Case, load_cases
-from weight_transfer.parity.processes import serve, steps
+from weight_transfer.parity.progress import OnProgress, steps
+from weight_transfer.parity.protocol import TrainingReferenceRequest, Written
 from weight_transfer.parity.recording import RecordingWriter
-from weight_transfer.parity.sketch import DETAILS
 from weight_transfer.parity.tolerances import TOLERANCES
 
 GATE = TOLERANCES["weights"]["float64"].error
 Peaks = dict[str, dict[str, float]]  # by layer and array
 
 
-def record_runs(request: Mapping[str, Any]) -> dict[str, Any]:
+def record_runs(request: TrainingReferenceRequest, on_progress: OnProgress) -> Written:
     """Trains the reference in float64, once for each optimizer, each time from the file's weights.
 
     Args:
-        request: What `resnet_keras.subject.subject_of` wants, ``sha256``, ``inputs`` (what `save_cases`
-            wrote: a batch for each step), ``detail`` (a name of `DETAILS`), ``runs`` (of each run the
-            ``optimizer`` as Keras serializes it, the recording to write as ``output``, and whether it
-            starts from weights ``nudged`` by one unit in the last place).
-
-    Returns:
-        An empty result: the recordings say all.
+        request: What to train, on which batches, by which optimizers.
+        on_progress: Called with the share that is done.
     """
-    subject = subject_of(request, ("float64",))
-    batches = [(case, subject.inputs(case)) for case in load_cases(Path(request["inputs"]))]
+    subject = subject_of(request.model, ("float64",))
+    batches = [(case, subject.inputs(case)) for case in load_cases(request.inputs)]
     training = _Training(subject)
-    progress = steps(len(request["runs"]) * len(batches))
-    for run in request["runs"]:
-        optimizer = build_optimizer(subject.reference.module, spec_of_config(run["optimizer"]))
-        output = Path(run["output"])
-        with RecordingWriter(output, DETAILS[request["detail"]], output.parent) as writer:
+    progress = steps(len(request.runs) * len(batches), on_progress)
+    for run in request.runs:
+        optimizer = build_optimizer(subject.reference.module, spec_of_config(run.optimizer))
+        with RecordingWriter(run.output, request.detail, run.output.parent) as writer:
             losses = {}
-            for case, loss in training.run(optimizer, batches, nudged=run["nudged"]):
+            for case, loss in training.run(optimizer, batches, nudged=run.nudged):
                 writer.add_case(case)
                 losses[case.name] = loss
                 next(progress)
@@ -57,8 +46,8 @@ def record_runs(request: Mapping[str, Any]) -> dict[str, Any]:
                 writer.add(name, "step", name, np.array([loss]), peak=max(map(abs, losses.values())))
             for check, name, array, peak in training.state(optimizer):
                 writer.add(batches[-1][0].name, check, name, array, peak)
-            writer.origin = origin_of(subject, request, {}, config_of(subject.reference.module, optimizer))
-    return {}
+            writer.origin = origin_of(subject, request.model, {}, config_of(subject.reference.module, optimizer))
+    return Written()
 
 
 class _Training:
@@ -138,7 +127,3 @@ class _Training:
         for one in self.variables:
             if one.role in STATISTICS:
                 yield "moving", one.name, one.array, None
-
-
-if __name__ == "__main__":
-    serve(record_runs)

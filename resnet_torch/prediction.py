@@ -1,15 +1,11 @@
-"""What a network says of image files: ``python -m resnet_torch.prediction REQUEST.json`` for the command line.
-
-The command line loads no torch: this is a process of its own. It prints JSON lines: progress, then one result.
-"""
+"""What a network says of image files: for the command line, which loads no torch, in a process of its own."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,41 +14,10 @@ from resnet_torch.loading import load_model
 from resnet_torch.model import PortedModel
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import TransferError
-from weight_transfer.images import Crop, ImageLoading, crop_of, load_image
-from weight_transfer.parity.processes import serve, tell_progress
-from weight_transfer.picture_classifier import picture_classifier
+from weight_transfer.images import Crop, ImageLoading, load_image
+from weight_transfer.parity.protocol import PredictionRequest, PredictionResult
+from weight_transfer.picture_classifier import Guess, Prediction, picture_classifier
 from weight_transfer.preprocessing import Preprocessing, preprocess
-
-
-@dataclass(frozen=True)
-class Guess:
-    """One class that a network sees in a picture.
-
-    Attributes:
-        number: Of the class, from 0.
-        output: What the Keras model gives for it: with softmax, the probability. Of one sigmoid, which is the
-            probability of class 1, class 0 has the rest of 1.
-    """
-
-    number: int
-    output: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says of one image.
-
-    Attributes:
-        path: The image file.
-        size: (H, W) as the network saw it.
-        total: Sum over all classes: 1 behind a softmax or one sigmoid.
-        top: The classes of the largest outputs, the largest first.
-    """
-
-    path: str
-    size: tuple[int, int]
-    total: float
-    top: tuple[Guess, ...]
 
 
 def predict_images(
@@ -100,7 +65,7 @@ def predict_images(
             outputs = torch.cat([1 - outputs, outputs])
         order = outputs.argsort(descending=True, stable=True)[:top].tolist()
         guesses = tuple(Guess(number, float(outputs[number])) for number in order)
-        yield Prediction(str(path), (height, width), float(outputs.sum()), guesses)
+        yield Prediction(Path(path), (height, width), float(outputs.sum()), guesses)
 
 
 def _outputs(model: PortedModel, x: torch.Tensor, path: str) -> torch.Tensor:
@@ -130,46 +95,36 @@ def imagenet_names() -> list[str] | None:
     return names
 
 
-def predict(request: Mapping[str, Any]) -> dict[str, Any]:
+def predict(request: PredictionRequest, on_progress: Callable[[float], None]) -> PredictionResult:
     """Answers the command line.
 
     Args:
-        request: ``converted``, ``images``, ``image_loading``, ``crop``, ``size``, ``preprocessing`` as
-            `Preprocessing.to_dict` writes it, ``top``, ``device``, and ``imagenet``: whether ImageNet's names are
-            wanted.
-
-    Returns:
-        ``predictions``, and ``names`` or None.
+        request: What it asks.
+        on_progress: Called with the share that is done.
 
     Raises:
         TransferError: As `predict_images`; or there is no such device.
     """
-    if not _is_available(request["device"]):
-        raise TransferError(f"there is no device {request['device']} that this torch can use. Take --device cpu.")
-    model = load_model(request["converted"]).to(request["device"])
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in a verification
+    if not _is_available(request.device):
+        raise TransferError(f"there is no device {request.device} that this torch can use. Take --device cpu.")
+    model = load_model(request.converted).to(request.device)
     predictions = []
-    arguments = {key: request[key] for key in ("size", "top")}
-    arguments |= {"loading": request["image_loading"], "crop": crop_of(request["crop"])}
-    arguments["preprocessing"] = Preprocessing.from_dict(request["preprocessing"])
-    for prediction in predict_images(model, request["images"], **arguments):
-        predictions.append(asdict(prediction))
-        tell_progress(len(predictions) / len(request["images"]))
-    return {"predictions": predictions, "names": imagenet_names() if request["imagenet"] else None}
+    for prediction in predict_images(
+        model,
+        request.images,
+        loading=request.image_loading,
+        crop=request.crop,
+        size=request.size,
+        preprocessing=request.preprocessing,
+        top=request.top,
+    ):
+        predictions.append(prediction)
+        on_progress(len(predictions) / len(request.images))
+    names = imagenet_names() if request.imagenet else None
+    return PredictionResult(tuple(predictions), None if names is None else tuple(names))
 
 
 def _is_available(device: str) -> bool:
     backends = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     return device not in backends or backends[device]()
-
-
-def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what `predict` does, or ``error`` in words."""
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as in a verification
-    try:
-        return predict(request)
-    except TransferError as error:
-        return {"error": str(error)}
-
-
-if __name__ == "__main__":
-    serve(answer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,10 @@ from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError, nearest
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.inputs import Case, save_cases
-from weight_transfer.parity.processes import run_side
+from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.report import Explanation, Row
+from weight_transfer.parity.runner import Runner, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE
 
 Arrays = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
@@ -58,6 +58,7 @@ def assert_parity(
     names: Mapping[str, str] | None = None,
     training: bool = False,
     gives_predictions: bool = False,
+    runner: Runner = run_in_process,
 ) -> tuple[Row, ...]:
     """Asserts that a PyTorch module computes what a Keras model does, layer by layer, in float64 and float32.
 
@@ -74,6 +75,7 @@ def assert_parity(
         names: By Keras layer, the path of the module behind it, where it has another name.
         training: Whether to compare a training step too: loss, gradients, statistics.
         gives_predictions: Whether ``model`` applies a last softmax or sigmoid itself.
+        runner: What has Keras's side answer.
 
     Returns:
         What was compared: every row has passed.
@@ -85,8 +87,8 @@ def assert_parity(
     Example:
         >>> assert_parity(port.eval(), "resnet50.keras", images)  # (N, 224, 224, 3), preprocessed
     """
-    with tempfile.TemporaryDirectory() as folder:
-        recording = _recording(reference, inputs, training, Path(folder))
+    with temporary_folder() as folder:
+        recording = _recording(reference, inputs, training, folder, runner)
         if training and all(case.check == "inference" for case in recording.cases):
             why = recording.origin.skipped.get("training", "the recording has none")
             raise VerificationError(f"there is no training step to compare: {why}. Leave out training=True.")
@@ -110,7 +112,7 @@ def assert_parity(
 DTYPES_COMPARED = ("float64", "float32")
 
 
-def _recording(reference: Any, inputs: Arrays | None, training: bool, folder: Path) -> Recording:
+def _recording(reference: Any, inputs: Arrays | None, training: bool, folder: Path, runner: Runner) -> Recording:
     if not isinstance(reference, str | os.PathLike):
         if not hasattr(reference, "save"):
             raise VerificationError(
@@ -134,17 +136,10 @@ def _recording(reference: Any, inputs: Arrays | None, training: bool, folder: Pa
     save_cases(shown, folder / "inputs.safetensors")
     with read_checkpoint(path) as checkpoint:
         sha256 = checkpoint.sha256
-    request = {
-        "checkpoint": str(path),
-        "sha256": sha256,
-        "reference": "file",
-        "network": None,
-        "inputs": str(folder / "inputs.safetensors"),
-        "detail": LIVE.name,
-        "output": str(folder / "reference.safetensors"),
-    }
-    run_side("resnet_keras.recording", request, lambda share: None)
-    return read_recording(folder / "reference.safetensors")
+    output = folder / "reference.safetensors"
+    asked = ReferenceModel(checkpoint=path, sha256=sha256, reference="file", network=None)
+    runner(ReferenceRequest(asked, folder / "inputs.safetensors", LIVE, output))
+    return read_recording(output)
 
 
 def _subject(

@@ -15,8 +15,10 @@ from typing import Any
 import keras_process
 import pytest
 from hypothesis import HealthCheck, settings
+from sides import sides_here
 
 from weight_transfer.isolation import CHILDREN
+from weight_transfer.parity.runner import Runner
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each: the workers share them, their children too
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -84,6 +86,12 @@ def keras_side() -> Iterator[Callable[..., Any]]:
     """Calls ``keras_side(function, *args)`` in one long-lived process that imports Keras once."""
     with keras_process.started() as call:
         yield call
+
+
+@pytest.fixture(scope="session")
+def runner(keras_side) -> Runner:
+    """Has requests of a verification answered without a new process for each."""
+    return sides_here(keras_side)
 
 
 @pytest.fixture(scope="session")

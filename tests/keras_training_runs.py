@@ -9,13 +9,6 @@ from typing import Any
 import numpy as np
 
 
-def record_runs(request: dict[str, Any]) -> dict[str, Any]:
-    """What `resnet_keras.trajectory` does in a process of its own."""
-    from resnet_keras import trajectory
-
-    return trajectory.record_runs(request)
-
-
 def fresh(path: Path, **arguments: Any) -> Path:
     """Saves `resnet_keras.create_resnet(**arguments)` as Keras starts it, every bias zero."""
     import keras

@@ -17,7 +17,6 @@ import keras_own
 import numpy as np
 import pytest
 import yaml
-from sides import run_sides_here
 
 from weight_transfer import Hints, convert
 from weight_transfer.parity.reference import record
@@ -65,15 +64,13 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, keras_side) -> Path:
+def project(tmp_path_factory, keras_side, runner) -> Path:
     """Somebody's repository, with the files that the page names: those of a small network."""
     folder = tmp_path_factory.mktemp("project")
     keras_side(keras_own.save, folder / "model.keras")
     keras_side(keras_own.save, folder / "resnet50.h5")
     convert(folder / "resnet50.h5", folder / "resnet50.safetensors", Hints(import_as="graph"))
-    with pytest.MonkeyPatch.context() as patch:
-        run_sides_here(patch, keras_side)
-        record(folder / "resnet50.h5", folder / "resnet50.reference.safetensors", Hints(import_as="graph"))
+    record(folder / "resnet50.h5", folder / "resnet50.reference.safetensors", Hints(import_as="graph"), runner=runner)
     np.save(folder / "images.npy", np.random.default_rng(0).normal(size=(2, *keras_own.IN_SHAPE)))
     shutil.copy(ROOT / "tests" / "own_port.py", folder)
     for block in blocks("python"):

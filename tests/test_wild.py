@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
-from sides import run_sides_here
 from sweeps import slow_but
 
 from resnet_torch import ImportedModel, ResNet, load_model
@@ -61,9 +60,8 @@ def test_predictions_are_those_that_keras_recorded(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_MODEL)
-def test_every_layer_equals_keras_in_float64(name, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-    found = verify(WILD / name)
+def test_every_layer_equals_keras_in_float64(name, runner):
+    found = verify(WILD / name, runner=runner)
     assert found.passed, [row for row in found.rows if not row.passed]
     assert found.reference == "file"
     assert found.worst("float64").errors["float64"] <= 1e-12
@@ -74,13 +72,12 @@ def test_every_layer_equals_keras_in_float64(name, monkeypatch, keras_side):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - set(WITH_MODEL)))
-def test_weights_only_files_are_compared_with_their_familys_network_in_keras(name, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
+def test_weights_only_files_are_compared_with_their_familys_network_in_keras(name, runner):
     if name.startswith("Zeta36"):
         with pytest.raises(VerificationError, match="channels_first"):
-            verify(WILD / name, hints=hints(name))
+            verify(WILD / name, hints=hints(name), runner=runner)
         return
-    found = verify(WILD / name, hints=hints(name))
+    found = verify(WILD / name, hints=hints(name), runner=runner)
     assert found.passed, [row for row in found.rows if not row.passed]
     assert found.reference == "twin"
 

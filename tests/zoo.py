@@ -60,14 +60,16 @@ def assert_equal(found: Verification) -> None:
     assert found.weights_equal == found.weights_total > 0
 
 
-def check(name: str, family: str, suffix: str, folder: Path, keras_side) -> None:
+def check(name: str, family: str, suffix: str, folder: Path, keras_side, runner) -> None:
     """Real Keras saves the network; every layer of the port must compute what Keras computes."""
     if "preprocessing" in name:  # neither Keras can write an operation into its other container and read it again
         suffix = ".keras" if family == "keras" else ".h5"
     source = keras_side(keras_zoo.save, folder / f"model{suffix}", family, name)
     port = folder / "port.safetensors"
     network = convert(source, port, GRAPH).network
-    found = verify(source, port, GRAPH, devices=("cpu",), training=name not in DEEP and family == "keras")
+    found = verify(
+        source, port, GRAPH, devices=("cpu",), training=name not in DEEP and family == "keras", runner=runner
+    )
     assert_equal(found)
     assert {row.name for row in found.of("inference")} == {call.value for call in network.calls}
     assert found.reference == "file"

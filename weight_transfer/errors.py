@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 SHOWN_AT_MOST = 10
@@ -52,6 +54,17 @@ class ImageError(TransferError):
 
 class VerificationError(TransferError):
     """The two models could not be compared (not: they were compared and differ)."""
+
+
+def of_the_system(error: OSError) -> TransferError:
+    """Returns in words what the operating system refused, such as another byte on a full disk."""
+    where = "".join(
+        f": {os.fsdecode(name)}" for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    )
+    text = f"{error.strerror or error}{where}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        text += " Free some space, or name another place: by the output, or by TMPDIR for temporary files."
+    return TransferError(text)
 
 
 def listing(problems: Iterable[str], hint: Callable[[str], str] = lambda problem: "") -> str:

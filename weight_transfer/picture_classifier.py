@@ -1,8 +1,9 @@
-"""What a network is to someone who shows it a picture: how large a picture, and how many classes."""
+"""What a network is to someone who shows it a picture: how large a picture, how many classes, and what it says."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from weight_transfer.errors import TransferError
 from weight_transfer.graph import Graph
@@ -28,6 +29,37 @@ class PictureClassifier:
     def num_classes(self) -> int:
         """How many classes it tells apart."""
         return 2 if self.binary else self.num_outputs
+
+
+@dataclass(frozen=True)
+class Guess:
+    """One class that a network sees in a picture.
+
+    Attributes:
+        number: Of the class, from 0.
+        output: What the Keras model gives for it: with softmax, the probability. Of one sigmoid, which is the
+            probability of class 1, class 0 has the rest of 1.
+    """
+
+    number: int
+    output: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes:
+        path: The image file.
+        size: (H, W) as the network saw it.
+        total: Sum over all classes: 1 behind a softmax or one sigmoid.
+        top: The classes of the largest outputs, the largest first.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    total: float
+    top: tuple[Guess, ...]
 
 
 def picture_classifier(network: Graph) -> PictureClassifier:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,33 +18,29 @@ from resnet_torch.model import PortedModel
 from weight_transfer.converted import read_converted
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case
-from weight_transfer.parity.processes import steps
-from weight_transfer.parity.recording import OUTPUT, TOP, Recording, read_recording
+from weight_transfer.parity.progress import OnProgress, steps
+from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
+from weight_transfer.parity.recording import OUTPUT, TOP, Recording, Tops, read_recording
 from weight_transfer.parity.report import Row
 
 
-def compare(request: Mapping[str, Any]) -> dict[str, Any]:
+def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonResult:
     """Runs the port on every device and in every precision asked for, and measures it against the recording.
 
     Args:
-        request: ``converted`` (the port), ``reference`` (the recording), ``devices`` (``cpu``, ``cuda``; the
-            latter is left out where there is none), ``training`` (whether to compare a training step),
-            ``right`` (the port as the checkpoint makes it, where ``converted`` has other numbers).
-
-    Returns:
-        ``rows``, ``explanation`` (or None), ``tops`` (by case, each picture's top classes in float32),
-        ``environment``.
+        request: What to compare, and where.
+        on_progress: Called with the share that is done.
     """
-    recording = read_recording(Path(request["reference"]))
-    devices = [device for device in request["devices"] if device != "cuda" or torch.cuda.is_available()]
-    cases = [case for case in recording.cases if case.check == "inference" or request["training"]]
-    progress = steps(sum(_runs(device, case) for device in devices for case in cases))
+    recording = read_recording(request.reference)
+    devices = [device for device in request.devices if device != "cuda" or torch.cuda.is_available()]
+    cases = [case for case in recording.cases if case.check == "inference" or request.training]
+    progress = steps(sum(_runs(device, case) for device in devices for case in cases), on_progress)
     rows: list[Row] = []
-    tops: dict[str, Any] = {}
+    tops: dict[str, Tops | None] = {}
     for device in devices:
         collected: Collected = {}
         for name in PRECISIONS[device]:
-            subject = subject_for_comparison(load_model(request["converted"], unfreeze=True), recording, device, name)
+            subject = subject_for_comparison(load_model(request.converted, unfreeze=True), recording, device, name)
             with precision(name):
                 for case in cases:
                     if case.check == "training" and name != "float64":
@@ -61,16 +54,11 @@ def compare(request: Mapping[str, Any]) -> dict[str, Any]:
     explanation = None
     if failed is not None:
         subject = subject_for_comparison(
-            load_model(request["converted"], unfreeze=True), recording, failed.device, "float64"
+            load_model(request.converted, unfreeze=True), recording, failed.device, "float64"
         )
-        right = read_converted(request["right"]).tensors() if request.get("right") else None
+        right = None if request.right is None else read_converted(request.right).tensors()
         explanation = explain(subject, recording, failed, rows, right)
-    return {
-        "rows": [asdict(row) for row in rows],
-        "explanation": None if explanation is None else asdict(explanation),
-        "tops": tops,
-        "environment": environment() | _devices(devices),
-    }
+    return ComparisonResult(tuple(rows), explanation, tops, environment() | _devices(devices))
 
 
 def subject_for_comparison(model: PortedModel, recording: Recording, device: str, precision_name: str) -> Subject:
@@ -110,7 +98,7 @@ def _compare_case(
     return compare_inference(subject, recording, case, found)
 
 
-def tops_of(subject: Subject, logits: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]] | None:
+def tops_of(subject: Subject, logits: Sequence[torch.Tensor]) -> Tops | None:
     """The top classes of each picture, where the first output has classes."""
     finish = subject.endings.get(OUTPUT) or next(iter(subject.endings.values()), None)
     scores = logits[0] if finish is None else finish[1](logits[finish[0]])

@@ -1,14 +1,8 @@
-"""What the gates see of known mistakes, planted one after the other in this very port.
-
-Run as ``python -m resnet_torch.comparison.sensitivity REQUEST.json`` by
-`weight_transfer.parity.planting`, in a process of its own.
-"""
+"""What the gates see of known mistakes, planted one after the other in this very port."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +15,8 @@ from resnet_torch.comparison.rows import Collected, collecting, limits_of, rows_
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model
 from weight_transfer.parity.inputs import Case
-from weight_transfer.parity.processes import serve, tell_progress
+from weight_transfer.parity.progress import OnProgress
+from weight_transfer.parity.protocol import SensitivityRequest, SensitivityResult
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.report import Planted, Row, layer_of
 
@@ -107,28 +102,21 @@ def _changes_class(broken: Subject, recording: Recording, case: Case, logits: Se
     )
 
 
-def plant_all(request: Mapping[str, Any]) -> dict[str, Any]:
+def plant_all(request: SensitivityRequest, on_progress: OnProgress) -> SensitivityResult:
     """Plants every kind in a port.
 
     Args:
-        request: ``converted`` (the port), ``reference`` (the recording), ``kinds`` (keys of `MISTAKES`, or None for
-            all).
-
-    Returns:
-        ``planted``: a list of `Planted` as dictionaries.
+        request: What to plant in which port.
+        on_progress: Called with the share that is done.
     """
-    recording = read_recording(Path(request["reference"]))
-    subject = subject_for_comparison(load_model(request["converted"], unfreeze=True), recording, "cpu", "float64")
-    kinds = request["kinds"] or tuple(MISTAKES)
-    return {"planted": [asdict(planted) for planted in sensitivity(subject, recording, _told(kinds))]}
+    recording = read_recording(request.reference)
+    subject = subject_for_comparison(load_model(request.converted, unfreeze=True), recording, "cpu", "float64")
+    kinds = tuple(MISTAKES) if request.kinds is None else request.kinds
+    return SensitivityResult(tuple(sensitivity(subject, recording, _told(kinds, on_progress))))
 
 
-def _told(kinds: Sequence[str]) -> Iterator[str]:
+def _told(kinds: Sequence[str], on_progress: OnProgress) -> Iterator[str]:
     """Yields the kinds, and tells when each is done."""
     for number, kind in enumerate(kinds, start=1):
         yield kind
-        tell_progress(number / len(kinds))
-
-
-if __name__ == "__main__":
-    serve(plant_all)
+        on_progress(number / len(kinds))

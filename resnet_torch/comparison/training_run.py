@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,13 +67,13 @@ class TrainingRun:
         return np.empty(0) if row is None or tensor is None else row.to_keras(tensor.detach().numpy())
 
 
-def keras_run(converted: str, recording: Recording) -> TrainingRun:
+def keras_run(converted: Path, recording: Recording) -> TrainingRun:
     """Returns a port that trains by Keras's own rule, not a step of it taken."""
     subject = subject_for_comparison(load_model(converted, unfreeze=True), recording, "cpu", "float64")
     return TrainingRun(subject, optimizer_from_keras(_config(recording), subject.model.named_parameters()))
 
 
-def run_with(converted: str, recording: Recording, optimizer: str) -> TrainingRun:
+def run_with(converted: Path, recording: Recording, optimizer: str) -> TrainingRun:
     """Returns a port that trains by somebody's rule, with Keras's learning rate where that says none.
 
     Args:

@@ -1,15 +1,9 @@
-"""The port's side of a training run: trains it, compares each loss and what is left, explains what differs.
-
-Run as ``python -m resnet_torch.comparison.trajectory REQUEST.json`` by `weight_transfer.parity.training`.
-"""
+"""The port's side of a training run: trains it, compares each loss and what is left, explains what differs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +15,8 @@ from resnet_torch.comparison.training_run import TrainingRun, keras_run, optimiz
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.error import tap_error
-from weight_transfer.parity.processes import serve, steps
+from weight_transfer.parity.progress import OnProgress, steps
+from weight_transfer.parity.protocol import ComparedRun, TrainingComparisonRequest, TrainingComparisonResult
 from weight_transfer.parity.recording import Entry, Recording, read_recording
 from weight_transfer.parity.report import Row, Trial
 from weight_transfer.parity.tolerances import TOLERANCES
@@ -33,47 +28,39 @@ MOST_TOGETHER = 3  # mistakes: PyTorch's Adam has as many
 NEARER = 2  # times: what a mistake must bring to count
 
 
-def compare_runs(request: Mapping[str, Any]) -> dict[str, Any]:
+def compare_runs(request: TrainingComparisonRequest, on_progress: OnProgress) -> TrainingComparisonResult:
     """Trains the port as Keras was trained, and measures it against the recording.
 
     Args:
-        request: ``converted`` (the port), ``references`` (a recording of each run), ``optimizer`` (of the
-            port, as `optimizer_of` reads it; None for Keras's rule), ``moving_variance`` (of its batch
-            norms; None for the reference's). Without references, the optimizer alone is tried.
-
-    Returns:
-        ``runs`` (``rows``, ``losses`` by side, ``explanation`` or None), ``environment``.
+        request: What to train, and what to compare it with.
+        on_progress: Called with the share that is done.
     """
-    recordings = [read_recording(Path(path)) for path in request["references"]]
-    if request["optimizer"] is not None and not recordings:
-        optimizer_of(request["optimizer"], [torch.nn.Parameter(torch.zeros(1))], 0.1)
-    progress = steps(sum(len(recording.cases) for recording in recordings))
-    runs = [_compared(recording, request, progress) for recording in recordings]
-    return {"runs": runs, "environment": environment()}
+    recordings = [read_recording(path) for path in request.references]
+    if request.optimizer is not None and not recordings:
+        optimizer_of(request.optimizer, [torch.nn.Parameter(torch.zeros(1))], 0.1)
+    progress = steps(sum(len(recording.cases) for recording in recordings), on_progress)
+    runs = tuple(_compared(recording, request, progress) for recording in recordings)
+    return TrainingComparisonResult(runs, environment())
 
 
-def _compared(recording: Recording, request: Mapping[str, Any], progress: Iterator[None]) -> dict[str, Any]:
+def _compared(recording: Recording, request: TrainingComparisonRequest, progress: Iterator[None]) -> ComparedRun:
     def begin() -> TrainingRun:
-        if request["optimizer"] is None:
-            run = keras_run(request["converted"], recording)
+        if request.optimizer is None:
+            run = keras_run(request.converted, recording)
         else:
-            run = run_with(request["converted"], recording, request["optimizer"])
+            run = run_with(request.converted, recording, request.optimizer)
         for module in run.subject.model.modules():
-            if isinstance(module, BatchNorm2d) and request["moving_variance"] is not None:
-                module.moving_variance = request["moving_variance"]
+            if isinstance(module, BatchNorm2d) and request.moving_variance is not None:
+                module.moving_variance = request.moving_variance
         return run
 
     run = begin().go(recording, len(recording.cases), lambda: next(progress))
     rows = rows_of(run, recording)
     explanation = None
     if not all(row.passed for row in rows):
-        explanation = asdict(explain(run, begin, lambda: keras_run(request["converted"], recording), recording, rows))
+        explanation = explain(run, begin, lambda: keras_run(request.converted, recording), recording, rows)
     theirs = [float(recording.expected(entry).kept[0]) for entry in recording.entries if entry.check == "step"]
-    return {
-        "rows": [asdict(row) for row in rows],
-        "losses": {"keras": theirs, "torch": run.losses},
-        "explanation": explanation,
-    }
+    return ComparedRun(tuple(rows), {"keras": tuple(theirs), "torch": tuple(run.losses)}, explanation)
 
 
 def rows_of(run: TrainingRun, recording: Recording) -> list[Row]:
@@ -183,7 +170,3 @@ def _distance(actual: TrainingRun, expected: TrainingRun, recording: Recording) 
         if entry.check in ("weights", "moving"):
             errors.append(tap_error(actual.array(entry), expected.array(entry), entry.peak).error)
     return max(errors, key=lambda error: (math.isnan(error), error))
-
-
-if __name__ == "__main__":
-    serve(compare_runs)

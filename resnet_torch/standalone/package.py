@@ -20,12 +20,26 @@ from weight_transfer.atomic import atomic_folder, check_folder
 from weight_transfer.converted import Converted, is_converted, read_converted, write_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
 from weight_transfer.graph import Graph
+from weight_transfer.parity.progress import OnProgress
+from weight_transfer.parity.protocol import PackageRequest, Written
 
 WEIGHTS = "weights.safetensors"
 FREE_SIZE = 64  # what the check feeds where an input's size is free
 PLAIN = (bool, int, float, str, tuple, list, dict, type(None))
 
 Shape = tuple[int | None, ...]
+
+
+def package(request: PackageRequest, on_progress: OnProgress) -> Written:
+    """Writes a package for the command line, which loads no torch.
+
+    Args:
+        request: What to write, and where.
+        on_progress: Called with the share that is done.
+    """
+    on_progress(0.0)
+    write_standalone(request.converted, request.folder)
+    return Written()
 
 
 def write_standalone(converted: Path, folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras_functions
 import keras_references
 import pytest
-from sides import run_sides_here
 from sweeps import slow_but
 from zoo import GRAPH, assert_equal
 
@@ -16,24 +15,22 @@ USUAL = [(family, name) for family, name in PORTED if name in ("sum", "one chann
 
 
 @pytest.mark.parametrize(("family", "name"), slow_but(USUAL, PORTED))
-def test_recorded_values_are_those_of_the_port(monkeypatch, keras_side, tmp_path, family, name):
-    run_sides_here(monkeypatch, keras_side)
+def test_recorded_values_are_those_of_the_port(keras_side, tmp_path, family, name, runner):
     (source,) = keras_side(keras_functions.written, tmp_path, family, name).files.values()
     port = tmp_path / "port.safetensors"
     network = convert(source, port, GRAPH).network
-    found = verify(source, port, GRAPH, devices=("cpu",))
+    found = verify(source, port, GRAPH, devices=("cpu",), runner=runner)
     assert_equal(found)
     assert {row.name for row in found.of("inference")} == {call.value for call in network.calls}
     assert found.loaded_by.startswith(f"{family} ")
 
 
 @pytest.mark.parametrize("activation", slow_but(["sparsemax"], ["sparsemax", "sparse_sigmoid"]))
-def test_activation_of_keras_3_alone_is_recorded(monkeypatch, keras_side, tmp_path, activation):
-    run_sides_here(monkeypatch, keras_side)
+def test_activation_of_keras_3_alone_is_recorded(keras_side, tmp_path, activation, runner):
     source = keras_side(keras_references.written_with_activation, tmp_path, activation)
     port = tmp_path / "port.safetensors"
     convert(source, port, GRAPH)
-    found = verify(source, port, GRAPH, devices=("cpu",))
+    found = verify(source, port, GRAPH, devices=("cpu",), runner=runner)
     assert_equal(found)
     # One of four numbers is all there is: its gradient is zero, which proves nothing.
     assert not list(found.of("gradient"))

@@ -15,6 +15,7 @@ import torch
 from resnet_torch import load_model
 from resnet_torch.prediction import imagenet_names, predict, predict_images
 from weight_transfer import TransferError, convert
+from weight_transfer.parity.protocol import PredictionRequest
 from weight_transfer.preprocessing import preset
 
 
@@ -29,7 +30,7 @@ def test_from_the_file_to_the_probabilities_as_in_keras(loading, files, tmp_path
     photos = [file for file in files if file.suffix == ".jpg"]
     expected = keras_side(keras_images.predicted, path, photos, (33, 33), loading, "caffe")
     found = list(predict_images(load_model(path), photos, loading=loading, top=10))
-    assert [prediction.path for prediction in found] == [str(photo) for photo in photos]
+    assert [prediction.path for prediction in found] == photos
     for prediction, outputs in zip(found, expected, strict=True):
         assert prediction.size == (33, 33)
         assert prediction.total == pytest.approx(1, abs=1e-6)
@@ -82,28 +83,29 @@ def test_refusals_are_in_words(files, small):
         next(predict_images(too_small, [one_pixel], loading="keras"))
 
 
-def test_a_request_is_answered_in_json(files, tmp_path, monkeypatch, capsys):
+def test_a_request_is_answered(files, tmp_path, monkeypatch):
     source = checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
     convert(source, tmp_path / "m.safetensors")
-    request = {
-        "converted": str(tmp_path / "m.safetensors"),
-        "images": [str(file) for file in files[:2]],
-        "image_loading": "keras",
-        "size": None,
-        "preprocessing": preset("caffe").to_dict(),
-        "crop": None,
-        "top": 1,
-        "device": "cpu",
-        "imagenet": True,
-    }
-    answer = predict(request)
+    request = PredictionRequest(
+        converted=tmp_path / "m.safetensors",
+        images=tuple(files[:2]),
+        image_loading="keras",
+        size=None,
+        preprocessing=preset("caffe"),
+        crop=None,
+        top=1,
+        device="cpu",
+        imagenet=True,
+    )
+    shares: list[float] = []
+    answer = predict(request, shares.append)
     expected = predict_images(load_model(source), files[:2], loading="keras", top=1)
-    assert answer["predictions"] == [dataclasses.asdict(prediction) for prediction in expected]
-    assert len(answer["names"]) == 1000
-    assert capsys.readouterr().out.splitlines() == ['{"progress": 0.5}', '{"progress": 1.0}']
+    assert answer.predictions == tuple(expected)
+    assert len(answer.names) == 1000
+    assert shares == [0.5, 1.0]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(TransferError, match=r"there is no device cuda that this torch can use. Take --device cpu"):
-        predict({**request, "device": "cuda"})
+        predict(dataclasses.replace(request, device="cuda"), shares.append)
 
 
 def test_imagenets_names_are_torchvisions(monkeypatch):

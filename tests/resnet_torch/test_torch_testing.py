@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from own_port import NAMES, Port, Predicting
-from sides import run_sides_here
 from torch import nn
 
 from resnet_torch import load_model
@@ -25,13 +24,11 @@ CHECKS = ["inference", "training", "loss", "gradient", "statistics"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, keras_side) -> Path:
+def folder(tmp_path_factory, keras_side, runner) -> Path:
     """``model.keras`` and its recording."""
     folder = tmp_path_factory.mktemp("own")
     keras_side(keras_own.save, folder / "model.keras")
-    with pytest.MonkeyPatch.context() as patch:
-        run_sides_here(patch, keras_side)
-        record(folder / "model.keras", folder / "reference.safetensors", Hints(import_as="graph"))
+    record(folder / "model.keras", folder / "reference.safetensors", Hints(import_as="graph"), runner=runner)
     return folder
 
 
@@ -43,11 +40,6 @@ def port(folder) -> Callable[..., Port]:
 @pytest.fixture
 def reference(folder) -> Path:
     return folder / "reference.safetensors"
-
-
-@pytest.fixture
-def here(monkeypatch, keras_side) -> None:
-    run_sides_here(monkeypatch, keras_side)
 
 
 def failure(*arguments: Any, **named: Any) -> ParityError:
@@ -126,8 +118,8 @@ def test_a_mistake_is_named_with_its_layer(name, port, reference):
     assert (error.explanation.found.cause if error.explanation.found else "") == cause
 
 
-def test_a_mistake_is_named_against_a_keras_file_too(port, folder, here):
-    error = failure(port(channels_flattened_last=False), folder / "model.keras", INPUTS, names=NAMES)
+def test_a_mistake_is_named_against_a_keras_file_too(port, folder, runner):
+    error = failure(port(channels_flattened_last=False), folder / "model.keras", INPUTS, names=NAMES, runner=runner)
     assert "fc (Linear) is the first that differs" in str(error)
     assert "its 1152 inputs in the order of 12 x 12 x 8" in str(error)
     assert "permute (0, 2, 3, 1) before flattening" in str(error)
@@ -166,30 +158,30 @@ def test_a_parameter_that_does_not_learn_is_named(port, reference):
     assert "requires_grad of conv_a.weight, which is False" in str(error)
 
 
-def test_a_softmax_of_the_modules_own(folder, reference, here):
+def test_a_softmax_of_the_modules_own(folder, reference, runner):
     model = Predicting(folder / "model.keras").eval()
     names = {"bn_a": "port.norm"}
-    assert_parity(model, folder / "model.keras", INPUTS, names=names, gives_predictions=True)
-    assert_parity(model, reference, names=names, gives_predictions=True)
-    error = failure(model, folder / "model.keras", INPUTS, names=names)
+    assert_parity(model, folder / "model.keras", INPUTS, names=names, gives_predictions=True, runner=runner)
+    assert_parity(model, reference, names=names, gives_predictions=True, runner=runner)
+    error = failure(model, folder / "model.keras", INPUTS, names=names, runner=runner)
     assert "output (no module) is the first that differs" in str(error)
     assert "gives_predictions=True" in str(error)
     with pytest.raises(VerificationError, match="a training step starts from logits"):
-        assert_parity(model, reference, names=names, gives_predictions=True, training=True)
+        assert_parity(model, reference, names=names, gives_predictions=True, training=True, runner=runner)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_inputs_of_any_dtype_and_kind(dtype, port, folder, here):
+def test_inputs_of_any_dtype_and_kind(dtype, port, folder, runner):
     """Keras takes float32: what is finer is rounded for both."""
     for inputs in (INPUTS.astype(dtype), [INPUTS.astype(dtype)], torch.from_numpy(INPUTS.astype(dtype))):
-        rows = assert_parity(port(), folder / "model.keras", inputs, names=NAMES)
+        rows = assert_parity(port(), folder / "model.keras", inputs, names=NAMES, runner=runner)
         assert [row.name for row in rows] == ["conv_a", "bn_a", "act", "fc", "output"]
 
 
-def test_a_keras_file_of_tf_keras_with_a_layer_called_output(port, folder, tmp_path, keras_side, here):
+def test_a_keras_file_of_tf_keras_with_a_layer_called_output(port, folder, tmp_path, keras_side, runner):
     """tf_keras takes a momentum in float32; what the model returns gets another name than the layer."""
     source = keras_side(keras_own.save, tmp_path / "model.h5", "tf_keras", "output")
-    rows = assert_parity(port(), source, INPUTS, names={**NAMES, "output": "fc"}, training=True)
+    rows = assert_parity(port(), source, INPUTS, names={**NAMES, "output": "fc"}, training=True, runner=runner)
     names = [row.name for row in rows if row.check == "inference"]
     assert names == ["conv_a", "bn_a", "act", "output", "model output"]
     assert {"output/kernel", "bn_a/moving_mean"} <= {row.name for row in rows}
@@ -206,9 +198,9 @@ class Convolution(nn.Module):
         return self.conv_a(x).mean((2, 3))
 
 
-def test_arrays_that_share_their_last_name_are_recorded(tmp_path, keras_side, here):
+def test_arrays_that_share_their_last_name_are_recorded(tmp_path, keras_side, runner):
     source = keras_side(keras_own.save_with_attention, tmp_path / "model.keras")
-    error = failure(Convolution().eval(), source, INPUTS, training=True)
+    error = failure(Convolution().eval(), source, INPUTS, training=True, runner=runner)
     assert "conv_a (Conv2d) is the first that differs" in str(error)
     assert "not compared, because no module has the name: tokens, attention, pooled" in str(error)
 
@@ -225,14 +217,14 @@ class TwoOutputs(nn.Module):
         return {"yes": yes, "how_much": how_much}
 
 
-def test_several_inputs_and_outputs(tmp_path, keras_side, here):
+def test_several_inputs_and_outputs(tmp_path, keras_side, runner):
     source = keras_side(keras_own.save_two_outputs, tmp_path / "model.keras")
     port = TwoOutputs(convert_to(tmp_path / "port.safetensors", source)).eval()
     inputs = [INPUTS, np.random.default_rng(1).normal(size=(3, 4))]
-    rows = assert_parity(port, source, inputs, training=True)
+    rows = assert_parity(port, source, inputs, training=True, runner=runner)
     assert [row.name for row in rows if row.check == "inference"][-2:] == ["output 1", "output 2"]
     with pytest.raises(VerificationError, match=r"inputs: 1 arrays. Expected 2, one for each input .* left, right"):
-        assert_parity(port, source, INPUTS)
+        assert_parity(port, source, INPUTS, runner=runner)
 
 
 def convert_to(path: Path, source: Path) -> Path:
@@ -252,9 +244,9 @@ class FakeModel:
         shutil.copy(self.file, path)
 
 
-def test_a_keras_model_is_saved_and_loaded_elsewhere(port, folder, here):
+def test_a_keras_model_is_saved_and_loaded_elsewhere(port, folder, runner):
     model = FakeModel(folder / "model.keras")
-    rows = assert_parity(port(), model, INPUTS, names=NAMES)
+    rows = assert_parity(port(), model, INPUTS, names=NAMES, runner=runner)
     assert rows[-1].name == "output"
     (path,) = model.saved
     assert path.suffix == ".keras"
@@ -301,10 +293,10 @@ BAD_CALLS: dict[str, tuple[Callable[[Path], dict[str, Any]], type[Exception], st
 
 
 @pytest.mark.parametrize("what", BAD_CALLS)
-def test_a_bad_call_is_one_message(what, port, folder, reference, here):
+def test_a_bad_call_is_one_message(what, port, folder, reference, runner):
     make, kind, text = BAD_CALLS[what]
     with pytest.raises(kind, match=text):
-        assert_parity(port(), **{"reference": reference, "names": NAMES, **make(folder)})
+        assert_parity(port(), **{"reference": reference, "names": NAMES, **make(folder)}, runner=runner)
 
 
 def test_a_module_that_names_nothing_is_told_how_to(reference):
@@ -321,12 +313,12 @@ def _unnamed() -> nn.Module:
     return model
 
 
-def test_a_recording_without_a_training_step(port, folder, keras_side, tmp_path, monkeypatch, here):
+def test_a_recording_without_a_training_step(port, folder, keras_side, tmp_path, monkeypatch, runner):
     monkeypatch.setattr("weight_transfer.parity.reference.cases", _inference_alone)
-    record(folder / "model.keras", tmp_path / "reference.safetensors", Hints(import_as="graph"))
-    assert_parity(port(), tmp_path / "reference.safetensors", names=NAMES)
+    record(folder / "model.keras", tmp_path / "reference.safetensors", Hints(import_as="graph"), runner=runner)
+    assert_parity(port(), tmp_path / "reference.safetensors", names=NAMES, runner=runner)
     with pytest.raises(VerificationError, match=r"no training step to compare: the recording has none"):
-        assert_parity(port(), tmp_path / "reference.safetensors", names=NAMES, training=True)
+        assert_parity(port(), tmp_path / "reference.safetensors", names=NAMES, training=True, runner=runner)
 
 
 def _inference_alone(*arguments: Any, **named: Any) -> list[Any]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from weight_transfer.cli.running import EXIT_CODES, run
 from weight_transfer.version import __version__
+
+if TYPE_CHECKING:
+    from weight_transfer.parity.runner import Runner
 
 EPILOG = f"""{EXIT_CODES}
 
@@ -49,6 +53,10 @@ def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
 
 
-def main() -> None:
-    """Runs the command line; a `TransferError` is one message on stderr and exit code 2."""
-    run(app, "weight-transfer")
+def main(runner: Runner | None = None) -> None:
+    """Runs the command line; a `TransferError` is one message on stderr and exit code 2.
+
+    Args:
+        runner: What has the commands' requests answered; by default a process for each.
+    """
+    run(app, "weight-transfer", runner)

@@ -20,6 +20,7 @@ from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.graph import Graph
 from weight_transfer.keras_schema import Schema
+from weight_transfer.parity.runner import Runner
 from weight_transfer.resnet.layout import network_to_dict
 
 
@@ -51,6 +52,7 @@ from weight_transfer.resnet.layout import network_to_dict
 @click.option("--unfreeze", is_flag=True, help="Let layers learn that do not in Keras: trainable=False.")
 @options.as_json
 @options.about_the_file
+@options.with_runner
 def convert_command(
     file: Path,
     output: Path | None,
@@ -61,6 +63,7 @@ def convert_command(
     optimizer: str | None,
     unfreeze: bool,
     json: bool,
+    runner: Runner,
     **said: Any,
 ) -> None:
     """Convert a Keras checkpoint to safetensors, or a converted file back to .h5, .weights.h5 or .keras.
@@ -90,7 +93,7 @@ def convert_command(
             written = export(file, output, **flags, schema=schema)
             report = {"output": str(written), "size_bytes": written.stat().st_size}
         if to_folder is not None:
-            report |= write_package(file, to_folder, quiet=json)
+            report |= write_package(file, to_folder, quiet=json, runner=runner)
         print_json(report) if json else _print_written(report)
         return
     with converted_file(output, to_folder) as target:
@@ -106,7 +109,7 @@ def convert_command(
             )
         report = {**as_dict(conversion), "output": output and str(output)}
         if to_folder is not None:
-            report |= write_package(target, to_folder, quiet=json)
+            report |= write_package(target, to_folder, quiet=json, runner=runner)
     print_json(report) if json else print_conversion(conversion, to_folder, only_package=output is None)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import rich_click as click
@@ -23,7 +21,9 @@ from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.inputs import DEFAULT_SIZE, Case, photographs, save_cases
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import OnProgress, stage
+from weight_transfer.parity.protocol import SeededModelRequest
+from weight_transfer.parity.runner import Runner, check_installed, temporary_folder
 from weight_transfer.parity.verify import verify
 from weight_transfer.preprocessing import preprocess
 
@@ -39,7 +39,8 @@ from weight_transfer.preprocessing import preprocess
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the weights.")
 @options.as_json
-def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
+@options.with_runner
+def demo(folder: Path, depth: int, seed: int, json: bool, runner: Runner) -> None:
     """Make a Keras ResNet with seeded weights, inspect it, convert it, and prove the port."""
     for package in ("resnet_keras", "resnet_torch"):
         check_installed(package)
@@ -52,7 +53,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     checkpoint, port = folder / f"resnet{depth}.h5", folder / f"resnet{depth}.safetensors"
     with progress(quiet=json) as bar:
         _step(json, 1, f"Keras builds a ResNet-{depth} and saves {checkpoint}")
-        make_checkpoint(depth, seed, checkpoint, lambda share: bar("Keras", share))
+        make_checkpoint(depth, seed, checkpoint, stage(bar, "Keras"), runner)
     _step(json, 2, f"weight-transfer inspect {checkpoint}")
     with read_checkpoint(checkpoint) as opened:
         identified = identify(opened)
@@ -68,7 +69,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
     report, certificate = folder / "report.html", folder / "certificate.json"
     _step(json, 4, f"weight-transfer verify {checkpoint} {port} --report {report} --certificate {certificate}")
     with progress(quiet=json) as bar:
-        found = verify(checkpoint, port, on_progress=bar)
+        found = verify(checkpoint, port, on_progress=bar, runner=runner)
     write_outputs(found, report, certificate)
     if json:
         print_json({"inspect": inspected, "convert": as_dict(conversion), "verify": found.to_dict()})
@@ -81,7 +82,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool) -> None:
         sys.exit(DIFFERS)
 
 
-def make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[float], None]) -> None:
+def make_checkpoint(depth: int, seed: int, output: Path, on_progress: OnProgress, runner: Runner) -> None:
     """Real Keras builds the tutorial's network, draws its weights, fits its statistics to photographs.
 
     Args:
@@ -89,13 +90,13 @@ def make_checkpoint(depth: int, seed: int, output: Path, on_progress: Callable[[
         seed: Of the weights.
         output: The .h5 file to write.
         on_progress: Called with the share that is done.
+        runner: What has Keras's side answer.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        images = Path(folder) / "images.safetensors"
+    with temporary_folder() as folder:
+        images = folder / "images.safetensors"
         batch = preprocess(photographs((DEFAULT_SIZE, DEFAULT_SIZE)), "caffe")
         save_cases([Case("photographs", (batch,), raw=False)], images)
-        request = {"depth": depth, "seed": seed, "images": str(images), "output": str(output)}
-        run_side("resnet_keras.seeded", request, on_progress)
+        runner(SeededModelRequest(depth, seed, images, output), on_progress)
 
 
 def _step(quiet: bool, number: int, text: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import rich_click as click
 
@@ -14,11 +15,24 @@ from weight_transfer.conversion.hints import Hints, ImportAs, PairBy
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
 from weight_transfer.parity.inputs import MOST_PHOTOGRAPHS
+from weight_transfer.parity.runner import Runner, run_in_process
 from weight_transfer.resnet.dialects import DIALECTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PathOf = click.Path(path_type=Path)
+
+
+def with_runner(command: Command) -> Command:
+    """Hands a command, as ``runner``, what has its requests answered: the context's object, or a process for each."""
+
+    @functools.wraps(command)
+    def call(runner: Runner | None, *arguments: Any, **named: Any) -> Any:
+        return command(*arguments, runner=runner or run_in_process, **named)
+
+    return cast(Command, click.pass_obj(call))
+
+
 checkpoint_file = click.argument("file", type=PathOf)
 photographs = click.option(
     "--photographs",

@@ -12,7 +12,9 @@ import rich_click as click
 from weight_transfer.atomic import TEMPORARY_PREFIX, check_folder
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import stage
+from weight_transfer.parity.protocol import PackageRequest
+from weight_transfer.parity.runner import Runner, check_installed
 
 
 def check_outputs(output: Path | None, folder: Path | None) -> None:
@@ -41,8 +43,14 @@ def converted_file(output: Path | None, folder: Path | None) -> Iterator[Path]:
         yield Path(temporary) / "weights.safetensors"
 
 
-def write_package(converted: Path, folder: Path, quiet: bool) -> dict[str, object]:
+def write_package(converted: Path, folder: Path, quiet: bool, runner: Runner) -> dict[str, object]:
     """Writes the package of a converted file.
+
+    Args:
+        converted: The file.
+        folder: The package.
+        quiet: Draw no bar.
+        runner: What has PyTorch's side answer.
 
     Returns:
         ``folder`` and ``files``, as JSON can hold them.
@@ -50,9 +58,6 @@ def write_package(converted: Path, folder: Path, quiet: bool) -> dict[str, objec
     Raises:
         TransferError: It cannot be written, or does not compute what the port computes.
     """
-    request = {"converted": str(converted), "folder": str(folder)}
     with progress(quiet=quiet) as bar:
-        result = run_side("resnet_torch.standalone", request, lambda share: bar("packaging", share))
-    if "error" in result:
-        raise TransferError(result["error"])
-    return {"folder": result["folder"], "files": result["files"]}
+        runner(PackageRequest(converted, folder), stage(bar, "packaging"))
+    return {"folder": str(folder), "files": sorted(file.name for file in folder.iterdir())}

@@ -17,6 +17,7 @@ from weight_transfer.cli.running import DIFFERS
 from weight_transfer.cli.terminal import out, print_json, progress
 from weight_transfer.parity.planting import sensitivity
 from weight_transfer.parity.report import Planted, finite
+from weight_transfer.parity.runner import Runner
 
 
 @click.command("sensitivity", epilog="Example: weight-transfer sensitivity resnet50.h5")
@@ -24,11 +25,12 @@ from weight_transfer.parity.report import Planted, finite
 @click.option("--reference", type=options.PathOf, help="A recording of FILE (weight-transfer record); needs no Keras.")
 @options.as_json
 @options.about_the_file_without("--crop")
-def sensitivity_command(file: Path, reference: Path | None, json: bool, **said: Any) -> None:
+@options.with_runner
+def sensitivity_command(file: Path, reference: Path | None, json: bool, runner: Runner, **said: Any) -> None:
     """Plant known mistakes in the port, one after the other, and show which gates see each; exit 1 if one is missed."""
     refuse_idle(beside_a_recording(reference))
     with progress(quiet=json) as bar:
-        found = sensitivity(file, options.hints_of(**said), reference, on_progress=bar)
+        found = sensitivity(file, options.hints_of(**said), reference, on_progress=bar, runner=runner)
     missed = [planted for planted in found if planted.seen < len(planted.planted)]
     if json:
         print_json({"planted": finite([asdict(planted) for planted in found]), "passed": not missed})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,9 @@ from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.images import check_loading, image_files
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import stage
+from weight_transfer.parity.protocol import PredictionRequest, PredictionResult
+from weight_transfer.parity.runner import Runner, check_installed, temporary_folder
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
 from weight_transfer.resnet.dialects import IMAGENET_CLASSES
 
@@ -49,6 +50,7 @@ PROBABILITIES_SUM = 1e-3  # how far from 1 the outputs of a softmax may add up, 
 )
 @options.as_json
 @options.about_the_file
+@options.with_runner
 def predict_command(
     model: Path,
     images: tuple[Path, ...],
@@ -56,6 +58,7 @@ def predict_command(
     classes: Path | None,
     device: str,
     json: bool,
+    runner: Runner,
     **said: Any,
 ) -> None:
     """Classify images by the PyTorch port of MODEL, a converted file or a Keras checkpoint.
@@ -82,21 +85,19 @@ def predict_command(
             )
         known = with_input(converted.description, str(model), hints.preprocessing, hints.image_loading, hints.crop)
         check_loading(known.loading, classifier.channels)
-        request = {
-            "converted": str(converted.path),
-            "images": [str(file) for file in files],
-            "image_loading": known.loading,
-            "crop": known.crop,
-            "size": hints.in_shape,
-            "preprocessing": known.preprocessing.to_dict(),
-            "top": top,
-            "device": device,
-            "imagenet": names is None and (wants_imagenet or known.is_imagenet),
-        }
+        request = PredictionRequest(
+            converted=converted.path,
+            images=tuple(files),
+            image_loading=known.loading,
+            crop=known.crop,
+            size=hints.in_shape,
+            preprocessing=known.preprocessing,
+            top=top,
+            device=device,
+            imagenet=names is None and (wants_imagenet or known.is_imagenet),
+        )
         with progress(quiet=json) as bar:
-            result = run_side("resnet_torch.prediction", request, lambda share: bar("predicting", share))
-    if "error" in result:
-        raise TransferError(result["error"])
+            result = runner(request, stage(bar, "predicting"))
     found = _described(model, known, request, result, names)
     print_json(found) if json else _print(found, classifier, known)
 
@@ -107,8 +108,8 @@ def _opened(model: Path, hints: Hints) -> Iterator[Converted]:
     if is_converted(model):
         yield read_converted(model)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "converted.safetensors"
+    with temporary_folder() as folder:
+        converted = folder / "converted.safetensors"
         of_the_file = dataclasses.replace(hints, in_shape=None, preprocessing=None, image_loading=None, crop=None)
         convert(model, converted, of_the_file)  # the rest is of the images shown here
         yield read_converted(converted)
@@ -117,34 +118,34 @@ def _opened(model: Path, hints: Hints) -> Iterator[Converted]:
 def _described(
     model: Path,
     known: Description,
-    request: Mapping[str, Any],
-    result: Mapping[str, Any],
+    request: PredictionRequest,
+    result: PredictionResult,
     said: Sequence[str] | None,
 ) -> dict[str, Any]:
     """The answer as JSON can hold it."""
-    names = result["names"] if said is None else said
+    names = result.names if said is None else said
     return {
         "model": str(model),
         "name": known.network.title,
         **known.input_as_dict(),
         "image_loading": known.loading,
         "class_names": "said" if said is not None else "imagenet" if names is not None else None,
-        "device": request["device"],
+        "device": request.device,
         "images": [
             {
-                "file": one["path"],
-                "size": one["size"],
-                "probabilities": abs(one["total"] - 1) < PROBABILITIES_SUM,
+                "file": str(one.path),
+                "size": one.size,
+                "probabilities": abs(one.total - 1) < PROBABILITIES_SUM,
                 "top": [
                     {
-                        "class": guess["number"],
-                        "name": None if names is None else names[guess["number"]],
-                        "output": guess["output"],
+                        "class": guess.number,
+                        "name": None if names is None else names[guess.number],
+                        "output": guess.output,
                     }
-                    for guess in one["top"]
+                    for guess in one.top
                 ],
             }
-            for one in result["predictions"]
+            for one in result.predictions
         ],
     }
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from weight_transfer.cli import options
 from weight_transfer.cli.terminal import bytes_text, facts, out, print_json, progress
 from weight_transfer.parity.reference import record
+from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.sketch import COMPACT, LIVE
 
 
@@ -21,13 +22,16 @@ from weight_transfer.parity.sketch import COMPACT, LIVE
 @options.photographs
 @options.as_json
 @options.about_the_file_without("--crop")
-def record_command(file: Path, output: Path, whole: bool, photographs: int, json: bool, **said: Any) -> None:
+@options.with_runner
+def record_command(
+    file: Path, output: Path, whole: bool, photographs: int, json: bool, runner: Runner, **said: Any
+) -> None:
     """Run Keras once and write down what every layer gives: outputs, loss, gradients, statistics.
 
     `weight-transfer verify --reference` then compares a port with it where there is no Keras.
     """
     with progress(quiet=json) as bar:
-        found = record(file, output, options.hints_of(**said), LIVE if whole else COMPACT, photographs, bar)
+        found = record(file, output, options.hints_of(**said), LIVE if whole else COMPACT, photographs, bar, runner)
     size_bytes = output.stat().st_size
     if json:
         print_json(

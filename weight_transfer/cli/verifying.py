@@ -24,6 +24,7 @@ from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.groups import devices, groups, precisions
 from weight_transfer.parity.report import Row, Verification
+from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
 
 NAME_WIDTH = 24
@@ -56,6 +57,7 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
 @options.photographs
 @options.as_json
 @options.about_the_file_without("--crop")
+@options.with_runner
 def verify_command(
     file: Path,
     converted: Path | None,
@@ -69,6 +71,7 @@ def verify_command(
     device: str,
     photographs: int,
     json: bool,
+    runner: Runner,
     **said: Any,
 ) -> None:
     """Run Keras and the port on the same inputs and compare every layer; exit 0 if equal, 1 if not.
@@ -90,6 +93,7 @@ def verify_command(
             training=not inference_only,
             with_sensitivity=sensitivity,
             on_progress=bar,
+            runner=runner,
         )
     written = write_outputs(found, report, certificate, junit)
     if json:

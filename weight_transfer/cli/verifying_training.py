@@ -22,6 +22,7 @@ from weight_transfer.optimizer.grammar import parse_call, training_optimizer
 from weight_transfer.optimizer.spec import call_text, spec_of_config
 from weight_transfer.parity.groups import CHECKS, worst_of
 from weight_transfer.parity.report import Row
+from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.training import Training, verify_training
 from weight_transfer.parity.training_report import TrainingVerification
 
@@ -55,6 +56,7 @@ MOST_STEPS = 1000
 @click.option("--curves", type=options.PathOf, help="A picture of both losses to write, PNG or SVG.")
 @options.as_json
 @options.about_the_file_without("--image-loading", "--crop")
+@options.with_runner
 def verify_training_command(
     file: Path,
     converted: Path | None,
@@ -68,6 +70,7 @@ def verify_training_command(
     moving_variance: str | None,
     curves: Path | None,
     json: bool,
+    runner: Runner,
     **said: Any,
 ) -> None:
     """Train Keras's model and the port side by side and compare them to the end; exit 0 if equal, 1 if not.
@@ -82,7 +85,7 @@ def verify_training_command(
     config = training_optimizer(optimizer, learning_rate, schedule).to_config()
     training = Training([config], steps, batch_size, data, port_optimizer, moving_variance)
     with progress(quiet=json) as bar:
-        (found,) = verify_training(file, training, converted, hints, on_progress=bar)
+        (found,) = verify_training(file, training, converted, hints, on_progress=bar, runner=runner)
     if curves is not None:
         from weight_transfer.report.loss_curves import write_loss_curves
 

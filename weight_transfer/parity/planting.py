@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import VerificationError
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import OnProgress, Progress, stage
+from weight_transfer.parity.protocol import ComparisonRequest, SensitivityRequest
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import check_same, record
-from weight_transfer.parity.report import Planted, Row
+from weight_transfer.parity.report import Planted
+from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 
 RECORDING_SHARE = 0.1  # of the progress bar
 
@@ -24,7 +25,8 @@ def sensitivity(
     hints: Hints | None = None,
     reference: str | os.PathLike[str] | None = None,
     kinds: Sequence[str] | None = None,
-    on_progress: Callable[[str, float], None] = lambda stage, share: None,
+    on_progress: Progress = lambda stage, share: None,
+    runner: Runner = run_in_process,
 ) -> tuple[Planted, ...]:
     """Plants each known mistake at an early, a middle and a late layer of a checkpoint's port, and looks who sees it.
 
@@ -34,6 +36,7 @@ def sensitivity(
         reference: A recording of this checkpoint; by default Keras runs now.
         kinds: Keys of `resnet_torch.comparison.mistakes.MISTAKES`, by default all.
         on_progress: Called with what is going on and the share that is done.
+        runner: What has each side answer.
 
     Returns:
         One entry for each kind that the network has a place for.
@@ -44,29 +47,30 @@ def sensitivity(
             differs before anything is planted in it.
     """
     check_installed("resnet_torch")
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         if reference is None:
-            reference = Path(folder) / "reference.safetensors"
-            record(source, reference, hints, on_progress=lambda _, share: on_progress("Keras", share * RECORDING_SHARE))
+            reference = folder / "reference.safetensors"
+            on_share = stage(on_progress, "Keras", end=RECORDING_SHARE)
+            record(source, reference, hints, on_progress=lambda _, share: on_share(share), runner=runner)
         else:
             with read_checkpoint(source) as checkpoint:
                 check_same(read_recording(Path(reference)), checkpoint)
-        port = Path(folder) / "converted.safetensors"
+        port = folder / "converted.safetensors"
         convert(source, port, hints)
-        _check_equal(port, Path(reference))
+        _check_equal(port, Path(reference), runner)
         return plant(
             port,
             Path(reference),
-            lambda share: on_progress("planting", RECORDING_SHARE + share * (1 - RECORDING_SHARE)),
+            stage(on_progress, "planting", RECORDING_SHARE),
             kinds,
+            runner,
         )
 
 
-def _check_equal(port: Path, reference: Path) -> None:
+def _check_equal(port: Path, reference: Path, runner: Runner) -> None:
     """Raises VerificationError where a port differs already: every mistake in it would count as seen."""
-    request = {"converted": str(port), "reference": str(reference), "devices": ["cpu"], "training": True, "right": None}
-    rows = run_side("resnet_torch.comparison", request, lambda share: None)["rows"]
-    failed = next((row for row in (Row(**values) for values in rows) if not row.passed), None)
+    rows = runner(ComparisonRequest(port, reference)).rows
+    failed = next((row for row in rows if not row.passed), None)
     if failed is not None:
         raise VerificationError(
             f"the port differs before a mistake is planted in it, first at {failed.name} ({failed.check}). "
@@ -75,9 +79,12 @@ def _check_equal(port: Path, reference: Path) -> None:
 
 
 def plant(
-    port: Path, reference: Path, on_progress: Callable[[float], None], kinds: Sequence[str] | None = None
+    port: Path,
+    reference: Path,
+    on_progress: OnProgress,
+    kinds: Sequence[str] | None = None,
+    runner: Runner = run_in_process,
 ) -> tuple[Planted, ...]:
     """Plants mistakes in a converted file that agrees with a recording."""
-    request = {"converted": str(port), "reference": str(reference), "kinds": kinds}
-    result = run_side("resnet_torch.comparison.sensitivity", request, on_progress)
-    return tuple(Planted(**{**row, "planted": tuple(row["planted"])}) for row in result["planted"])
+    request = SensitivityRequest(port, reference, None if kinds is None else tuple(kinds))
+    return runner(request, on_progress).planted

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
@@ -18,12 +15,12 @@ from weight_transfer.errors import VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.inputs import cases, save_cases
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import OnProgress, Progress, stage
+from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
 from weight_transfer.parity.recording import Recording, read_recording
+from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import COMPACT, Detail
 from weight_transfer.resnet.layout import network_to_dict
-
-Progress = Callable[[str, float], None]
 
 
 def record(
@@ -33,6 +30,7 @@ def record(
     detail: Detail = COMPACT,
     num_photographs: int = 0,
     on_progress: Progress = lambda stage, share: None,
+    runner: Runner = run_in_process,
 ) -> Recording:
     """Runs Keras once on a checkpoint and writes down what it gives, for machines that have no Keras.
 
@@ -43,6 +41,7 @@ def record(
         detail: How much of each tensor to keep.
         num_photographs: Further photographs at the network's size, in one batch.
         on_progress: Called with what is going on and the share that is done.
+        runner: What has Keras's side answer.
 
     Raises:
         CheckpointError, ArchitectureError, MappingError: As `convert`.
@@ -62,7 +61,8 @@ def record(
             num_photographs,
             training=True,
             hints=hints,
-            on_progress=lambda share: on_progress("Keras", share),
+            on_progress=stage(on_progress, "Keras"),
+            runner=runner,
         )
     return read_recording(Path(output))
 
@@ -75,7 +75,8 @@ def record_checkpoint(
     num_photographs: int,
     training: bool,
     hints: Hints | None,
-    on_progress: Callable[[float], None],
+    on_progress: OnProgress,
+    runner: Runner,
 ) -> None:
     """Runs Keras on an open checkpoint and writes the recording; arguments as for `record`.
 
@@ -88,6 +89,7 @@ def record_checkpoint(
         training: Whether to record a training step too.
         hints: What the checkpoint may not show, such as how image files are loaded.
         on_progress: Called with the share that is done.
+        runner: What has Keras's side answer.
     """
     check_runnable(checkpoint, identified)
     loading = (hints or Hints()).image_loading or "keras"
@@ -95,20 +97,15 @@ def record_checkpoint(
         identified.network, any_size=takes_any_size(identified), num_photographs=num_photographs, loading=loading
     )
     shown = [case for case in shown if training or case.check == "inference"]
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder) / "inputs.safetensors"
+    with temporary_folder() as folder:
+        inputs = folder / "inputs.safetensors"
         save_cases(shown, inputs)
-        request = {
-            **reference_request(checkpoint, identified, hints),
-            "inputs": str(inputs),
-            "detail": detail.name,
-            "output": str(output),
-        }
-        run_side("resnet_keras.recording", request, on_progress)
+        model = reference_model(checkpoint, identified, hints)
+        runner(ReferenceRequest(model, inputs, detail, output), on_progress)
 
 
-def reference_request(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> dict[str, Any]:
-    """Returns what Keras's side needs to know of a checkpoint to load it: `resnet_keras.subject.subject_of`.
+def reference_model(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> ReferenceModel:
+    """Returns what Keras's side needs to know of a checkpoint to load its model.
 
     Raises:
         TransferError: The hints contradict what is known of the network's images.
@@ -116,15 +113,15 @@ def reference_request(checkpoint: Checkpoint, identified: Identified, hints: Hin
     said, place = hints or Hints(), checkpoint.path.name
     known = describe(checkpoint, identified)
     known = with_input(known, place, said.preprocessing, said.image_loading, said.crop)
-    return {
-        "checkpoint": str(checkpoint.path),
-        "sha256": checkpoint.sha256,
-        "reference": "twin" if checkpoint.config is None else "file",
-        "arrays": {name: array.name for name, array in identified.arrays.items()},
-        "network": network_to_dict(identified.network),
-        "preprocessing": known.preprocessing.to_dict(),
-        "config": None if checkpoint.config is not None else identified.config,
-    }
+    return ReferenceModel(
+        checkpoint=checkpoint.path,
+        sha256=checkpoint.sha256,
+        reference="twin" if checkpoint.config is None else "file",
+        network=network_to_dict(identified.network),
+        arrays={name: array.name for name, array in identified.arrays.items()},
+        preprocessing=known.preprocessing,
+        config=None if checkpoint.config is not None else identified.config,
+    )
 
 
 def check_same(recording: Recording, checkpoint: Checkpoint) -> None:

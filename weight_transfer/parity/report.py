@@ -40,12 +40,6 @@ class Row:
     noise: float | None = None
     where: tuple[int, ...] | None = None
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Row:
-        """Returns a row that came through JSON."""
-        where = values["where"]
-        return cls(**{**values, "shape": tuple(values["shape"]), "where": None if where is None else tuple(where)})
-
     @property
     def passed(self) -> bool:
         """Whether every error is within its limit. An all-zero reference proves nothing and fails."""

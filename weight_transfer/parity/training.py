@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,20 @@ from weight_transfer.identified import Identified
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.error import tap_error
 from weight_transfer.parity.inputs import Case, save_cases
-from weight_transfer.parity.processes import check_installed, run_side
+from weight_transfer.parity.progress import OnProgress, Progress, stage
+from weight_transfer.parity.protocol import (
+    ReferenceRun,
+    TrainingComparisonRequest,
+    TrainingComparisonResult,
+    TrainingReferenceRequest,
+)
 from weight_transfer.parity.recording import Recording, read_recording
-from weight_transfer.parity.reference import Progress, check_runnable, check_same, reference_request, takes_any_size
-from weight_transfer.parity.report import Row, Trial
+from weight_transfer.parity.reference import check_runnable, check_same, reference_model, takes_any_size
+from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE, Detail
-from weight_transfer.parity.training_report import TrainingExplanation, TrainingVerification
+from weight_transfer.parity.training_report import TrainingVerification
 from weight_transfer.parity.verify import REFERENCE_SHARE, differing_arrays, environments
 from weight_transfer.weight_mapping import mapping
-
-TORCH_SIDE = "resnet_torch.comparison.trajectory"
-KERAS_SIDE = "resnet_keras.trajectory"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def verify_training(
     detail: Detail = LIVE,
     references: Sequence[str | os.PathLike[str]] | None = None,
     on_progress: Progress = lambda stage, share: None,
+    runner: Runner = run_in_process,
 ) -> list[TrainingVerification]:
     """Trains a Keras checkpoint and its port in float64, from the same weights on the same batches.
 
@@ -80,6 +83,7 @@ def verify_training(
         detail: How much of each array to compare.
         references: What `record_training` wrote of the same training; then Keras is not needed.
         on_progress: Called with what is going on and the share that is done.
+        runner: What has each side answer.
 
     Returns:
         One for each optimizer.
@@ -91,14 +95,13 @@ def verify_training(
     """
     started = time.monotonic()
     check_installed("resnet_torch")
-    with read_checkpoint(source) as checkpoint, tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with read_checkpoint(source) as checkpoint, temporary_folder() as folder:
         identified = identify(checkpoint, hints)
         if converted is None:
             converted = folder / "converted.safetensors"
             convert(source, converted, hints)
         port = read_converted(converted)
-        _try_optimizer(port, training)
+        _try_optimizer(port, training, runner)
         recorded = references is None
         if references is None:
             references = [folder / f"{number}.safetensors" for number in range(len(training.optimizers))]
@@ -109,20 +112,21 @@ def verify_training(
                 training,
                 references,
                 detail,
-                lambda s: on_progress("Keras", s * REFERENCE_SHARE),
+                stage(on_progress, "Keras", end=REFERENCE_SHARE),
+                runner,
             )
         recordings = [read_recording(Path(path)) for path in references]
         for recording in recordings:
             check_same(recording, checkpoint)
         done = REFERENCE_SHARE if recorded else 0.0
-        result = _train_port(port, training, references, lambda s: on_progress("PyTorch", done + s * (1 - done)))
-        explanations = [_explanation(run["explanation"]) for run in result["runs"]]
+        result = _train_port(port, training, references, stage(on_progress, "PyTorch", done), runner)
+        explanations = [run.explanation for run in result.runs]
         for number, explanation in enumerate(explanations):
             if recorded and explanation is not None and not explanation.found:
                 one = dataclasses.replace(training, optimizers=[training.optimizers[number]])
                 nudged = folder / "nudged.safetensors"
-                on_share: Callable[[float], None] = lambda s: on_progress("rounding", s)  # noqa: E731
-                _record(checkpoint, identified, hints, one, [nudged], detail, on_share, nudged=True)
+                on_share = stage(on_progress, "rounding")
+                _record(checkpoint, identified, hints, one, [nudged], detail, on_share, runner, nudged=True)
                 apart = _apart(recordings[number], read_recording(nudged))
                 explanations[number] = dataclasses.replace(explanation, rounding=apart)
         differing = differing_arrays(identified, port)
@@ -140,38 +144,35 @@ def verify_training(
             batches=_in_words(recording.cases[0], training),
             optimizer=recording.origin.optimizer or {},
             port_optimizer=training.port_optimizer,
-            losses={side: tuple(values) for side, values in run["losses"].items()},
-            rows=tuple(Row.from_dict(values) for values in run["rows"]),
+            losses=run.losses,
+            rows=run.rows,
             weights_equal=total - len(differing),
             weights_total=total,
             weights_differing=tuple(differing),
-            environment=environments(recording.origin, result["environment"]),
+            environment=environments(recording.origin, result.environment),
             explanation=explanation,
             duration_s=round(time.monotonic() - started, 1),
         )
-        for recording, run, explanation in zip(recordings, result["runs"], explanations, strict=True)
+        for recording, run, explanation in zip(recordings, result.runs, explanations, strict=True)
     ]
 
 
-def _try_optimizer(port: Converted, training: Training) -> None:
+def _try_optimizer(port: Converted, training: Training, runner: Runner) -> None:
     """Finds a wrong word in the port's optimizer before the long work."""
     if training.port_optimizer is not None:
-        _train_port(port, training, [], lambda share: None)
+        _train_port(port, training, [], lambda share: None, runner)
 
 
 def _train_port(
     port: Converted,
     training: Training,
     references: Sequence[str | os.PathLike[str]],
-    on_progress: Callable[[float], None],
-) -> dict[str, Any]:
-    request = {
-        "converted": str(port.path),
-        "references": [str(path) for path in references],
-        "optimizer": training.port_optimizer,
-        "moving_variance": training.moving_variance,
-    }
-    return run_side(TORCH_SIDE, request, on_progress)
+    on_progress: OnProgress,
+    runner: Runner,
+) -> TrainingComparisonResult:
+    paths = tuple(map(Path, references))
+    request = TrainingComparisonRequest(port.path, paths, training.port_optimizer, training.moving_variance)
+    return runner(request, on_progress)
 
 
 def record_training(
@@ -181,6 +182,7 @@ def record_training(
     hints: Hints | None = None,
     detail: Detail = LIVE,
     on_progress: Progress = lambda stage, share: None,
+    runner: Runner = run_in_process,
 ) -> None:
     """Trains with Keras alone, and writes down each run: the reference of as many ports as there are.
 
@@ -191,13 +193,14 @@ def record_training(
         hints: What the checkpoint may not show.
         detail: How much of each array to keep.
         on_progress: Called with what is going on and the share that is done.
+        runner: What has each side answer.
 
     Raises:
         As `verify_training`.
     """
     with read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
-        _record(checkpoint, identified, hints, training, outputs, detail, lambda share: on_progress("Keras", share))
+        _record(checkpoint, identified, hints, training, outputs, detail, stage(on_progress, "Keras"), runner)
 
 
 def _record(
@@ -207,7 +210,8 @@ def _record(
     training: Training,
     outputs: Sequence[str | os.PathLike[str]],
     detail: Detail,
-    on_progress: Callable[[float], None],
+    on_progress: OnProgress,
+    runner: Runner,
     *,
     nudged: bool = False,
 ) -> None:
@@ -222,17 +226,13 @@ def _record(
         images=None if training.data is None else open_images(training.data, "train"),
         seed=training.seed,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder) / "inputs.safetensors"
+    with temporary_folder() as folder:
+        inputs = folder / "inputs.safetensors"
         save_cases(batches, inputs)
         pairs = zip(training.optimizers, outputs, strict=True)
-        request = {
-            **reference_request(checkpoint, identified, hints),
-            "inputs": str(inputs),
-            "detail": detail.name,
-            "runs": [{"optimizer": optimizer, "output": str(path), "nudged": nudged} for optimizer, path in pairs],
-        }
-        run_side(KERAS_SIDE, request, on_progress)
+        runs = tuple(ReferenceRun(optimizer, Path(path), nudged) for optimizer, path in pairs)
+        model = reference_model(checkpoint, identified, hints)
+        runner(TrainingReferenceRequest(model, inputs, detail, runs), on_progress)
 
 
 def _apart(recording: Recording, other: Recording) -> float:
@@ -250,10 +250,3 @@ def _in_words(first: Case, training: Training) -> str:
     what = training.data or ("crops of photographs" if first.raw else "noise")
     sizes = " and ".join(" x ".join(map(str, array.shape)) for array in first.arrays)
     return f"{what} under noise, {sizes}" if first.raw else f"{what}, {sizes}"
-
-
-def _explanation(values: Mapping[str, Any] | None) -> TrainingExplanation | None:
-    if values is None:
-        return None
-    trials = {name: tuple(Trial(**trial) for trial in values[name]) for name in ("found", "tried")}
-    return TrainingExplanation(**{**values, **trials})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,10 +24,12 @@ from weight_transfer.images import load_images
 from weight_transfer.parity.fields import compared_fields
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
-from weight_transfer.parity.processes import check_installed, run_side
-from weight_transfer.parity.recording import Origin, Recording, read_recording
-from weight_transfer.parity.reference import Progress, check_same, record_checkpoint
-from weight_transfer.parity.report import Explanation, Planted, Prediction, Row, Trial, Verification
+from weight_transfer.parity.progress import Progress, stage
+from weight_transfer.parity.protocol import ComparisonRequest
+from weight_transfer.parity.recording import Origin, Recording, Tops, read_recording
+from weight_transfer.parity.reference import check_same, record_checkpoint
+from weight_transfer.parity.report import Planted, Prediction, Verification
+from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE
 from weight_transfer.weight_mapping import mapping
 
@@ -46,6 +47,7 @@ def verify(
     training: bool = True,
     with_sensitivity: bool = False,
     on_progress: Progress = lambda stage, share: None,
+    runner: Runner = run_in_process,
 ) -> Verification:
     """Compares a Keras checkpoint with its port: every layer that both sides name, in inference and in training
     mode, the loss, the gradients of all parameters, the statistics after a step.
@@ -64,6 +66,7 @@ def verify(
         training: Whether to compare a training step too.
         with_sensitivity: Whether to plant known mistakes in a port that is equal, which takes minutes.
         on_progress: Called with what is going on and the share that is done.
+        runner: What has each side answer.
 
     Raises:
         CheckpointError, ArchitectureError, MappingError: As `convert`.
@@ -71,8 +74,7 @@ def verify(
     """
     started = time.monotonic()
     check_installed("resnet_torch")
-    with tempfile.TemporaryDirectory() as name, read_checkpoint(source) as checkpoint:
-        folder = Path(name)
+    with temporary_folder() as folder, read_checkpoint(source) as checkpoint:
         identified = identify(checkpoint, hints)
         if reference is None:
             check_installed("resnet_keras")
@@ -85,7 +87,8 @@ def verify(
                 num_photographs,
                 training,
                 hints,
-                lambda share: on_progress("Keras", share * REFERENCE_SHARE),
+                stage(on_progress, "Keras", end=REFERENCE_SHARE),
+                runner,
             )
         recording = read_recording(Path(reference))
         check_same(recording, checkpoint)
@@ -98,23 +101,15 @@ def verify(
         right = folder / "right.safetensors"
         if differing:
             convert(source, right, hints)
-        request = {
-            "converted": str(port.path),
-            "reference": str(reference),
-            "devices": list(devices),
-            "training": training,
-            "right": str(right) if differing else None,
-        }
-        result = run_side(
-            "resnet_torch.comparison",
-            request,
-            lambda share: on_progress("PyTorch", REFERENCE_SHARE + share * (1 - REFERENCE_SHARE)),
+        request = ComparisonRequest(
+            port.path, Path(reference), tuple(devices), training, right=right if differing else None
         )
+        result = runner(request, stage(on_progress, "PyTorch", REFERENCE_SHARE))
         planted: tuple[Planted, ...] = ()
-        if with_sensitivity and all(Row.from_dict(values).passed for values in result["rows"]):
-            planted = plant(port.path, Path(reference), lambda share: on_progress("planting", share))
+        if with_sensitivity and all(row.passed for row in result.rows):
+            planted = plant(port.path, Path(reference), stage(on_progress, "planting"), runner=runner)
         converted_sha256, digest = port.sha256, port.digest
-    if not result["rows"]:
+    if not result.rows:
         raise VerificationError("nothing was compared: no device that was asked for is there")
     total = len(mapping(identified.network))
     origin = recording.origin
@@ -130,16 +125,16 @@ def verify(
         converted_sha256=converted_sha256,
         port_digest=digest,
         inputs=tuple(case.name for case in recording.cases),
-        rows=tuple(Row.from_dict(values) for values in result["rows"]),
+        rows=result.rows,
         weights_equal=total - len(differing),
         weights_total=total,
         weights_differing=tuple(differing),
         fields_total=num_fields,
         fields_differing=tuple(fields),
         assumed=(*identified.assumed, *origin.skipped.values()),
-        environment=environments(origin, result["environment"]),
-        explanation=_explanation(result["explanation"]),
-        predictions=tuple(_predictions(recording, result["tops"])),
+        environment=environments(origin, result.environment),
+        explanation=result.explanation,
+        predictions=tuple(_predictions(recording, result.tops)),
         sensitivity=planted,
         duration_s=round(time.monotonic() - started, 1),
     )
@@ -156,25 +151,18 @@ def environments(origin: Origin, port: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _explanation(values: Mapping[str, Any] | None) -> Explanation | None:
-    if values is None:
-        return None
-    tried = tuple(Trial(**trial) for trial in values["tried"])
-    found = None if values["found"] is None else Trial(**values["found"])
-    return Explanation(**{**values, "tried": tried, "found": found})
-
-
-def _predictions(recording: Recording, tops: Mapping[str, Any]) -> Iterator[Prediction]:
+def _predictions(recording: Recording, tops: Mapping[str, Tops | None]) -> Iterator[Prediction]:
     """Both models' top classes of each picture."""
     for case in recording.cases:
-        if case.name not in recording.tops or not tops.get(case.name):
+        ported = tops.get(case.name)
+        if case.name not in recording.tops or not ported:
             continue
         for number, picture in enumerate(loaded(case, recording.origin.channels, load_images)[0]):
             yield Prediction(
                 picture=f"{case.name}, {number + 1}",
                 png=_png(picture),
                 reference=tuple((int(c), float(v)) for c, v in recording.tops[case.name][number]),
-                port=tuple((int(c), float(v)) for c, v in tops[case.name][number]),
+                port=tuple(ported[number]),
             )
 
 

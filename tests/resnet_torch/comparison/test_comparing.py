@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import OrderedDict
 from dataclasses import replace
@@ -33,6 +32,7 @@ from weight_transfer import convert
 from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case
+from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
 from weight_transfer.parity.recording import Recording
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.tolerances import TOLERANCES
@@ -183,25 +183,26 @@ def files(tmp_path_factory) -> tuple[Path, Path]:
     return port, folder / "reference.safetensors"
 
 
-def request(files: tuple[Path, Path], **changed: Any) -> dict[str, Any]:
-    asked = {"converted": files[0], "reference": files[1], "devices": ["cpu"], "training": False, "right": None}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in {**asked, **changed}.items()}
+def asked(files: tuple[Path, Path], **changed: Any) -> ComparisonResult:
+    shares: list[float] = []
+    found = compare(replace(ComparisonRequest(*files, training=False), **changed), shares.append)
+    assert shares[-1:] in ([1.0], [])
+    return found
 
 
-def test_a_request_is_answered_in_plain_data(files, capsys):
-    found = compare(request(files))
-    rows = [Row(**row) for row in json.loads(json.dumps(found))["rows"]]
+def test_a_request_is_answered(files):
+    found = asked(files)
+    rows = found.rows
     assert {row.check for row in rows} == {"inference"}
     assert all(row.errors["float64"] <= LIMIT for row in rows)
     assert {tuple(row.errors) for row in rows} == {("float64", "float32")}
-    assert found["explanation"] is None or rows  # float32 alone may differ from this recording
-    assert len(found["tops"]["pictures"]) == 2
-    assert "torch" in found["environment"]
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()][-1] == {"progress": 1.0}
+    assert found.explanation is None or rows  # float32 alone may differ from this recording
+    assert len(found.tops["pictures"]) == 2
+    assert "torch" in found.environment
 
 
 def test_a_request_with_training_compares_a_step(files):
-    rows = [Row(**row) for row in compare(request(files, training=True))["rows"]]
+    rows = asked(files, training=True).rows
     assert {row.check for row in rows} == {"inference", "training", "loss", "gradient", "statistics"}
     assert all(set(row.errors) == {"float64"} for row in rows if row.check != "inference")
     assert not [row for row in rows if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
@@ -210,7 +211,7 @@ def test_a_request_with_training_compares_a_step(files):
 def test_a_request_for_cuda_alone_is_empty_where_there_is_none(files):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    assert compare(request(files, devices=["cuda"]))["rows"] == []
+    assert asked(files, devices=("cuda",)).rows == ()
 
 
 def test_a_request_with_other_numbers_is_explained_with_the_right_ones(files, tmp_path):
@@ -221,9 +222,9 @@ def test_a_request_with_other_numbers_is_explained_with_the_right_ones(files, tm
     broken = tmp_path / "broken.safetensors"
     tensors = [Tensor.of(name, value) for name, value in state.items()]
     write_converted(broken, tensors, converted.description)
-    unexplained = compare(request(files, converted=broken))["explanation"]
-    assert unexplained["layer"] == "res2a_branch2b"
-    assert unexplained["found"] is None
-    explained = compare(request(files, converted=broken, right=files[0]))["explanation"]
-    assert explained["layer"] == "res2a_branch2b"
-    assert explained["found"]["cause"] == "weights"
+    unexplained = asked(files, converted=broken).explanation
+    assert unexplained.layer == "res2a_branch2b"
+    assert unexplained.found is None
+    explained = asked(files, converted=broken, right=files[0]).explanation
+    assert explained.layer == "res2a_branch2b"
+    assert explained.found.cause == "weights"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import checkpoints
 import numpy as np
@@ -18,8 +16,8 @@ from resnet_torch.comparison.sensitivity import plant_all, sensitivity
 from resnet_torch.comparison.subject import Subject, subject_of
 from weight_transfer import convert
 from weight_transfer.parity.inputs import Case
+from weight_transfer.parity.protocol import SensitivityRequest
 from weight_transfer.parity.recording import Recording, read_recording
-from weight_transfer.parity.report import Planted
 from weight_transfer.preprocessing import PRESETS
 
 
@@ -89,10 +87,9 @@ def test_a_mistake_that_shows_in_training_alone_needs_the_step(subject, recordin
     assert found.seen == 3
 
 
-def test_a_request_is_answered_in_plain_data(files, capsys):
-    asked: dict[str, Any] = {"converted": str(files[0]), "reference": str(files[1]), "kinds": ["epsilon", "stride"]}
-    rows = [Planted(**row) for row in json.loads(json.dumps(plant_all(asked)))["planted"]]
+def test_a_request_is_answered(files):
+    shares: list[float] = []
+    rows = plant_all(SensitivityRequest(*files, kinds=("epsilon", "stride")), shares.append).planted
     assert [row.kind for row in rows] == ["epsilon", "stride"]
     assert all(row.seen == len(row.planted) for row in rows)
-    progress = [json.loads(line)["progress"] for line in capsys.readouterr().out.splitlines()]
-    assert progress == [0.5, 1.0]
+    assert shares == [0.5, 1.0]

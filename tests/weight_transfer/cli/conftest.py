@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import checkpoints
 import keras_resnets
 import pytest
-from sides import run_sides_here, run_torch_commands_here
+import sides
 
 from weight_transfer import convert
 from weight_transfer.cli import main, terminal
 from weight_transfer.converted import read_converted, write_converted
 from weight_transfer.parity.reference import record
+from weight_transfer.parity.runner import Runner
 from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
@@ -50,14 +50,12 @@ class Verified:
 
 
 @pytest.fixture(scope="session")
-def verified(tmp_path_factory, keras_side) -> Verified:
+def verified(tmp_path_factory, keras_side, runner) -> Verified:
     folder = tmp_path_factory.mktemp("verified")
     found = Verified(*(folder / name for name in ("a.h5", "a.safetensors", "r.safetensors", "b.safetensors", "c.h5")))
     keras_side(keras_resnets.twin, found.source, **checkpoints.SMALL)
     convert(found.source, found.port)
-    with pytest.MonkeyPatch.context() as patch:
-        run_sides_here(patch, keras_side)
-        record(found.source, found.recording)
+    record(found.source, found.recording, runner=runner)
     port = read_converted(found.port)
     resnet = port.network.resnet
     conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
@@ -68,40 +66,41 @@ def verified(tmp_path_factory, keras_side) -> Verified:
     return found
 
 
-@pytest.fixture
-def command(monkeypatch, capsys) -> Callable[..., Done]:
-    """``command("verify", file)``; the two sides run in real processes unless `run_sides_here` was called."""
-    monkeypatch.setattr(terminal.out, "width", 200)
+class Command:
+    """``command("verify", file)`` in this process; its requests are answered by processes of their own, or `runner`."""
 
-    def call(*arguments: Any) -> Done:
-        monkeypatch.setattr(sys, "argv", ["weight-transfer", *map(str, arguments)])
-        capsys.readouterr()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+        self.runner: Runner | None = None
+
+    def __call__(self, *arguments: Any) -> Done:
+        self.monkeypatch.setattr(sys, "argv", ["weight-transfer", *map(str, arguments)])
+        self.capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
-            main()
-        stdout, stderr = capsys.readouterr()
+            main(self.runner)
+        stdout, stderr = self.capsys.readouterr()
         return Done(int(ended.value.code or 0), stdout, stderr)
 
-    return call
+
+@pytest.fixture
+def command(monkeypatch, capsys) -> Command:
+    monkeypatch.setattr(terminal.out, "width", 200)
+    return Command(monkeypatch, capsys)
 
 
 @pytest.fixture
-def here(monkeypatch, keras_side) -> None:
+def here(command, runner) -> None:
     """Keras in the long-lived process, torch in pytest's."""
-    run_sides_here(monkeypatch, keras_side)
+    command.runner = runner
 
 
 @pytest.fixture
-def torch_here(monkeypatch) -> None:
+def torch_here(command) -> None:
     """What `predict` and `convert --to-folder` do with torch, in pytest's process."""
-    run_torch_commands_here(monkeypatch)
+    command.runner = sides.sides_here()
 
 
 @pytest.fixture
-def no_work(monkeypatch) -> None:
+def no_work(command) -> None:
     """Neither side may start."""
-
-    def run_side(*arguments: Any) -> None:
-        raise RuntimeError("long work was started")
-
-    for module in ("reference", "verify", "planting", "training"):
-        monkeypatch.setattr(f"weight_transfer.parity.{module}.run_side", run_side)
+    command.runner = sides.no_work

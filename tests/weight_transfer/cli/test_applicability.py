@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rich_click as click
 from PIL import Image
+from sides import no_work
 
 from resnet_keras.__main__ import app as keras_app
 from resnet_torch.__main__ import app as torch_app
@@ -185,7 +186,7 @@ def refused(folder, monkeypatch, capsys):
     def call(group, arguments):
         monkeypatch.setattr(sys, "argv", ["x", *arguments])
         with pytest.raises(SystemExit) as ended:
-            run(group, "x")
+            run(group, "x", no_work)
         said = capsys.readouterr().err
         assert ended.value.code == 2, said
         return " ".join(said.split())
@@ -289,7 +290,7 @@ def test_what_a_file_shows_too_may_be_said(folder):
         ["predict", "m.keras", "i.png"],
     ],
 )  # fmt: skip
-def test_every_command_refuses_a_hint_that_its_file_contradicts(arguments, refused, folder, no_work):
+def test_every_command_refuses_a_hint_that_its_file_contradicts(arguments, refused, folder):
     Image.new("RGB", (8, 8)).save(folder / "i.png")
     assert "m.keras: options that do not apply to it: --epsilon 0.1: its model has" in refused(
         app, [*arguments, "--epsilon", "0.1"]

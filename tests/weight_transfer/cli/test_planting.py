@@ -23,15 +23,12 @@ def refuse(constant: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(verified, keras_side) -> list[dict[str, Any]]:
+def found(verified, runner) -> list[dict[str, Any]]:
     """What the gates see of every kind, planted in the small network's port."""
-    from sides import run_sides_here
-
     from weight_transfer.parity.planting import sensitivity
 
-    with pytest.MonkeyPatch.context() as patch:
-        run_sides_here(patch, keras_side)
-        return [planted.__dict__ for planted in sensitivity(verified.source, reference=verified.recording)]
+    found = sensitivity(verified.source, reference=verified.recording, runner=runner)
+    return [planted.__dict__ for planted in found]
 
 
 def test_every_planted_mistake_is_seen(found):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
+import numpy as np
 import pytest
 
+from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.sketch import COMPACT, LIVE
 
@@ -92,8 +93,8 @@ def test_bad_input_is_one_message_and_nothing_is_written(verified, command, no_w
 
 def test_nothing_is_left_where_keras_fails(verified, command, tmp_path, monkeypatch):
     """A real process, which ends in an error of its own."""
-    monkeypatch.setattr("weight_transfer.parity.reference.can_resize", lambda graph: False)
-    monkeypatch.setattr("weight_transfer.parity.reference.save_cases", lambda cases, path: Path(path).write_bytes(b""))
+    flat = Case("no image", (np.zeros((1, 5), np.float32),), raw=False)
+    monkeypatch.setattr("weight_transfer.parity.reference.cases", lambda *_, **__: [flat])
     done = command("record", verified.source, "-o", tmp_path / "reference.safetensors")
     assert done.code == 2
     assert done.stderr.startswith("error: resnet_keras.recording failed: ")

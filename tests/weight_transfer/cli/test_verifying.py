@@ -86,8 +86,8 @@ def test_inference_only(verified, command, here):
     assert not any("training" in row["name"] for row in found["rows"])
 
 
-def test_what_is_not_in_the_file_is_a_row_where_there_is_any(verified, here, monkeypatch, capsys):
-    found = verify(verified.source, verified.port, reference=verified.recording, training=False)
+def test_what_is_not_in_the_file_is_a_row_where_there_is_any(verified, runner, monkeypatch, capsys):
+    found = verify(verified.source, verified.port, reference=verified.recording, training=False, runner=runner)
     monkeypatch.setattr(terminal.out, "width", 200)
     for assumed in ((), ("epsilon 0.001",)):
         print_verification(dataclasses.replace(found, assumed=assumed))
@@ -244,7 +244,7 @@ PLANTED = Planted("epsilon", "epsilon off", ("bn_conv1",), 1, 1, 1e-9, 1e-12, 0,
 def test_mistakes_are_planted_in_a_port_that_is_equal(which, verified, command, here, monkeypatch):
     calls: list[Path] = []
 
-    def plant(port: Path, *rest: Any) -> tuple[Planted, ...]:
+    def plant(port: Path, *rest: Any, **named: Any) -> tuple[Planted, ...]:
         calls.append(port)
         return (PLANTED,)
 

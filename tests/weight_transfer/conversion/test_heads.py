@@ -7,7 +7,6 @@ import keras_way_back
 import numpy as np
 import pytest
 import torch
-from sides import run_sides_here
 
 from resnet_torch import ImportedModel, ResNet, load_model
 from weight_transfer import Hints, MappingError, TransferError, convert, export, verify
@@ -49,15 +48,13 @@ def test_a_head_that_reads_from_the_middle_is_imported_whole(files):
 
 
 @pytest.mark.parametrize("head", keras_headed.HEADS)
-def test_every_tap_and_every_layer_of_the_head_equals_keras(head, files, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-    found = verify(files[head])
+def test_every_tap_and_every_layer_of_the_head_equals_keras(head, files, runner):
+    found = verify(files[head], runner=runner)
     assert found.passed, [row for row in found.rows if not row.passed]
     assert found.worst("float64").errors["float64"] <= 1e-12
 
 
-def test_a_planted_head_is_seen(files, tmp_path, monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
+def test_a_planted_head_is_seen(files, tmp_path, runner):
     import safetensors.numpy
 
     output = convert(files["own names"], tmp_path / "port.safetensors").output
@@ -67,7 +64,7 @@ def test_a_planted_head_is_seen(files, tmp_path, monkeypatch, keras_side):
     name = next(name for name in tensors if name.startswith("head.") and name.endswith("weight"))
     tensors[name] = np.ascontiguousarray(tensors[name][:, ::-1])
     output.write_bytes(safetensors.numpy.save(tensors, metadata=metadata))
-    found = verify(files["own names"], output)
+    found = verify(files["own names"], output, runner=runner)
     assert not found.passed
     assert found.first_divergence.name == "my.head"
 

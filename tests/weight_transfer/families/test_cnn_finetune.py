@@ -13,7 +13,6 @@ import keras_families
 import numpy as np
 import pytest
 import torch
-from sides import run_sides_here
 from sweeps import slow_but
 
 from resnet_torch import load_model
@@ -72,8 +71,7 @@ CASES: Mapping[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", slow_but(["small", "keras 3", "no top"], CASES))
-def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side, tmp_path):
-    run_sides_here(monkeypatch, keras_side)
+def test_every_layer_computes_what_keras_computes(name, keras_side, tmp_path, runner):
     library, layout, arguments = CASES[name]
     original = keras_side(keras_families.saved, tmp_path, library, "cnn-finetune", 0, (), **arguments)
     conversion = convert(original.files[layout], tmp_path / "port.safetensors")
@@ -81,20 +79,19 @@ def test_every_layer_computes_what_keras_computes(name, monkeypatch, keras_side,
     assert network.architecture is None
     assert conversion.description.preprocessing == preset("caffe")
     assert conversion.assumed[0].startswith("cnn_finetune ResNet: bottleneck blocks")
-    found = verify(original.files[layout], conversion.output, devices=("cpu",))
+    found = verify(original.files[layout], conversion.output, devices=("cpu",), runner=runner)
     assert_equal(found, "twin", network)
 
 
 @pytest.mark.parametrize(
     ("library", "suffix"), [("tf_keras", ".h5"), ("keras", ".h5"), ("keras", ".keras"), ("tf_keras", ".keras")]
 )
-def test_a_full_model_with_the_layer_is_imported(library, suffix, monkeypatch, keras_side, tmp_path):
-    run_sides_here(monkeypatch, keras_side)
+def test_a_full_model_with_the_layer_is_imported(library, suffix, keras_side, tmp_path, runner):
     arguments = {"counts": (1, 1, 1, 1)}
     source = keras_side(keras_families.saved_whole, tmp_path / f"m{suffix}", library, "cnn-finetune", **arguments)
     conversion = convert(source, tmp_path / "port.safetensors")
     assert conversion.network.architecture is None
-    found = verify(source, conversion.output, devices=("cpu",))
+    found = verify(source, conversion.output, devices=("cpu",), runner=runner)
     assert_equal(found, "file", conversion.network)
     assert found.loaded_by.startswith(library)
 

@@ -10,7 +10,6 @@ import checkpoints
 import keras_resnets
 import keras_zoo
 import pytest
-from sides import run_sides_here
 from sweeps import slow_but
 
 from weight_transfer import Head, Hints, read_checkpoint, verify
@@ -60,15 +59,10 @@ ZOO = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _sides(monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-
-
-def assert_no_alarm(source: Path, folder: Path, hints: Hints | None = None) -> None:
+def assert_no_alarm(source: Path, folder: Path, hints: Hints | None = None, *, runner) -> None:
     reference = folder / "reference.safetensors"
-    assert record(source, reference, hints).detail == COMPACT
-    found = verify(source, hints=hints, devices=("cpu",), reference=reference)
+    assert record(source, reference, hints, runner=runner).detail == COMPACT
+    found = verify(source, hints=hints, devices=("cpu",), reference=reference, runner=runner)
     assert not [row for row in found.rows if not row.passed]
     assert found.passed
     assert found.explanation is None
@@ -76,32 +70,34 @@ def assert_no_alarm(source: Path, folder: Path, hints: Hints | None = None) -> N
 
 
 @pytest.mark.parametrize("name", slow_but(("depth 18", "any size, stride in the 3x3"), TWINS))
-def test_native(name, tmp_path, keras_side):
+def test_native(name, tmp_path, keras_side, runner):
     suffix, arguments = TWINS[name]
     source = keras_side(keras_resnets.twin, tmp_path / f"resnet{suffix}", **arguments)
     with read_checkpoint(source) as checkpoint:
         assert {array.dtype.name for array in checkpoint.arrays.values()} == {arguments.get("dtype", "float32")}
     # In its sizes two dialects differ by no more than how images are prepared.
-    assert_no_alarm(source, tmp_path, Hints(dialect="mask-rcnn") if name.startswith("mask-rcnn") else None)
+    assert_no_alarm(
+        source, tmp_path, Hints(dialect="mask-rcnn") if name.startswith("mask-rcnn") else None, runner=runner
+    )
 
 
 @pytest.mark.parametrize("dtype", slow_but(["float64"], ["float16", "float32", "float64"]))
-def test_weights_alone(dtype, tmp_path, keras_side):
+def test_weights_alone(dtype, tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(64, 64, 3), **SMALL)
     with read_checkpoint(source) as checkpoint:
         arrays = {name: array.read().astype(dtype) for name, array in without_nesting(checkpoint).items()}
     if dtype == "float64":  # digits that float32 does not hold
         arrays = {name: array * (1 + 1e-10) for name, array in arrays.items()}
     weights = checkpoints.legacy_weights(tmp_path / "weights.h5", arrays)
-    assert_no_alarm(weights, tmp_path, Hints(in_shape=(64, 64)))
+    assert_no_alarm(weights, tmp_path, Hints(in_shape=(64, 64)), runner=runner)
 
 
 @pytest.mark.parametrize("name", slow_but(("1-D", "squeeze excite"), ZOO))
-def test_imported(name, tmp_path, keras_side):
+def test_imported(name, tmp_path, keras_side, runner):
     source = keras_side(keras_zoo.save, tmp_path / "model.keras", ZOO[name], name)
-    assert_no_alarm(source, tmp_path, GRAPH)
+    assert_no_alarm(source, tmp_path, GRAPH, runner=runner)
 
 
-def test_resnet_imported_as_a_graph(tmp_path, keras_side):
+def test_resnet_imported_as_a_graph(tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(64, 65, 3), **SMALL)
-    assert_no_alarm(source, tmp_path, GRAPH)
+    assert_no_alarm(source, tmp_path, GRAPH, runner=runner)

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sides import run_sides_here
 from zoo import DEEP, check, parameters
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(autouse=True)
-def _sides(monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-
-
 @pytest.mark.parametrize(("name", "family", "suffix"), parameters(DEEP))
-def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side):
-    check(name, family, suffix, tmp_path, keras_side)
+def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side, runner):
+    check(name, family, suffix, tmp_path, keras_side, runner=runner)

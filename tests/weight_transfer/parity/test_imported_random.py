@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sides import run_sides_here
 
 from weight_transfer import Hints, verify
 from weight_transfer.graph import Graph
@@ -321,14 +320,14 @@ def _one_batch(network: Graph, **_: Any) -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def check(keras_side, tmp_path_factory):
+def check(keras_side, tmp_path_factory, runner):
     """Builds a description with Keras and compares its port with it."""
     folder: Path = tmp_path_factory.mktemp("random")
 
     def run(description: dict[str, Any]) -> None:
         path = folder / f"model{description['suffix']}"
         keras_side(keras_random_networks.save_described, path, description)
-        found = verify(path, hints=GRAPH, devices=("cpu",), training=False)
+        found = verify(path, hints=GRAPH, devices=("cpu",), training=False, runner=runner)
         wrong = [
             row
             for row in found.rows
@@ -340,7 +339,6 @@ def check(keras_side, tmp_path_factory):
         assert found.loaded_by.startswith(description["family"])
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        run_sides_here(monkeypatch, keras_side)
         monkeypatch.setattr("weight_transfer.parity.reference.cases", _one_batch)
         yield run
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from sides import run_sides_here
 from sweeps import slow_but
 from torch import nn
 from zoo import DEEP, GRAPH, assert_equal, check, parameters
@@ -28,11 +27,6 @@ from weight_transfer.weight_mapping import mapping
 FLOAT32 = TOLERANCES["inference"]["float32"].error
 
 
-@pytest.fixture(autouse=True)
-def _sides(monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-
-
 USUAL = (
     ("sequential", "keras"),
     ("squeeze excite", "tf_keras"),
@@ -44,8 +38,8 @@ SHALLOW = [name for name in keras_zoo.NETWORKS if name not in DEEP]
 
 
 @pytest.mark.parametrize(("name", "family", "suffix"), parameters(SHALLOW, USUAL))
-def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side):
-    check(name, family, suffix, tmp_path, keras_side)
+def test_every_layer_computes_what_keras_computes(name, family, suffix, tmp_path, keras_side, runner):
+    check(name, family, suffix, tmp_path, keras_side, runner=runner)
 
 
 @pytest.mark.parametrize("family", ["keras", "tf_keras"])
@@ -60,9 +54,9 @@ def test_both_containers_of_one_model_give_the_same_tensors(family, tmp_path, ke
 
 
 @pytest.mark.parametrize("family", ["keras", "tf_keras"])
-def test_channels_first_computes_what_its_channels_last_twin_does(family, tmp_path, keras_side):
+def test_channels_first_computes_what_its_channels_last_twin_does(family, tmp_path, keras_side, runner):
     first, last = keras_side(keras_zoo.save_both_data_formats, tmp_path, family)
-    assert_equal(verify(last, hints=GRAPH, devices=("cpu",)))
+    assert_equal(verify(last, hints=GRAPH, devices=("cpu",), runner=runner))
     ports = [load_model(path, GRAPH).double() for path in (first, last)]
     assert [port.network.data_format for port in ports] == ["channels_first", "channels_last"]
     images = torch.from_numpy(np.random.default_rng(0).normal(0, 60, (2, 3, 17, 15)))

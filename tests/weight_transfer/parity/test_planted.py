@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import keras_resnets
 import keras_zoo
 import numpy as np
 import pytest
-from sides import run_sides_here
 from sweeps import slow_but
 
 from resnet_torch import load_model
@@ -70,36 +69,30 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def here(keras_side) -> Iterator[None]:
-    """Both sides of a verification run here and in the one process that has Keras."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        run_sides_here(monkeypatch, keras_side)
-        yield
-
-
-@pytest.fixture(scope="module")
-def small(here, keras_side, tmp_path_factory) -> Recorded:
+def small(keras_side, tmp_path_factory, runner) -> Recorded:
     folder = tmp_path_factory.mktemp("small")
-    return recorded("small ResNet-50", keras_side(keras_resnets.twin, folder / "resnet.h5", **SMALL), folder)
+    return recorded(
+        "small ResNet-50", keras_side(keras_resnets.twin, folder / "resnet.h5", **SMALL), folder, runner=runner
+    )
 
 
 @pytest.fixture(scope="module")
-def network(request, here, keras_side, tmp_path_factory) -> Recorded:
+def network(request, keras_side, tmp_path_factory, runner) -> Recorded:
     if request.param == "small ResNet-50":
         return request.getfixturevalue("small")
     folder = tmp_path_factory.mktemp("planted")
     if request.param in WILD:
         source = request.getfixturevalue("shared_data") / "wild" / WILD[request.param]
-        return recorded(request.param, source, folder)
+        return recorded(request.param, source, folder, runner=runner)
     source = keras_side(keras_zoo.save, folder / "model.keras", "keras", request.param)
-    return recorded(request.param, source, folder, Hints(import_as="graph"))
+    return recorded(request.param, source, folder, Hints(import_as="graph"), runner=runner)
 
 
-def recorded(name: str, source: Path, folder: Path, hints: Hints | None = None) -> Recorded:
+def recorded(name: str, source: Path, folder: Path, hints: Hints | None = None, *, runner) -> Recorded:
     found = Recorded(name, source, folder / "port.safetensors", folder / "reference.safetensors")
     convert(source, found.port, hints)
-    assert record(source, found.reference, hints).detail == COMPACT
-    assert verify(source, found.port, hints, devices=("cpu",), reference=found.reference).passed
+    assert record(source, found.reference, hints, runner=runner).detail == COMPACT
+    assert verify(source, found.port, hints, devices=("cpu",), reference=found.reference, runner=runner).passed
     return found
 
 
@@ -166,10 +159,10 @@ STRUCTURAL: Mapping[str, tuple[Break, str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", STRUCTURAL)
-def test_a_network_built_otherwise_is_seen_and_named(name, small, tmp_path):
+def test_a_network_built_otherwise_is_seen_and_named(name, small, tmp_path, runner):
     break_it, layer, cause, text = STRUCTURAL[name]
     broken = write_broken(small.port, tmp_path / "broken.safetensors", break_it)
-    found = verify(small.source, broken, devices=("cpu",), reference=small.reference)
+    found = verify(small.source, broken, devices=("cpu",), reference=small.reference, runner=runner)
     assert not found.passed
     assert found.first_divergence is not None
     assert found.first_divergence.check == "inference"

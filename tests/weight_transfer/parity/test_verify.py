@@ -12,7 +12,6 @@ import keras_training_facts
 import numpy as np
 import pytest
 import torch
-from sides import run_sides_here
 from sweeps import slow_but
 
 from weight_transfer import Head, Hints, Row, Verification, VerificationError, convert, export, read_checkpoint, verify
@@ -58,11 +57,6 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _sides(monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
-
-
 def assert_equal(found: Verification) -> None:
     assert found.passed, [row for row in found.rows if not row.passed]
     assert found.worst("float64").errors["float64"] <= TOLERANCES["inference"]["float64"].error
@@ -73,13 +67,13 @@ USUAL = ("depth 18", "4 channels", "no head", "stride in the 3x3", "keras-2.1") 
 
 
 @pytest.mark.parametrize("name", slow_but(USUAL, NETWORKS))
-def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_path, keras_side):
+def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **NETWORKS[name])
     port = tmp_path / "resnet.safetensors"
     hints = Hints(dialect=NETWORKS[name].get("dialect"))
     conversion = convert(source, port, hints)
     training = NETWORKS[name].get("depth", 0) < 101  # a training step of the deepest is no other, and takes long
-    found = verify(source, port, hints, training=training)
+    found = verify(source, port, hints, training=training, runner=runner)
     assert_equal(found)
     assert found.reference == "file"
     # Every layer that has a module, and the output; pads and additions have none.
@@ -91,12 +85,12 @@ def test_port_computes_what_keras_computes_and_goes_back_bit_for_bit(name, tmp_p
     assert_keras_loads_it_back(source, port, tmp_path, keras_side)
 
 
-def test_a_port_without_what_acts_in_training_alone_differs(tmp_path, keras_side):
+def test_a_port_without_what_acts_in_training_alone_differs(tmp_path, keras_side, runner):
     """Dropout, noise and a penalty change no prediction, and no array; a port without them trains another network."""
     with_facts, without = keras_side(keras_training_facts.written, tmp_path)
     port = convert(without, tmp_path / "port.safetensors").output
-    assert_equal(verify(without, port))
-    found = verify(with_facts, port)
+    assert_equal(verify(without, port, runner=runner))
+    found = verify(with_facts, port, runner=runner)
     assert not found.passed
     assert found.weights_equal == found.weights_total
     said = {(one.layer, one.field): (one.expected, one.actual) for one in found.fields_differing}
@@ -137,55 +131,55 @@ def loaded_into(path: Path, model_path: Path) -> dict[str, np.ndarray]:
     ("name", "num_arrays", "include_top"),
     [("ResNet50", 320, True), ("ResNet50", 320, False), ("ResNet152", 932, True)],
 )
-def test_keras_applications(name, num_arrays, include_top, tmp_path, keras_side):
+def test_keras_applications(name, num_arrays, include_top, tmp_path, keras_side, runner):
     arguments = {"input_shape": (224, 224, 3)} if name == "ResNet50" else {"input_shape": (64, 64, 3)}
     source = keras_side(keras_resnets.application, tmp_path / "model.keras", name, include_top=include_top, **arguments)
-    found = verify(source, training=name == "ResNet50")
+    found = verify(source, training=name == "ResNet50", runner=runner)
     assert_equal(found)
     assert found.weights_total == num_arrays - (0 if include_top else 2)
 
 
 @pytest.mark.slow
-def test_weights_only_file_is_compared_with_the_twin_and_says_so(tmp_path, keras_side):
+def test_weights_only_file_is_compared_with_the_twin_and_says_so(tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.application, tmp_path / "weights.h5", "ResNet50", input_shape=(64, 64, 3))
-    found = verify(source, hints=Hints(in_shape=(64, 64)))
+    found = verify(source, hints=Hints(in_shape=(64, 64)), runner=runner)
     assert_equal(found)
     assert found.reference == "twin"
     assert "twin" in found.loaded_by
     assert any(line.startswith("epsilon 1.001e-05") for line in found.assumed)
 
 
-def test_nested_backbone_with_frozen_layers(tmp_path, keras_side):
+def test_nested_backbone_with_frozen_layers(tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.nested_application, tmp_path / "nested.h5", (64, 64, 3), num_frozen=20)
-    found = verify(source)
+    found = verify(source, runner=runner)
     assert_equal(found)
     assert found.weights_total == 318 + 4
 
 
 @pytest.mark.parametrize("dialect", slow_but(["keras-2.2"], ("keras-2.2", "keras-2.1", "mask-rcnn")))
-def test_real_imagenet_stem_and_stage_2(dialect, shared_data, tmp_path):
+def test_real_imagenet_stem_and_stage_2(dialect, shared_data, tmp_path, runner):
     """Trained weights, three possible conventions: whichever is meant, the port computes it."""
     source = shared_data / "wild" / "resnet50_notop_imagenet_stem_stage2.h5"
-    found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)))
+    found = verify(source, hints=Hints(dialect=dialect, in_shape=(224, 224)), runner=runner)
     assert_equal(found)
     assert found.weights_total == 66
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_device(device, tmp_path, keras_side):
+def test_device(device, tmp_path, keras_side, runner):
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(65, 64, 3), **SMALL)
-    found = verify(source, devices=(device,))
+    found = verify(source, devices=(device,), runner=runner)
     assert_equal(found)
     assert {row.device for row in found.rows} == {device}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_nothing_compared_is_no_pass(tmp_path, keras_side):
+def test_nothing_compared_is_no_pass(tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(33, 33, 3), **SMALL)
     with pytest.raises(VerificationError, match="no device that was asked for is there"):
-        verify(source, devices=("cuda",))
+        verify(source, devices=("cuda",), runner=runner)
 
 
 def test_an_all_zero_reference_proves_nothing():

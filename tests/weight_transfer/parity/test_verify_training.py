@@ -11,7 +11,6 @@ import keras_resnets
 import keras_training_runs
 import numpy as np
 import pytest
-from sides import run_sides_here
 from sweeps import slow_but
 
 from weight_transfer import VerificationError, convert
@@ -60,27 +59,20 @@ SLOTS = ("SGD", "RMSprop(momentum=0.9, centered=True)", "Adam", "Adamax", "Adagr
 USUAL = (*SLOTS, *(f"{RULES[number + 1]}, {EXTRAS[(number + 1) % 3][0]}" for number in range(3)))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _sides(keras_side):
-    with pytest.MonkeyPatch.context() as patch:
-        run_sides_here(patch, keras_side)
-        yield
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, keras_side):
     return keras_side(keras_resnets.twin, tmp_path_factory.mktemp("training") / "basic.h5", **BASIC)
 
 
 @pytest.fixture(scope="module")
-def found(source):
+def found(source, runner):
     """``found(run)``: the usual runs are made in one go, and so are the others."""
     made = {}
 
     def of(run):
         if run not in made:
             runs = [one for one in RUNS if (one in USUAL) == (run in USUAL)]
-            verified = verify_training(source, Training([RUNS[one] for one in runs]))
+            verified = verify_training(source, Training([RUNS[one] for one in runs]), runner=runner)
             made.update(zip(runs, verified, strict=True))
         return made[run]
 
@@ -112,39 +104,39 @@ def test_the_slots_are_compared(found):
 
 
 @pytest.mark.slow
-def test_resnet_50_is_keras_to_the_end(tmp_path, keras_side):
+def test_resnet_50_is_keras_to_the_end(tmp_path, keras_side, runner):
     source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", in_shape=(64, 64, 3))
     optimizers = [
         config("Adam", "clipnorm=1.0", "CosineDecay(decay_steps=15, warmup_target=0.001, warmup_steps=4)", 1e-4),
         config("SGD(momentum=0.9, nesterov=True)", rate=0.001),
     ]  # docs/parity.md has the others
-    for one in verify_training(source, Training(optimizers, batch_size=2), detail=COMPACT):
+    for one in verify_training(source, Training(optimizers, batch_size=2), detail=COMPACT, runner=runner):
         assert one.passed, one.first_divergence
         assert one.weights_total == 322
 
 
-def test_training_that_amplifies_rounding_proves_nothing(source):
+def test_training_that_amplifies_rounding_proves_nothing(source, runner):
     training = Training([config("RMSprop(momentum=0.9)", rate=0.1)], num_steps=30)
-    (one,) = verify_training(source, training)
+    (one,) = verify_training(source, training, runner=runner)
     assert not one.passed
     assert one.explanation.by_rounding
     assert one.explanation.rounding > 1e-9
     assert "Take a lower --learning-rate" in one.explanation.sentence
 
 
-def test_biases_that_only_rounding_moves_are_measured_against_their_layers(tmp_path, keras_side):
+def test_biases_that_only_rounding_moves_are_measured_against_their_layers(tmp_path, keras_side, runner):
     source = keras_side(keras_training_runs.fresh, tmp_path / "fresh.h5", **BASIC)
-    (one,) = verify_training(source, Training([config("Adam")]))
+    (one,) = verify_training(source, Training([config("Adam")]), runner=runner)
     assert one.passed, one.first_divergence
     rows = {row.name: row for row in one.rows if row.check == "weights"}
     assert rows["conv/bias"].peak >= rows["conv/kernel"].peak
     assert rows["fc_final/bias"].peak != rows["fc_final/kernel"].peak
 
 
-def test_tf_keras_is_followed(tmp_path, keras_side):
+def test_tf_keras_is_followed(tmp_path, keras_side, runner):
     source = keras_side(keras_training_runs.tf_keras_model, tmp_path / "tf_keras.h5")
     optimizers = [config("Adam", "clipnorm=1.0", WARMUP), config("SGD(momentum=0.9)")]
-    for one in verify_training(source, Training(optimizers)):
+    for one in verify_training(source, Training(optimizers), runner=runner):
         assert one.loaded_by.startswith("tf_keras ")
         assert one.passed, one.first_divergence
         assert one.optimizer["class_name"].startswith("Custom>")
@@ -189,7 +181,7 @@ PLANTED_USUALLY = ("epsilon", "torch's Adam", "coupled", "decoupled", "rate", "l
 
 
 @pytest.fixture(scope="module")
-def recordings(source, tmp_path_factory):
+def recordings(source, tmp_path_factory, runner):
     """``recordings(name)``: what Keras gives with that optimizer, recorded once, the usual ones in one go."""
     folder, made = tmp_path_factory.mktemp("recordings"), {}
 
@@ -201,17 +193,17 @@ def recordings(source, tmp_path_factory):
             optimizers = {key: optimizer for key, optimizer in optimizers.items() if key not in made}
             made.update({key: folder / f"{len(made) + i}.safetensors" for i, key in enumerate(optimizers)})
             training = Training(list(optimizers.values()), num_steps=6)
-            record_training(source, training, [made[key] for key in optimizers])
+            record_training(source, training, [made[key] for key in optimizers], runner=runner)
         return made[wanted]
 
     return of
 
 
 @pytest.mark.parametrize("name", slow_but(PLANTED_USUALLY, PLANTED))
-def test_a_mistake_is_seen_at_its_first_step_and_named(name, source, recordings):
+def test_a_mistake_is_seen_at_its_first_step_and_named(name, source, recordings, runner):
     optimizer, port, step, causes = PLANTED[name]
     training = Training([optimizer], num_steps=6, port_optimizer=port)
-    (one,) = verify_training(source, training, references=[recordings(name)])
+    (one,) = verify_training(source, training, references=[recordings(name)], runner=runner)
     assert one.passed == (step is None)
     if step is not None:
         assert one.first_divergence.name == one.explanation.name == f"step {step}"
@@ -219,16 +211,16 @@ def test_a_mistake_is_seen_at_its_first_step_and_named(name, source, recordings)
         assert one.explanation.by_rule
 
 
-def test_the_unbiased_variance_shows_in_the_statistics_alone(source, recordings):
+def test_the_unbiased_variance_shows_in_the_statistics_alone(source, recordings, runner):
     training = Training([PLANTED["unknown"][0]], num_steps=6, moving_variance="tf_keras")
-    (one,) = verify_training(source, training, references=[recordings("unknown")])
+    (one,) = verify_training(source, training, references=[recordings("unknown")], runner=runner)
     assert {row.check for row in one.rows if not row.passed} == {"moving"}
     assert all(row.name.endswith("moving_variance") for row in one.rows if not row.passed)
     assert [trial.cause for trial in one.explanation.found] == ["moving variance"]
     assert "moving variances that move by the unbiased variance" in one.explanation.sentence
 
 
-def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, tmp_path):
+def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, tmp_path, runner):
     port = read_converted(convert(source, tmp_path / "right.safetensors").output)
     resnet = port.network.resnet
     conventions = dataclasses.replace(resnet.conventions, epsilon=1e-5)
@@ -237,7 +229,7 @@ def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, 
     wrong = resnet_graph(dataclasses.replace(resnet, conventions=conventions))
     write_converted(broken, tensors, dataclasses.replace(port.description, network=wrong))
     training = Training([PLANTED["unknown"][0]], num_steps=6)
-    (one,) = verify_training(source, training, broken, references=[recordings("unknown")])
+    (one,) = verify_training(source, training, broken, references=[recordings("unknown")], runner=runner)
     assert not one.passed
     assert one.weights_equal == one.weights_total
     assert one.first_divergence.name == "step 1"
@@ -245,7 +237,7 @@ def test_a_network_that_differs_is_not_the_optimizers_fault(source, recordings, 
     assert "weight-transfer verify" in one.explanation.sentence
 
 
-def test_other_weights_are_not_equal_training(source, recordings, tmp_path):
+def test_other_weights_are_not_equal_training(source, recordings, tmp_path, runner):
     port = read_converted(convert(source, tmp_path / "right.safetensors").output)
     arrays = {name: array.copy() for name, array in port.tensors().items()}
     arrays["stem.conv.bias"][0] += 1e-3  # which changes no loss: a batch norm takes it off again
@@ -253,25 +245,25 @@ def test_other_weights_are_not_equal_training(source, recordings, tmp_path):
     other = tmp_path / "other.safetensors"
     write_converted(other, tensors, port.description)
     training = Training([PLANTED["unknown"][0]], num_steps=6)
-    (one,) = verify_training(source, training, other, references=[recordings("unknown")])
+    (one,) = verify_training(source, training, other, references=[recordings("unknown")], runner=runner)
     assert all(row.passed for row in one.rows if row.check == "step")
     assert not one.passed
     assert one.weights_differing == ("conv/bias",)
 
 
-def test_images_of_ones_own(source, tmp_path):
+def test_images_of_ones_own(source, tmp_path, runner):
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (9, 20, 24, 3), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", train_images=pixels, train_labels=np.arange(9) % 3)
     data = str(tmp_path / "images.npz")
-    (one,) = verify_training(source, Training([config("SGD")], num_steps=2, data=data))
+    (one,) = verify_training(source, Training([config("SGD")], num_steps=2, data=data), runner=runner)
     assert one.passed, one.first_divergence
     assert one.batches == f"{data} under noise, 4 x 33 x 33 x 3"
 
 
-def test_a_loss_that_is_no_number_proves_nothing(source):
+def test_a_loss_that_is_no_number_proves_nothing(source, runner):
     with pytest.raises(VerificationError, match=r"Keras's loss is nan at step \d+: such a run proves nothing. Lower"):
-        verify_training(source, Training([config("SGD", "weight_decay=1e30")]))
+        verify_training(source, Training([config("SGD", "weight_decay=1e30")]), runner=runner)
 
 
 @pytest.mark.parametrize(
@@ -283,14 +275,14 @@ def test_a_loss_that_is_no_number_proves_nothing(source):
         ("builtins.list", "builtins.list made a list. Expected a torch.optim.Optimizer"),
     ],
 )
-def test_a_wrong_optimizer_is_found_before_the_long_work(port, message, source, monkeypatch, tmp_path):
+def test_a_wrong_optimizer_is_found_before_the_long_work(port, message, source, monkeypatch, tmp_path, runner):
     monkeypatch.setattr("weight_transfer.parity.training._record", lambda *_: pytest.fail("long work"))
     with pytest.raises(TransferError, match=message):
-        verify_training(source, Training([config("SGD")], port_optimizer=port))
+        verify_training(source, Training([config("SGD")], port_optimizer=port), runner=runner)
 
 
-def test_a_weights_only_file_is_trained_as_the_twin(tmp_path):
+def test_a_weights_only_file_is_trained_as_the_twin(tmp_path, runner):
     source = checkpoints.checkpoint(tmp_path / "w.weights.h5", checkpoints.small())
-    (one,) = verify_training(source, Training([config("SGD", rate=1e-4)], num_steps=2))
+    (one,) = verify_training(source, Training([config("SGD", rate=1e-4)], num_steps=2), runner=runner)
     assert one.reference == "twin"
     assert one.passed, one.first_divergence

@@ -7,7 +7,6 @@ import dataclasses
 import keras_resnets
 import pytest
 from junitparser import JUnitXml
-from sides import run_sides_here
 
 from weight_transfer import convert, verify
 from weight_transfer.converted import read_converted, write_converted
@@ -19,11 +18,6 @@ from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.tensor_file import Tensor
 
 pytestmark = pytest.mark.keras
-
-
-@pytest.fixture(autouse=True)
-def _sides(monkeypatch, keras_side):
-    run_sides_here(monkeypatch, keras_side)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +46,8 @@ def assert_tells_all(content, found):
     assert content.count("data:image/png;base64,") == len(found.predictions) > 0
 
 
-def test_a_correct_port(files, tmp_path):
-    found = verify(*files)
+def test_a_correct_port(files, tmp_path, runner):
+    found = verify(*files, runner=runner)
     write_report(found, tmp_path / "report.html")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "EQUAL</h1>" in content
@@ -61,13 +55,13 @@ def test_a_correct_port(files, tmp_path):
     assert_tells_all(content, found)
 
 
-def test_a_wrong_epsilon(files, tmp_path):
+def test_a_wrong_epsilon(files, tmp_path, runner):
     converted = read_converted(files[1])
     architecture = converted.network.resnet
     wrong = dataclasses.replace(architecture, conventions=dataclasses.replace(architecture.conventions, epsilon=1e-5))
     tensors = [Tensor.of(name, value) for name, value in converted.tensors().items()]
     write_converted(tmp_path / "broken.safetensors", tensors, Description(resnet_graph(wrong), converted.origin))
-    found = verify(files[0], tmp_path / "broken.safetensors")
+    found = verify(files[0], tmp_path / "broken.safetensors", runner=runner)
     content = page.render(found)
     assert "DIFFERS</h1>" in content
     assert found.explanation.found.cause == "epsilon"

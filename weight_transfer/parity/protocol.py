@@ -1,0 +1,477 @@
+"""What crosses the border between two processes: a request to one side, and its result.
+
+Each is a frozen dataclass, which names the function that answers it. msgspec writes it as MessagePack, which has the
+infinities that an error can be and JSON has not, and checks it against its types when it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+
+import msgspec
+import numpy as np
+
+from weight_transfer.errors import VerificationError
+from weight_transfer.images import Crop, ImageLoading
+from weight_transfer.parity.recording import Tops
+from weight_transfer.parity.report import Explanation, Planted, Row
+from weight_transfer.parity.sketch import Detail
+from weight_transfer.parity.training_report import TrainingExplanation
+from weight_transfer.picture_classifier import Prediction
+from weight_transfer.preprocessing import PRESETS, Preprocessing
+
+VERSION = 1  # of all that is below: one more with each change
+Message = TypeVar("Message")
+Result = TypeVar("Result")
+
+
+class Request(Generic[Result]):
+    """What one side is asked. A subclass is a frozen dataclass, and names its result: ``Request[ComparisonResult]``."""
+
+    answered_by: ClassVar[str]
+    """``package.module:function``, from this request and a function to tell its progress to its result."""
+
+    @classmethod
+    def result_type(cls) -> type[Result]:
+        """Returns the class of the result."""
+        (result,) = get_args(cls.__dict__["__orig_bases__"][0])
+        found: type[Result] = result
+        return found
+
+
+@dataclass(frozen=True)
+class Written:
+    """The result of a request whose outcome is a file: it was written."""
+
+
+# Keras's side
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A Keras checkpoint, and what Keras's side needs to know to load its model.
+
+    Attributes:
+        checkpoint: The file.
+        sha256: Of the file.
+        reference: ``file`` where Keras loads the model from the file; ``twin`` where a model of ours takes its arrays.
+        network: What `network_to_dict` wrote; None for whatever model the file holds.
+        arrays: By ``layer/role``, the array's name in the file.
+        preprocessing: Of raw images.
+        config: Of a weights-only file's model, where the network is an imported one.
+    """
+
+    checkpoint: Path
+    sha256: str
+    reference: Literal["file", "twin"]
+    network: Mapping[str, Any] | None
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Preprocessing = PRESETS["none"]
+    config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceRequest(Request[Written]):
+    """Asks Keras to write down what every layer gives.
+
+    Attributes:
+        model: What to run.
+        inputs: What `save_cases` wrote.
+        detail: How much of each tensor to keep.
+        output: The recording to write.
+    """
+
+    answered_by: ClassVar[str] = "resnet_keras.recording:record"
+
+    model: ReferenceModel
+    inputs: Path
+    detail: Detail
+    output: Path
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """One training of the reference.
+
+    Attributes:
+        optimizer: As Keras serializes it.
+        output: The recording to write.
+        nudged: Whether it starts from weights that are one unit in the last place away.
+    """
+
+    optimizer: Mapping[str, Any]
+    output: Path
+    nudged: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingReferenceRequest(Request[Written]):
+    """Asks Keras to train, each time from the file's weights, and to write down each loss and what is left at the end.
+
+    Attributes:
+        model: What to train.
+        inputs: What `save_cases` wrote: a batch for each step.
+        detail: How much of each tensor to keep.
+        runs: One after the other.
+    """
+
+    answered_by: ClassVar[str] = "resnet_keras.trajectory:record_runs"
+
+    model: ReferenceModel
+    inputs: Path
+    detail: Detail
+    runs: tuple[ReferenceRun, ...]
+
+
+@dataclass(frozen=True)
+class SeededModelRequest(Request[Written]):
+    """Asks Keras for a ResNet with weights that look trained.
+
+    Attributes:
+        depth: Of the network.
+        seed: Of its weights.
+        images: What `save_cases` wrote, to fit the statistics to.
+        output: The checkpoint to write.
+    """
+
+    answered_by: ClassVar[str] = "resnet_keras.seeded:make"
+
+    depth: int
+    seed: int
+    images: Path
+    output: Path
+
+
+# PyTorch's side
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """How far the port is from the recording.
+
+    Attributes:
+        rows: What was compared.
+        explanation: Of the first that differs, if one does.
+        tops: By the name of the inputs, each picture's classes in float32; None where there are no classes.
+        environment: Versions and machine.
+    """
+
+    rows: tuple[Row, ...]
+    explanation: Explanation | None
+    tops: Mapping[str, Tops | None]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ComparisonRequest(Request[ComparisonResult]):
+    """Asks PyTorch to compare a port with what Keras gave.
+
+    Attributes:
+        converted: The port.
+        reference: The recording.
+        devices: ``cpu``, ``cuda``; the latter is left out where there is none.
+        training: Whether to compare a training step too.
+        right: The port as the checkpoint makes it, where ``converted`` has other numbers.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.comparison.comparing:compare"
+
+    converted: Path
+    reference: Path
+    devices: tuple[str, ...] = ("cpu",)
+    training: bool = True
+    right: Path | None = None
+
+
+@dataclass(frozen=True)
+class SensitivityResult:
+    """What was seen of planted mistakes.
+
+    Attributes:
+        planted: One for each kind that the network has a place for.
+    """
+
+    planted: tuple[Planted, ...]
+
+
+@dataclass(frozen=True)
+class SensitivityRequest(Request[SensitivityResult]):
+    """Asks PyTorch to plant mistakes in a port that agrees with a recording.
+
+    Attributes:
+        converted: The port.
+        reference: The recording.
+        kinds: Keys of `resnet_torch.comparison.mistakes.MISTAKES`; None for all.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.comparison.sensitivity:plant_all"
+
+    converted: Path
+    reference: Path
+    kinds: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """How far one training of the port is from Keras's.
+
+    Attributes:
+        rows: What was compared.
+        losses: Of every step, by side: ``keras``, ``torch``.
+        explanation: Where the runs differ.
+    """
+
+    rows: tuple[Row, ...]
+    losses: Mapping[str, tuple[float, ...]]
+    explanation: TrainingExplanation | None
+
+
+@dataclass(frozen=True)
+class TrainingComparisonResult:
+    """How far trainings of the port are from Keras's.
+
+    Attributes:
+        runs: One for each recording.
+        environment: Versions and machine.
+    """
+
+    runs: tuple[ComparedRun, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TrainingComparisonRequest(Request[TrainingComparisonResult]):
+    """Asks PyTorch to train a port as Keras was trained, and to compare.
+
+    Attributes:
+        converted: The port.
+        references: A recording of each run; without any, the optimizer alone is tried.
+        optimizer: The port's, as `resnet_torch.comparison.training_run.optimizer_of` reads it; None for Keras's rule.
+        moving_variance: Rule of the port's batch norms; None for the reference's.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.comparison.trajectory:compare_runs"
+
+    converted: Path
+    references: tuple[Path, ...]
+    optimizer: str | None = None
+    moving_variance: str | None = None
+
+
+@dataclass(frozen=True)
+class PredictionResult:
+    """What a network says of images.
+
+    Attributes:
+        predictions: One for each image.
+        names: ImageNet's, where they are wanted and at hand.
+    """
+
+    predictions: tuple[Prediction, ...]
+    names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class PredictionRequest(Request[PredictionResult]):
+    """Asks PyTorch what a port says of image files.
+
+    Attributes:
+        converted: The port.
+        images: The files.
+        image_loading: How their pixels are made.
+        crop: What is cut out of them.
+        size: (H, W) to resize to; None for the network's.
+        preprocessing: Of their pixels.
+        top: How many classes to name.
+        device: Where the port runs.
+        imagenet: Whether ImageNet's names are wanted.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.prediction:predict"
+
+    converted: Path
+    images: tuple[Path, ...]
+    image_loading: ImageLoading
+    crop: Crop
+    size: tuple[int, int] | None
+    preprocessing: Preprocessing
+    top: int
+    device: str
+    imagenet: bool
+
+
+@dataclass(frozen=True)
+class PackageRequest(Request[Written]):
+    """Asks PyTorch to write a port as a package of its own.
+
+    Attributes:
+        converted: The port.
+        folder: The package.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.standalone.package:package"
+
+    converted: Path
+    folder: Path
+
+
+REQUESTS: tuple[type[Request[Any]], ...] = (
+    ReferenceRequest,
+    TrainingReferenceRequest,
+    SeededModelRequest,
+    ComparisonRequest,
+    SensitivityRequest,
+    TrainingComparisonRequest,
+    PredictionRequest,
+    PackageRequest,
+)
+
+
+# Between the two processes: one `Call`; then any number of `Progress`, and one `Answer` or `Failure`
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request on its way.
+
+    Attributes:
+        version: The sender's `VERSION`.
+        name: Class of the request.
+        request: Written by `encode`.
+        folders: Temporary folders of the sender, to remove should it be killed.
+    """
+
+    version: int
+    name: str
+    request: msgspec.Raw
+    folders: tuple[Path, ...] = ()
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    """The share that is done, 0 to 1."""
+
+    share: float
+
+
+class Answer(msgspec.Struct, frozen=True, tag=True):
+    """A result on its way, written by `encode`, and the sender's `VERSION`."""
+
+    version: int
+    result: msgspec.Raw
+
+
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """An error in words, and its class of `weight_transfer.errors`."""
+
+    name: str
+    message: str
+
+
+STOP = b"\0"  # before a pipe ends: its other end is alive, and removes its folders itself
+
+
+def pack(request: Request[Any], folders: tuple[Path, ...] = ()) -> bytes:
+    """Returns a request as the other process reads it with `unpack`.
+
+    Raises:
+        VerificationError: A field holds what cannot be written.
+    """
+    return encode(Call(VERSION, type(request).__name__, msgspec.Raw(encode(request)), folders))
+
+
+def unpack(data: bytes) -> tuple[Request[Any], tuple[Path, ...]]:
+    """Returns what was given to `pack`: a request and folders.
+
+    Raises:
+        VerificationError: It comes from another version of this package, is no request or one of a wrong form.
+    """
+    call = decode(data, Call)
+    _check_version(call.version)
+    kinds = {kind.__name__: kind for kind in REQUESTS}
+    if call.name not in kinds:
+        raise VerificationError(f"no such request: {call.name!r}. Expected one of {', '.join(kinds)}.")
+    return decode(bytes(call.request), kinds[call.name]), call.folders
+
+
+def pack_answer(result: object) -> bytes:
+    """Returns a result as the other process reads it with `unpack_answer`.
+
+    Raises:
+        VerificationError: A field holds what cannot be written.
+    """
+    return encode(Answer(VERSION, msgspec.Raw(encode(result))))
+
+
+def decode_reply(data: bytes) -> Progress | Answer | Failure:
+    """Returns what the process that answers sent.
+
+    Raises:
+        VerificationError: It is something else.
+    """
+    reply: Progress | Answer | Failure = decode(data, cast(Any, Progress | Answer | Failure))
+    return reply
+
+
+def unpack_answer(answer: Answer, request: Request[Result]) -> Result:
+    """Returns the result of a request.
+
+    Raises:
+        VerificationError: It comes from another version of this package, or is none of this request.
+    """
+    _check_version(answer.version)
+    return decode(bytes(answer.result), request.result_type())
+
+
+def _check_version(version: int) -> None:
+    if version != VERSION:
+        raise VerificationError(
+            f"another process speaks version {version} of the protocol. Expected {VERSION}: two versions of "
+            "keras-resnet-to-torch are mixed, or it was just updated. Start again, or install it again."
+        )
+
+
+def encode(value: object) -> bytes:
+    """Returns a message as MessagePack.
+
+    Raises:
+        VerificationError: It holds what cannot be written, such as a whole number beyond 64 bits.
+    """
+    try:
+        return msgspec.msgpack.encode(value, enc_hook=_plain)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise VerificationError(
+            f"{type(value).__name__} cannot be sent to another process: {error}. Expected plain data."
+        ) from error
+
+
+def decode(data: bytes, kind: type[Message]) -> Message:
+    """Returns a message that `encode` wrote.
+
+    Raises:
+        VerificationError: It is cut off, or of another form.
+    """
+    try:
+        return msgspec.msgpack.decode(data, type=kind, dec_hook=_object)
+    except msgspec.DecodeError as error:
+        raise VerificationError(
+            f"what another process sent is no {getattr(kind, '__name__', kind)}: {error}. Start again; if it stays so, "
+            "install keras-resnet-to-torch again."
+        ) from error
+
+
+def _plain(value: object) -> object:
+    """What MessagePack has in place of a path, whose bytes need be no text, and of a NumPy number."""
+    if isinstance(value, Path):
+        return os.fsencode(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _object(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, bytes):
+        return Path(os.fsdecode(value))
+    raise ValueError(f"Expected a {kind.__name__}")
