@@ -93,7 +93,7 @@ def rebuild(
         last_activations: Of each output, the softmax or sigmoid to leave out of its logits.
         free_size: Whether to leave the inputs' height and width free.
     """
-    module, originals = reference.module, _layer_objects(reference.model)
+    module, originals = reference.module, layer_objects(reference.model)
     logits, stripped = _logits(graph, last_activations)
     built: dict[str, Any] = {}
     finish: dict[str, Any] = {}
@@ -150,13 +150,13 @@ def _logits(graph: Graph, last_activations: Sequence[str | None]) -> tuple[list[
 WITHOUT_WEIGHTS = ("Activation", "Softmax", "Sigmoid")  # layers that are nothing but an activation
 
 
-def _layer_objects(model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Every layer, and every operation that is none, by path."""
+def layer_objects(model: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns every layer of a model, and every operation that is none, by path, nested models flattened."""
     found: dict[str, Any] = {}
     for layer in getattr(model, "operations", None) or model.layers:
         here = (*path, layer.name)
         if hasattr(layer, "layers"):
-            found |= _layer_objects(layer, here)
+            found |= layer_objects(layer, here)
         else:
             found["/".join(here)] = layer
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from resnet_keras.subject import Subject, subject_of
+from resnet_keras.rebuilding import layer_objects
+from resnet_keras.subject import Subject, Variable, subject_of
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest, Written
+from weight_transfer.parity.recorded_network import RANDOM_CLASSES, RecordedLayer, RecordedNetwork
 from weight_transfer.parity.recording import TOP, Origin, RecordingWriter
 
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
@@ -34,6 +37,9 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
     with RecordingWriter(request.output, request.detail, request.output.parent) as writer:
         writer.feeds = subject.feeds
         for case, inputs in shown:
+            if case.tentative and (reason := _refusal(subject, inputs)):
+                skipped[case.name] = f"Keras cannot take it: {reason}"
+                continue
             if case.check == "inference":
                 writer.add_case(case)
                 _record_inference(subject, writer, case, inputs, progress)
@@ -50,8 +56,51 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
             next(progress)
-        writer.origin = origin_of(subject, request.model, skipped)
+        writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=_network_of(subject))
     return Written()
+
+
+def _refusal(subject: Subject, inputs: list[np.ndarray]) -> str | None:
+    """Why the reference cannot take these inputs, if it cannot."""
+    try:
+        subject.run("float64", inputs, lambda tap, value: None)
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _network_of(subject: Subject) -> RecordedNetwork:
+    """The inputs, the layers with arrays and those that draw numbers, as the file has them."""
+    originals = layer_objects(subject.reference.model)
+    arrays: dict[str, list[Variable]] = {}
+    for one in subject.variables("float64"):
+        arrays.setdefault(one.layer, []).append(one)
+    layers = []
+    for path, layer in {**subject.graph.listed, **subject.graph.layers}.items():
+        name, original = subject.layers.get(path, path), originals.get(path)
+        held = arrays.get(name, [])
+        if original is None or not (held or layer.class_name in RANDOM_CLASSES):
+            continue
+        learning = {id(variable) for variable in original.trainable_weights}
+        own = zip(held, original.weights, strict=False)
+        layers.append(
+            RecordedLayer(
+                name=name,
+                class_name=layer.class_name,
+                settings=layer.settings,
+                in_shapes=layer.in_shapes,
+                arrays={one.role: tuple(one.own.shape) for one in held},
+                learning=tuple(one.role for one, variable in own if id(variable) in learning),
+                trainable=bool(original.trainable),
+                calls={
+                    subject.taps.get(call.value, call.value): call.training
+                    for call in subject.graph.calls
+                    if call.layer == path
+                },
+            )
+        )
+    inputs = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
+    return RecordedNetwork(tuple(tuple(shape) for shape in inputs), tuple(layers))
 
 
 def origin_of(

@@ -91,9 +91,9 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_examples_pass(project):
-    assert len(blocks("python")) == 2
-    done = pytest_in(project, "-v", "test_port.py", "test_own_port.py")
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert len(blocks("python")) == 3
+    done = pytest_in(project, "-v", "-W", "error", "test_port.py", "test_own_port.py", "test_parts.py")
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
     assert f"rootdir: {project}" in done.stdout
 
 

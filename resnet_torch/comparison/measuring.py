@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 import torch
@@ -56,19 +56,43 @@ def compare_inference(subject: Subject, recording: Recording, case: Case, found:
         return _compare_outputs(subject, recording, case, "inference", found)
 
 
-def compare_as_it_is(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:
-    """`compare_inference` in whatever mode the module is; its statistics are put back afterwards."""
+def compare_as_it_is(
+    subject: Subject, recording: Recording, case: Case, found: Found, given: Sequence[Tensor] | None = None
+) -> list[Tensor]:
+    """`compare_inference` in whatever mode the module is; its statistics are put back afterwards.
+
+    Args:
+        subject: In the dtype and on the device to compare in.
+        recording: Of the reference.
+        case: Which inputs.
+        found: Called with each comparison as it is made.
+        given: The inputs as the subject takes them, where they are to lie otherwise in memory.
+
+    Returns:
+        The outputs before their last activation.
+    """
     with restored(subject.model), torch.no_grad():
-        return _compare_outputs(subject, recording, case, "inference", found)
+        return _compare_outputs(subject, recording, case, "inference", found, given)
 
 
-def compare_training(subject: Subject, recording: Recording, case: Case, found: Found) -> None:
+def compare_training(
+    subject: Subject,
+    recording: Recording,
+    case: Case,
+    found: Found,
+    mode: Callable[[nn.Module], AbstractContextManager[None]] | None = None,
+) -> None:
     """Compares one training step: outputs, loss, gradients, statistics. The model is put back as it was.
 
-    Batch norms alone run in training mode, for what a dropout leaves out is chance.
+    Args:
+        subject: In float64.
+        recording: Of the reference.
+        case: Which inputs.
+        found: Called with each comparison as it is made.
+        mode: What puts the model into training mode, by default `training_mode`.
     """
     model = subject.model
-    with restored(model), training_mode(model):
+    with restored(model), (mode or training_mode)(model):
         logits = _compare_outputs(subject, recording, case, "training", found)
         if not logits:
             return
@@ -97,20 +121,31 @@ def _as_keras(subject: Subject, name: str, tensor: Tensor | None, check: Check) 
     return subject.rows[name].to_keras(value.detach().cpu().numpy())
 
 
-def _compare_outputs(subject: Subject, recording: Recording, case: Case, check: Check, found: Found) -> list[Tensor]:
+def _compare_outputs(
+    subject: Subject,
+    recording: Recording,
+    case: Case,
+    check: Check,
+    found: Found,
+    given: Sequence[Tensor] | None = None,
+) -> list[Tensor]:
     """Compares every layer's output; none of those behind a layer whose output no other layer can take."""
     unlike: list[str] = []
     entries = {entry.name: entry for entry in recording.of(case.name, check)}
 
     def note(name: str, output: Tensor) -> None:
         if name in entries:
-            error = recording.expected(entries[name]).error(subject.to_keras(output))
+            expected = recording.expected(entries[name])
+            error = expected.error(subject.to_keras(output))
+            for finish in subject.fused.get(name, ()):
+                if np.isfinite(error.error):
+                    error = min(error, expected.error(subject.to_keras(finish(output))), key=lambda one: one.error)
             if not np.isfinite(error.error):
                 unlike.append(name)
             found(check, name, error)
 
     try:
-        return subject.run(network_inputs(subject, case), note)
+        return subject.run(network_inputs(subject, case) if given is None else given, note)
     except RuntimeError:
         if unlike:  # of another shape: the error to explain is there
             return []
@@ -128,6 +163,25 @@ def training_mode(model: nn.Module) -> Iterator[None]:
     try:
         with without_chance(model):
             yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def own_training_mode(model: nn.Module, norms: Collection[nn.Module] = ()) -> Iterator[None]:
+    """Puts a module into training mode as its own `train` does, whatever that is.
+
+    Args:
+        model: The module. Random layers act, unless something holds them still.
+        norms: Batch norms that take the statistics of a batch, whatever `train` says.
+    """
+    modes = {module: module.training for module in model.modules()}
+    model.train()
+    for norm in norms:
+        norm.training = True
+    try:
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode

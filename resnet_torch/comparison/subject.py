@@ -20,9 +20,10 @@ from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import VerificationError, nearest
-from weight_transfer.layer_types import Weight
+from weight_transfer.layer_types import LAYER_TYPES, Weight
 from weight_transfer.module_paths import HEAD
 from weight_transfer.parity.losses import Loss, loss_of
+from weight_transfer.parity.recorded_network import RecordedLayer
 from weight_transfer.parity.recording import OUTPUT, Origin
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 from weight_transfer.resnet.recipe import resnet_graph
@@ -70,6 +71,8 @@ class Subject:
         preprocessing: What is done to raw images before the network.
         channels: Of the images that the network takes; 0 for other inputs.
         losses: Of each output of ``model``.
+        fused: By Keras layer, the activation that is part of it in Keras and that the module's forward pass may call
+            behind it.
     """
 
     model: nn.Module
@@ -80,6 +83,7 @@ class Subject:
     preprocessing: Preprocessing = PRESETS["none"]
     channels: int = 0
     losses: tuple[Loss, ...] = ("mean square",)
+    fused: Mapping[str, tuple[Callable[[Tensor], Tensor], ...]] = field(default_factory=dict)
 
     def run(self, inputs: Sequence[Tensor], note: Note) -> list[Tensor]:
         """Runs the module in the mode it is in.
@@ -230,7 +234,13 @@ def subject_of_module(
             taps[layer] = Tap((names[layer],))
         elif len(found) == 1:
             taps[layer] = Tap((found[0],))
-    rows = {row.keras: row for layer, tap in taps.items() for row in _rows_of(layer, tap.modules[0], modules)}
+    recorded = {} if origin.network is None else {layer.name: layer for layer in origin.network.layers}
+    rows = {
+        row.keras: row
+        for layer, tap in taps.items()
+        for row in _rows_of(layer, tap.modules[0], modules, recorded.get(layer))
+    }
+    fused = {layer: _fused(recorded[layer]) for layer in taps if layer in recorded}
     last = origin.last_activations
     endings = {
         name: (position, ACTIVATIONS["linear" if gives_predictions else activation or "linear"])
@@ -246,7 +256,13 @@ def subject_of_module(
         preprocessing=origin.preprocessing,
         channels=origin.channels,
         losses=tuple(map(loss_of, last)),
+        fused=fused,
     )
+
+
+def _fused(layer: RecordedLayer) -> tuple[Callable[[Tensor], Tensor], ...]:
+    activation = layer.settings.get("activation") if layer.arrays else None
+    return (activation_module(activation),) if isinstance(activation, Mapping) else ()
 
 
 def _ended(model: nn.Module, tap: Tap, name: str, activation: str | None) -> Tap:
@@ -261,9 +277,23 @@ def _ended(model: nn.Module, tap: Tap, name: str, activation: str | None) -> Tap
     return Tap((*tap.modules, path), tap.call)
 
 
-def _rows_of(layer: str, path: str, modules: Mapping[str, nn.Module]) -> Iterator[Row]:
-    """The arrays of PyTorch's own layers, in Keras's layout."""
+def _rows_of(layer: str, path: str, modules: Mapping[str, nn.Module], recorded: RecordedLayer | None) -> Iterator[Row]:
+    """The arrays of a layer, in Keras's layout: by its Keras class, or where that is not recorded by the module's.
+
+    They are the module's own, or those of the one part of it that has them all.
+    """
     module = modules[path]
+    if recorded is not None and recorded.class_name in LAYER_TYPES and recorded.settings:
+        weights = LAYER_TYPES[recorded.class_name].weights(recorded.settings, recorded.in_shapes)
+        held = module.state_dict(keep_vars=True)
+        names = [weight.torch for weight in weights.values()]
+        parts = [f"{part}." for part, _ in module.named_modules() if part]
+        whole = [part for part in ("", *parts) if all(part + name in held for name in names)]
+        part = whole[0] if whole[:1] == [""] or len(whole) == 1 else ""
+        for role, weight in weights.items():
+            if part + weight.torch in held:
+                yield Row(f"{layer}/{role}", f"{path}.{part}{weight.torch}", weight)
+        return
     if isinstance(module, (nn.Linear, *CONVOLUTIONS)):
         size = range(module.weight.ndim - 2)
         shape = tuple(module.weight.shape[axis] for axis in (*(2 + axis for axis in size), 1, 0))  # Keras's

@@ -15,7 +15,7 @@ import torch
 from resnet_torch import load_model
 from resnet_torch.optimizers import Adam, load_optimizer
 from resnet_torch.saving import save_converted
-from resnet_torch.testing import assert_parity
+from resnet_torch.testing import ParityWarning, assert_parity
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.state import read_state, state_beside
@@ -94,8 +94,9 @@ def test_the_recording_is_read_and_the_port_is_still_what_it_says():
     assert (found.origin.source, found.origin.loaded_by) == ("native.keras", "keras 3.15.1 from the file")
     assert len(found.entries) == 243
     model = load_model(FILES[0].parent / "native.safetensors")
-    assert len(assert_parity(model, path, training=True)) == 163
+    with pytest.warns(ParityWarning, match="the recording, of an earlier version, does not say"):
+        assert len(assert_parity(model, path, training=True).rows) == 163
     with torch.no_grad():
         next(model.parameters()).mul_(1 + 1e-3)
-    with pytest.raises(AssertionError, match="conv1"):
+    with pytest.raises(AssertionError, match=r"conv \(Conv2d\) is the first that differs"):
         assert_parity(model, path)

@@ -52,6 +52,7 @@ class Case:
         loading: Where each side is to load an image file, how; ``arrays`` then holds the file's bytes, uint8.
         size: (H, W) that the image file is resized to.
         labels: Classes of the images, where they have some.
+        tentative: Whether the reference may be unable to take it, as a size that nobody promised; then it is left out.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     loading: ImageLoading | None = None
     size: tuple[int, int] | None = None
     labels: tuple[int, ...] | None = None
+    tentative: bool = False
 
 
 def cases(
@@ -270,4 +272,4 @@ def case_of(row: Mapping[str, Any], arrays: Sequence[npt.NDArray[Any]]) -> Case:
     size = None if row["size"] is None else (row["size"][0], row["size"][1])
     labels = None if row.get("labels") is None else tuple(row["labels"])
     fields = {key: row[key] for key in ("name", "raw", "check", "loading")}
-    return Case(arrays=tuple(arrays), size=size, labels=labels, **fields)
+    return Case(arrays=tuple(arrays), size=size, labels=labels, tentative=row.get("tentative", False), **fields)

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.inputs import Case, case_of, describe_case
+from weight_transfer.parity.recorded_network import RecordedNetwork
 from weight_transfer.parity.report import Check
 from weight_transfer.parity.sketch import DETAILS, Detail, Expected, sketch
 from weight_transfer.preprocessing import PRESETS, Preprocessing, preset
@@ -94,6 +95,7 @@ class Origin:
         outputs: Under which name each output is recorded as the model returns it.
         skipped: Why a check was left out, by check.
         optimizer: Of a training run, its config as Keras serializes it.
+        network: What is known of the network itself; None in a recording of an earlier version.
     """
 
     source: str
@@ -109,6 +111,7 @@ class Origin:
     outputs: tuple[str, ...] = (OUTPUT,)
     skipped: Mapping[str, str] = field(default_factory=dict)
     optimizer: Mapping[str, Any] | None = None
+    network: RecordedNetwork | None = None
 
 
 class RecordingWriter:
@@ -269,6 +272,8 @@ def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
     origin |= {name: tuple(origin[name]) for name in ("last_activations", "outputs")}
     stored = origin["preprocessing"]  # of version 0.1: a preset's name
     origin["preprocessing"] = preset(stored) if isinstance(stored, str) else Preprocessing.from_dict(stored)
+    if origin.get("network") is not None:
+        origin["network"] = RecordedNetwork.from_dict(origin["network"])
     starts, total = _starts(entries, detail)
     if file.tensors[VALUES].shape != (total,):
         raise KeyError(VALUES)
