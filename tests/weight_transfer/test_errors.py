@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import pickle
 
 import checkpoints
@@ -10,7 +11,7 @@ import pytest
 
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.accounting import Accounting
-from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing
+from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing, of_the_system
 from weight_transfer.resnet.recipe import resnet_graph
 
 
@@ -55,3 +56,16 @@ def test_an_error_that_nobody_sees_looks_for_no_names(tmp_path, monkeypatch):
         error = Accounting.of(checkpoint.arrays, resnet_graph(checkpoints.small("keras-applications"))).error("not it")
     with pytest.raises(AssertionError, match="composed"):
         str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", b"/a"), "Permission denied: /a."),
+        (OSError(errno.ENOSPC, "No space left on device", "/a"), "No space left on device: /a. Free some space, or"),
+        (OSError("no number"), "no number."),
+        (OSError(errno.EXDEV, "Invalid cross-device link", "/a", None, "/b"), "Invalid cross-device link: /a: /b."),
+    ],
+)
+def test_what_the_system_refused_is_said_in_its_words(error, text):
+    assert str(of_the_system(error)).startswith(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from weight_transfer.cli.running import EXIT_CODES, run
+from weight_transfer.cli.running import EXIT_CODES, ended_by_signals, run
 from weight_transfer.version import __version__
 
 if TYPE_CHECKING:
@@ -59,4 +59,5 @@ def main(runner: Runner | None = None) -> None:
     Args:
         runner: What has the commands' requests answered; by default a process for each.
     """
-    run(app, "weight-transfer", runner)
+    with ended_by_signals():
+        run(app, "weight-transfer", runner)

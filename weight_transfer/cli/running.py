@@ -1,13 +1,19 @@
-"""The one place where errors become words and exit codes."""
+"""The one place where errors and signals become words and exit codes."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import rich_click as click
 
-from weight_transfer.errors import TransferError
+from weight_transfer.errors import TransferError, of_the_system
 from weight_transfer.isolation import protect_children
 
 PROVEN = 0
@@ -15,10 +21,13 @@ DIFFERS = 1
 BAD_INPUT = 2
 NOT_PROVEN = 3
 EXIT_CODES = "Exit codes: 0 done or proven, 1 differs, 2 bad input, 3 not proven."
+BY_SIGNAL = 128  # and its number, as a shell says it
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SIGPIPE = 13
 
 
 def run(app: click.Group, name: str, obj: Any = None) -> None:
-    """Runs a command line; a `TransferError` is one message on stderr and exit code 2.
+    """Runs a command line; a `TransferError`, or what the system refuses, is one message on stderr and exit code 2.
 
     Args:
         app: The commands.
@@ -26,8 +35,80 @@ def run(app: click.Group, name: str, obj: Any = None) -> None:
         obj: Of the commands' context.
     """
     protect_children()
+    _print_in_any_encoding()
     try:
-        app(prog_name=name, obj=obj)
+        try:
+            app(prog_name=name, obj=obj)
+        finally:
+            sys.stdout.flush()  # here: what fails when Python ends has no words
     except TransferError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+        _fail(str(error))
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # click and rich exit with 1, which says: differs
+            sys.exit(BY_SIGNAL + SIGPIPE)
+        raise
+    except BrokenPipeError:
+        _drop_output()
+        sys.exit(BY_SIGNAL + SIGPIPE)
+    except OSError as error:
+        _drop_output()
+        _fail(str(of_the_system(error)))
+
+
+class Ended(BaseException):
+    """A signal is to end this process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Lets a signal end the block as an error does, so that nothing half written stays; then the process exits.
+
+    Ctrl-C raises no KeyboardInterrupt meanwhile, of which click would make exit code 1.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup, or in the background
+            signal.signal(number, end)
+    try:
+        yield
+    except Ended as ended:
+        with contextlib.suppress(OSError):
+            name = signal.Signals(ended.number).name
+            print("interrupted" if ended.number == signal.SIGINT else f"ended by {name}", file=sys.stderr)
+        sys.exit(BY_SIGNAL + ended.number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fail(message: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def _print_in_any_encoding() -> None:
+    """Prints a character that standard output's encoding lacks by its number: a proof must not fail at a name."""
+    stdout = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper) and stdout.errors in ("strict", "surrogateescape"):
+        kept = stdout.errors == "surrogateescape" and stdout.encoding.lower() == "utf-8"  # the bytes of a file's name
+        stdout.reconfigure(errors="surrogateescape" if kept else "backslashreplace")
+
+
+def _drop_output() -> None:
+    """Discards what standard output does not take: Python would try again at its end, and fail in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

@@ -48,12 +48,20 @@ class Lifeline(threading.Thread):
         if self.answered.is_set():
             return
         self.cut.set()
-        _thread.interrupt_main(signal.SIGTERM)  # removes what is half written
+        _interrupt_main_thread()  # it removes what is half written
         self.unwound.wait(GRACE_S)
         if told != STOP:
             for folder in self.folders:
                 shutil.rmtree(folder, ignore_errors=True)
         os._exit(ENDED)
+
+
+def _interrupt_main_thread() -> None:
+    """Raises KeyboardInterrupt there, in the middle of a wait too where the system can."""
+    if hasattr(signal, "pthread_kill") and (main_thread := threading.main_thread().ident):
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+    else:
+        _thread.interrupt_main(signal.SIGTERM)
 
 
 def main() -> None:
