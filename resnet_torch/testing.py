@@ -55,8 +55,8 @@ class Parity:
     Attributes:
         rows: The tensors that were compared; each is within its limits.
         left_out: What was not compared, in words. A `ParityWarning` says the same.
-        unnamed: Keras layers without arrays that no module has the name of; what they give was compared as part of
-            what follows them.
+        unnamed: Keras layers without arrays that no module has the name of, and layers whose modules are never called;
+            what they give was compared as part of what follows them.
     """
 
     rows: tuple[Row, ...]
@@ -159,7 +159,7 @@ def _message(model: nn.Module, compared: Compared) -> str:
         lines.append(f"+{len(failed) - SHOWN_AT_MOST} more")
     if compared.unnamed:
         shown = ", ".join(compared.unnamed[:SHOWN_AT_MOST]) + (" ..." if len(compared.unnamed) > SHOWN_AT_MOST else "")
-        lines.append(f"not compared, because no module has the name: {shown}")
+        lines.append(f"compared only as part of what follows: {shown}")
     lines += [f"not compared: {text}" for text in compared.left_out]
     return "\n".join([head, *lines])
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 NOISE = {"preprocessing inside, tf": 1.0}  # deviation of what reaches the batch norms; elsewhere that of an image
+FREE_SIZE = 16  # of images whose size is free
 FROZEN = {"frozen backbone, new head": 20}  # so many layers of the nested model are saved as not trainable
 
 
@@ -79,7 +80,8 @@ def _calibrate(keras: Any, model: Any, generator: np.random.Generator, noise: fl
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-    images = [generator.normal(0, noise, (4, *tensor.shape[1:])).astype("float32") for tensor in model.inputs]
+    shapes = [(4, *(size or FREE_SIZE for size in tensor.shape[1:])) for tensor in model.inputs]
+    images = [generator.normal(0, noise, shape).astype("float32") for shape in shapes]
     model(images if len(images) > 1 else images[0], training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

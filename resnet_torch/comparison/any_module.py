@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,12 +37,12 @@ from resnet_torch.comparison.randomness import (
     unknown_draws,
 )
 from resnet_torch.comparison.rows import Collected, collecting, rows_of
-from resnet_torch.comparison.subject import Subject, subject_of_module
+from resnet_torch.comparison.subject import Subject, Tap, subject_of_module
 from resnet_torch.model import PortedModel
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, TransferError, VerificationError, nearest
-from weight_transfer.graph import read_graph
+from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import Shape
 from weight_transfer.parity.inputs import Case, save_cases
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
@@ -83,7 +83,7 @@ class Compared:
         explanation: Of the first that differs, where one does.
         differences: What else differs, in words.
         left_out: What was not compared, in words.
-        unnamed: Keras layers without arrays that no module has the name of.
+        unnamed: Keras layers without arrays that no module has the name of, and layers whose modules are not called.
     """
 
     reference: str
@@ -193,6 +193,7 @@ class _Findings:
     differences: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     draws: list[tuple[Case, HeldStill]] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)  # names of inputs that the module cannot take
 
 
 def compare_module(model: nn.Module, whole: Recording, asked: Asked) -> Compared:
@@ -228,9 +229,17 @@ def compare_module(model: nn.Module, whole: Recording, asked: Asked) -> Compared
         _compare_modes(subject, recording, rows, found)
         if not asked.outputs_only:
             _compare_buffers(subject, recording, asked, found)
-    cases = _cases_that_differ(rows, recording, found)
-    explanation = _explanation(subject, recording, rows)
-    if cases and explanation is not None and explanation.found and explanation.found.cause == "last activation":
+    for_some_inputs = _cases_that_differ(rows, recording, found)
+    taken = tuple(case for case in recording.cases if case.name not in found.refused)
+    explanation = _explanation(subject, dataclasses.replace(recording, cases=taken), rows)
+    if not for_some_inputs:
+        found.differences += _activations_to_look_for(subject, recording, rows)
+    if (
+        for_some_inputs
+        and explanation is not None
+        and explanation.found
+        and explanation.found.cause == "last activation"
+    ):
         explanation = dataclasses.replace(explanation, found=None)  # it would show whatever the inputs
     return Compared(
         reference=f"{recording.origin.source} ({recording.origin.loaded_by})",
@@ -238,7 +247,7 @@ def compare_module(model: nn.Module, whole: Recording, asked: Asked) -> Compared
         explanation=explanation,
         differences=tuple(found.differences),
         left_out=tuple(found.left_out),
-        unnamed=tuple(unnamed),
+        unnamed=tuple(unnamed) + _never_called(recording, found),
     )
 
 
@@ -259,10 +268,29 @@ def _subject(model: nn.Module, recording: Recording, asked: Asked, precision_nam
     copied = copy.deepcopy(model).to(DTYPES[precision_name])
     if isinstance(copied, PortedModel) and not asked.names:
         device = str(next(copied.parameters()).device)
-        return subject_for_comparison(copied, recording, device, precision_name)
+        subject = subject_for_comparison(copied, recording, device, precision_name)
+        return _with_outputs(subject, copied.network, recording.origin.outputs)
     learn_as_in_float64(copied, recording)
     layers = _layer_names(recording)
     return subject_of_module(copied, asked.names, layers, recording.origin, gives_predictions=asked.gives_predictions)
+
+
+def _with_outputs(subject: Subject, network: Graph, names: Sequence[str]) -> Subject:
+    """A converted model as a recording of just any model sees it: its outputs have names beside the layers'.
+
+    There a last layer with a softmax or sigmoid of its own shows what comes before it.
+    """
+    if set(names) <= set(subject.taps):
+        return subject
+    taps, endings = dict(subject.taps), dict(subject.endings)
+    layers = {call.value: call.layer for call in network.calls}
+    for position, (name, value) in enumerate(zip(names, network.outputs, strict=True)):
+        ending = endings.get(value, (position, nn.Identity()))
+        if value in endings and network.layers[layers[value]].fused_activation is not None:
+            del endings[value]
+            taps[value] = Tap(network.modules[layers[value]][:1])
+        endings[name], taps[name] = ending, Tap(())
+    return dataclasses.replace(subject, taps=taps, endings=endings)
 
 
 def _only_what_both_name(subject: Subject, recording: Recording, asked: Asked) -> tuple[Recording, list[str]]:
@@ -363,7 +391,8 @@ def _run_all(
                     except (RuntimeError, ValueError, IndexError, TypeError) as error:
                         if not case.tentative:
                             raise
-                        if name == "float64":
+                        if case.name not in found.refused:
+                            found.refused.add(case.name)
                             found.differences.append(f"{case.name}: {type(error).__name__}: {error}")
             if name == "float64":
                 found.draws.append((case, held))
@@ -378,14 +407,26 @@ def _standing_for_random(subject: Subject, recording: Recording) -> list[str]:
 
 
 def _rows(subjects: Mapping[str, Subject], recording: Recording, found: _Findings) -> tuple[Row, ...]:
-    """The rows; those that are zero on both sides, which prove nothing, are left out."""
+    """The rows, without those of modules that are never called, and of what is zero on both sides."""
     device = next(subjects["float64"].model.parameters()).device.type
-    rows = rows_of(recording, device, recording.cases, found.collected, DTYPES_COMPARED)
+    seen = {name for _, _, name, _ in found.collected}
+    rows = [
+        row
+        for row in rows_of(recording, device, recording.cases, found.collected, DTYPES_COMPARED)
+        if row.name in seen or row.check not in ("inference", "training")
+    ]
     dead = [row for row in rows if row.peak == 0 and not any(row.errors.values())]
     if dead:
         names = ", ".join(dict.fromkeys(row.name for row in dead))
         found.left_out.append(f"what is all zero for these inputs, and proves nothing: {names}")
     return tuple(row for row in rows if row not in dead)
+
+
+def _never_called(recording: Recording, found: _Findings) -> tuple[str, ...]:
+    """Layers whose modules hold arrays, and are not what computes: a list or a dict of modules."""
+    seen = {name for _, _, name, _ in found.collected}
+    named = dict.fromkeys(entry.name for entry in recording.entries if entry.check == "inference")
+    return tuple(name for name in named if name not in seen)
 
 
 def _cases_that_differ(rows: Sequence[Row], recording: Recording, found: _Findings) -> bool:
@@ -409,7 +450,7 @@ def _compare_layouts(subject: Subject, recording: Recording, found: _Findings) -
     """The same inference with tensors that lie channels_last in memory."""
     laid_out = dataclasses.replace(subject, model=_channels_last(copy.deepcopy(subject.model)))
     collected: Collected = {}
-    cases = [case for case in recording.cases if case.check == "inference"]
+    cases = [case for case in recording.cases if case.check == "inference" and case.name not in found.refused]
     random = _standing_for_random(subject, recording)
     for case in cases:
         collect = collecting(collected, "float64", case)
@@ -455,7 +496,7 @@ def _compare_draws(subject: Subject, recording: Recording, asked: Asked, rows: S
             continue
         case, held = runs[0]
         acting = [(name, layer) for name, layer, mode in wanted if mode or (check == "training" and mode is None)]
-        agree = all(row.passed for row in rows if row.check == check)
+        agree = all(row.passed for row in rows if row.check == check and row.name not in dict(acting))
         is_output = partial(_is_output, subject, recording, case) if agree else _is_anything
         differences = list(random_differences(held.draws, acting, is_output, len(calls) - len(wanted)))
         found.differences += [f"in {check}: {text}" for text in differences]
@@ -511,30 +552,40 @@ def _compare_buffers(subject: Subject, recording: Recording, asked: Asked, found
 
 
 def _explanation(subject: Subject, recording: Recording, rows: Sequence[Row]) -> Explanation | None:
-    """Why the first row that differs does.
-
-    An activation that is part of a layer in Keras may be called behind the module, which hides that it is missing;
-    what comes next then differs for no known cause, and the layer itself is looked at again.
-    """
+    """Why the first row that differs does."""
     failed = next((row for row in rows if not row.passed), None)
     if failed is None:
         return None
     with held_still(subject.model, _standing_for_random(subject, recording)):
-        explained = explain(subject, recording, failed, rows, as_it_is=True)
-        if explained.found is not None or not subject.fused:
-            return explained
-        strict = dataclasses.replace(subject, fused={})
-        collected: Collected = {}
-        for case in recording.cases:
-            if case.check == "inference":
-                compare_as_it_is(strict, recording, case, collecting(collected, "float64", case))
-        again = [
-            row
-            for row in rows_of(recording, failed.device, recording.cases, collected, ("float64",))
-            if row.check == "inference"
-        ]
-        earlier = next((row for row in again if not row.passed), None)
-        if earlier is None:
-            return explained
-        other = explain(strict, recording, earlier, again, as_it_is=True)
-        return other if other.found is not None else explained
+        return explain(subject, recording, failed, rows, as_it_is=True)
+
+
+def _activations_to_look_for(subject: Subject, recording: Recording, rows: Sequence[Row]) -> Iterator[str]:
+    """Says which layers before the first that differs agree only with an activation that ``forward`` has to call."""
+    failed = next((row for row in rows if row.check == "inference" and not row.passed), None)
+    if failed is None or not any(subject.fused.values()):
+        return
+    plain = dataclasses.replace(subject, fused={})
+    collected: Collected = {}
+    with held_still(subject.model, _standing_for_random(subject, recording)):
+        case = recording.cases[0]
+        compare_as_it_is(plain, recording, case, collecting(collected, "float64", case))
+    errors = {row.name: row.errors["float64"] for row in rows if row.check == "inference"}
+    limit = TOLERANCES["inference"]["float64"].error
+    for name in _compared_before(recording, failed.name, errors):
+        found = collected.get(("float64", "inference", name, case.name))
+        if errors[name] <= limit and found is not None and found.error > limit:
+            yield f"{name} agrees where its activation is applied to it, as in Keras: is that called behind the module?"
+
+
+def _compared_before(recording: Recording, name: str, compared: Collection[str]) -> list[str]:
+    """The layers that were compared and that a layer reads, through others that were not."""
+    found: dict[str, None] = {}
+    left = [*recording.feeds.get(name, ())]
+    while left:
+        fed = left.pop()
+        if fed in compared:
+            found.setdefault(fed)
+        else:
+            left += recording.feeds.get(fed, ())
+    return list(found)

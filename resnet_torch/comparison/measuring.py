@@ -136,10 +136,7 @@ def _compare_outputs(
     def note(name: str, output: Tensor) -> None:
         if name in entries:
             expected = recording.expected(entries[name])
-            error = expected.error(subject.to_keras(output))
-            for finish in subject.fused.get(name, ()):
-                if np.isfinite(error.error):
-                    error = min(error, expected.error(subject.to_keras(finish(output))), key=lambda one: one.error)
+            error = min((expected.error(array) for array in _forms(subject, name, output)), key=lambda one: one.error)
             if not np.isfinite(error.error):
                 unlike.append(name)
             found(check, name, error)
@@ -150,6 +147,14 @@ def _compare_outputs(
         if unlike:  # of another shape: the error to explain is there
             return []
         raise
+
+
+def _forms(subject: Subject, name: str, output: Tensor) -> Iterator[np.ndarray]:
+    """An output as Keras lays it out; of somebody's own module, what it may be besides."""
+    for tensor in (output, *(finish(output) for finish in subject.fused.get(name, ()))):
+        yield subject.to_keras(tensor)
+        if subject.own_layouts and tensor.ndim > 2:
+            yield subject.as_it_lies(tensor)
 
 
 @contextmanager

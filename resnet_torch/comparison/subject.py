@@ -73,6 +73,7 @@ class Subject:
         losses: Of each output of ``model``.
         fused: By Keras layer, the activation that is part of it in Keras and that the module's forward pass may call
             behind it.
+        own_layouts: Whether an output may lie as Keras's does, as behind a ``nn.Linear`` over the last axis.
     """
 
     model: nn.Module
@@ -84,6 +85,7 @@ class Subject:
     channels: int = 0
     losses: tuple[Loss, ...] = ("mean square",)
     fused: Mapping[str, tuple[Callable[[Tensor], Tensor], ...]] = field(default_factory=dict)
+    own_layouts: bool = False
 
     def run(self, inputs: Sequence[Tensor], note: Note) -> list[Tensor]:
         """Runs the module in the mode it is in.
@@ -108,9 +110,14 @@ class Subject:
 
     def to_keras(self, tensor: Tensor) -> np.ndarray[Any, Any]:
         """Returns a tensor as Keras lays it out."""
+        array = self.as_it_lies(tensor)
+        return np.moveaxis(array, 1, -1) if self.channels_last and array.ndim > 2 else array
+
+    def as_it_lies(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+        """Returns the numbers of a tensor in its own order of axes."""
         value = tensor.detach().cpu()
         array: np.ndarray[Any, Any] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-        return np.moveaxis(array, 1, -1) if self.channels_last and array.ndim > 2 else array
+        return array
 
     def from_keras(self, array: np.ndarray[Any, Any]) -> Tensor:
         """Returns an array of Keras as the module takes it, in its dtype and on its device."""
@@ -209,7 +216,7 @@ def subject_of_module(
 
     Args:
         model: The module.
-        names: Path of the module behind a Keras layer, where it does not end in the layer's name.
+        names: Path of the module behind a Keras layer, where it is not the layer's name, and no other's ends in it.
         wanted: The Keras layers to look for.
         origin: Of the recording to compare with.
         gives_predictions: Whether the module applies a last softmax or sigmoid itself.
@@ -229,7 +236,9 @@ def subject_of_module(
         by_name.setdefault(path.rpartition(".")[2], []).append(path)
     taps = {}
     for layer in wanted:
-        found = by_name.get(layer.rpartition("/")[2].replace(".", "_"), [])
+        plain = layer.replace(".", "_")
+        whole = plain.replace("/", ".")
+        found = [whole] if whole in modules else by_name.get(plain.rpartition("/")[2], [])
         if layer in names:
             taps[layer] = Tap((names[layer],))
         elif len(found) == 1:
@@ -257,6 +266,7 @@ def subject_of_module(
         channels=origin.channels,
         losses=tuple(map(loss_of, last)),
         fused=fused,
+        own_layouts=True,
     )
 
 
