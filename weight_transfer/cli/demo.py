@@ -23,7 +23,7 @@ from weight_transfer.errors import TransferError
 from weight_transfer.parity.inputs import DEFAULT_SIZE, Case, photographs, save_cases
 from weight_transfer.parity.progress import OnProgress, stage
 from weight_transfer.parity.protocol import SeededModelRequest
-from weight_transfer.parity.runner import Runner, check_installed, temporary_folder
+from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.verify import verify
 from weight_transfer.preprocessing import preprocess
 
@@ -82,7 +82,9 @@ def demo(folder: Path, depth: int, seed: int, json: bool, runner: Runner) -> Non
         sys.exit(DIFFERS)
 
 
-def make_checkpoint(depth: int, seed: int, output: Path, on_progress: OnProgress, runner: Runner) -> None:
+def make_checkpoint(
+    depth: int, seed: int, output: Path, on_progress: OnProgress, runner: Runner = run_in_process
+) -> None:
     """Real Keras builds the tutorial's network, draws its weights, fits its statistics to photographs.
 
     Args:
