@@ -35,7 +35,7 @@ def run(app: click.Group, name: str, obj: Any = None) -> None:
         obj: Of the commands' context.
     """
     protect_children()
-    _print_in_any_encoding()
+    _prepare_output()
     try:
         try:
             app(prog_name=name, obj=obj)
@@ -95,8 +95,10 @@ def _fail(message: str) -> None:
     sys.exit(BAD_INPUT)
 
 
-def _print_in_any_encoding() -> None:
-    """Prints a character that standard output's encoding lacks by its number: a proof must not fail at a name."""
+def _prepare_output() -> None:
+    """Lets a closed standard output take all, and any other a character that its encoding lacks, as its number."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     stdout = sys.stdout
     if isinstance(stdout, io.TextIOWrapper) and stdout.errors in ("strict", "surrogateescape"):
         kept = stdout.errors == "surrogateescape" and stdout.encoding.lower() == "utf-8"  # the bytes of a file's name

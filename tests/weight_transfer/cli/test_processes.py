@@ -7,6 +7,7 @@ framework.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -170,6 +171,11 @@ def test_a_full_standard_output_is_one_line():
     assert done.returncode == 2
     assert done.stderr.startswith("error: No space left on device.")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_closed_standard_output_is_none_to_fail_at():
+    done = subprocess.run(f"{shlex.quote(sys.executable)} -m weight_transfer --version >&-", shell=True, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_reader_that_has_seen_enough_is_no_difference():
