@@ -174,7 +174,9 @@ def test_a_full_standard_output_is_one_line():
 
 
 def test_a_closed_standard_output_is_none_to_fail_at():
-    done = subprocess.run(f"{shlex.quote(sys.executable)} -m weight_transfer --version >&-", shell=True, stderr=subprocess.PIPE)
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m weight_transfer --version >&-", shell=True, stderr=subprocess.PIPE
+    )
     assert (done.returncode, done.stderr) == (0, b"")
 
 
