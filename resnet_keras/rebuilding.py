@@ -21,7 +21,8 @@ from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.graph.graph import FINAL_ACTIVATIONS
 from weight_transfer.layer_types.operations import FLOATS
 
-Note = Callable[[str, Any, Any], None]  # a value's name, it, and it after an activation that was taken off
+# A value's name, it, and the activation that was taken off its layer; returns what the layers behind it read.
+Note = Callable[[str, Any, Any], Any]
 # Functions of one list of tensors, as Keras 3 and TensorFlow name them; other functions take each by itself.
 JOINING = frozenset({"Concatenate", "Stack", "concat", "stack"})
 CASTS = frozenset({"Cast", "cast"})
@@ -52,8 +53,8 @@ class Rebuilt:
 
         Args:
             inputs: In the model's order.
-            note: Called with each value's name, its tensor, and what that is after an activation
-                that was taken off its layer, in order.
+            note: Called with each value's name, its tensor, and the activation that was taken off its
+                layer or None, in order. What it returns takes the tensor's place.
             training: Whether batch norms, and they alone, run in training mode: what a dropout leaves
                 out is chance.
 
@@ -64,11 +65,8 @@ class Rebuilt:
         readers = Counter([*self.logits, *(name for call in self.graph.calls for name in call.inputs)])
         values: dict[str, Any] = {name: tf.cast(value, self.dtype) for name, value in given.items()}
         for call in self.graph.calls:
-            value = values[call.value] = _called(
-                self.module, self.layers[call.layer], call, values, self.dtype, training
-            )
-            finish = self.last_activations.get(call.layer)
-            note(call.value, value, value if finish is None else finish(value))
+            value = _called(self.module, self.layers[call.layer], call, values, self.dtype, training)
+            values[call.value] = note(call.value, value, self.last_activations.get(call.layer))
             readers.subtract(call.inputs)
             for name in {call.value, *call.inputs}:
                 if readers[name] == 0:

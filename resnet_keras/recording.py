@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from resnet_keras.exact_runs import exact_sizes, record_exact_runs
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, Variable, subject_of
 from weight_transfer.parity.environment import environment
@@ -56,6 +58,13 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
             next(progress)
+        try:
+            training = any(case.check == "training" for case, _ in shown)
+            writer.exact_runs = record_exact_runs(
+                subject, writer, secrets.randbits(63), *exact_sizes(subject), training=training
+            )
+        except (tf.errors.OpError, LookupError, ValueError, TypeError) as error:
+            skipped["exact"] = f"no exact runs: Keras cannot compute them: {(str(error).splitlines() or [''])[0]}"
         writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=_network_of(subject))
     return Written()
 

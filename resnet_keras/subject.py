@@ -22,6 +22,7 @@ from weight_transfer.conversion.structure import can_resize, same_values
 from weight_transfer.errors import VerificationError
 from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import ROLE_ALIASES
+from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.inputs import Case, loaded
 from weight_transfer.parity.losses import Loss, loss_of, target
 from weight_transfer.parity.protocol import ReferenceModel
@@ -44,6 +45,7 @@ class Subject:
         last_activations: Of each output, the softmax or sigmoid that ends it.
         outputs: Names for what the model returns, where layers show their logits in its place.
         preprocessing: Of raw images.
+        any_size: Whether the models are rebuilt for images of any size.
     """
 
     reference: Reference
@@ -54,6 +56,7 @@ class Subject:
     last_activations: tuple[str | None, ...]
     outputs: tuple[str, ...]
     preprocessing: Preprocessing
+    any_size: bool = False
 
     @property
     def graph(self) -> Graph:
@@ -82,21 +85,43 @@ class Subject:
         return [network_input(x, self.preprocessing) if case.raw else x.astype(np.float32) for x in pixels]
 
     def run(
-        self, dtype: str, inputs: list[Any], note: Callable[[str, Any], None], *, training: bool = False
+        self, dtype: str, inputs: list[Any], note: Callable[[str, Any], Any], *, training: bool = False
     ) -> tuple[list[Any], Any]:
-        """Runs one batch; ``note`` is called with every tap as it is computed. Returns logits and first output."""
+        """Runs one batch.
+
+        Args:
+            dtype: Of which model.
+            inputs: As Keras takes them.
+            note: Called with the name of every tap and its tensor as it is computed. What it returns, if it
+                returns something, is what the layers behind it read. A last layer with a softmax or sigmoid of
+                its own is noted before it too, as `logits_name` calls it.
+            training: Whether batch norms run in training mode.
+
+        Returns:
+            The outputs before their last activation, and the first output.
+        """
         model = self.models[dtype]
         last: dict[str, Any] = {}
 
-        def named(value: str, tensor: Any, finished: Any) -> None:
+        def shown(name: str | None, tensor: Any) -> Any:
+            replaced = None if name is None else note(name, tensor)
+            return tensor if replaced is None else replaced
+
+        def named(value: str, tensor: Any, finish: Any) -> Any:
+            tap = self.taps.get(value)
+            if finish is None or self.outputs:
+                tensor = shown(tap, tensor)
+                finished = tensor if finish is None else finish(tensor)
+            else:
+                tensor = shown(tap and logits_name(tap), tensor)
+                finished = shown(tap, finish(tensor))
             if value in model.graph.outputs:
                 last[value] = finished
-            if value in self.taps:
-                note(self.taps[value], tensor if self.outputs else finished)
+            return tensor
 
         logits = model.run(inputs, named, training=training)
         for name, value in zip(self.outputs, model.graph.outputs, strict=False):
-            note(name, last[value])
+            last[value] = shown(name, last[value])
         return logits, last[model.graph.outputs[0]]
 
     def loss(self, logits: Sequence[Any], labels: Any = None) -> Any:
@@ -169,7 +194,7 @@ def subject_of(model: ReferenceModel, dtypes: Sequence[str]) -> Subject:
     models = {dtype: rebuild(reference, graph, dtype, last, free_size=free) for dtype in dtypes}
     outputs = (OUTPUT,) if native else ()
     feeds = _feeds(graph, taps, outputs)
-    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, model.preprocessing)
+    return Subject(reference, models, taps, names, feeds, tuple(last), outputs, model.preprocessing, any_size=free)
 
 
 def _any_subject(reference: Reference, graph: Graph, dtypes: Sequence[str]) -> Subject:

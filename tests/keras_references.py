@@ -137,9 +137,11 @@ def rebuilt(
     model = rebuilding.rebuild(loaded, graph, dtype, last_activations, free_size=free_size)
     outputs: dict[str, np.ndarray] = {}
 
-    def note(value: str, tensor: Any, finished: Any) -> None:
+    def note(value: str, tensor: Any, finish: Any) -> Any:
         if value == graph.outputs[0]:
+            finished = tensor if finish is None else finish(tensor)
             outputs.update(tap=np.asarray(tensor), output=np.asarray(finished))
+        return tensor
 
     model.run([inputs], note)
     expected = inputs if loaded.model.inputs[0].shape[1:] == inputs.shape[1:] else None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.comparison.exact_runs import ExactComparison, compare_exact_runs
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_inference, compare_training, precision
 from resnet_torch.comparison.rows import PRECISIONS, Collected, collecting, rows_of
@@ -34,7 +36,8 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
     recording = read_recording(request.reference)
     devices = [device for device in request.devices if device != "cuda" or torch.cuda.is_available()]
     cases = [case for case in recording.cases if case.check == "inference" or request.training]
-    progress = steps(sum(_runs(device, case) for device in devices for case in cases), on_progress)
+    num_exact = 0 if recording.exact_runs is None else len(recording.exact_runs.rounds)
+    progress = steps(sum(_runs(device, case) for device in devices for case in cases) + num_exact, on_progress)
     rows: list[Row] = []
     tops: dict[str, Tops | None] = {}
     for device in devices:
@@ -50,6 +53,10 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
                         tops[case.name] = tops_of(subject, logits)
                     next(progress)
         rows += rows_of(recording, device, cases, collected)
+    exact = ExactComparison((), (), 0, ())
+    if devices:
+        exact = _exact(request.converted, recording, progress, training=request.training)
+    rows += exact.rows
     failed = next((row for row in rows if not row.passed), None)
     explanation = None
     if failed is not None:
@@ -58,7 +65,21 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
         )
         right = None if request.right is None else read_converted(request.right).tensors()
         explanation = explain(subject, recording, failed, rows, right)
-    return ComparisonResult(tuple(rows), explanation, tops, environment() | _devices(devices))
+    return ComparisonResult(
+        rows=tuple(rows),
+        explanation=explanation,
+        tops=tops,
+        environment=environment() | _devices(devices),
+        wiring=exact.wiring,
+        num_wired=exact.num_wired,
+        untraced=exact.untraced,
+    )
+
+
+def _exact(port: Path, recording: Recording, progress: Iterator[None], *, training: bool) -> ExactComparison:
+    """Exact runs, on the CPU: of a GPU it is not known which of its algorithms keep integers exact."""
+    subject = subject_for_comparison(load_model(port, unfreeze=True), recording, "cpu", "float64")
+    return compare_exact_runs(subject, recording, progress, training=training)
 
 
 def subject_for_comparison(model: PortedModel, recording: Recording, device: str, precision_name: str) -> Subject:

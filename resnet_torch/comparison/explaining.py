@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_torch.comparison.exact_runs import drawn_arrays, drawn_inputs, replacing
 from resnet_torch.comparison.hypotheses import HYPOTHESES, Divergence, Hypothesis, statistics_hypotheses
 from resnet_torch.comparison.measuring import network_inputs, restored, training_mode
 from resnet_torch.comparison.subject import BATCH_NORMS, Note, Stop, Subject, Tap
 from resnet_torch.inference import inference
+from weight_transfer.parity.exact_runs import ExpectedDigest, input_name
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Explanation, Row, Trial, layer_of
+from weight_transfer.parity.sketch import Expected
 from weight_transfer.parity.tolerances import TOLERANCES
 
 SHOWN_TRIALS = 12
@@ -51,7 +54,7 @@ def explain(
         earlier = _explained(subject, recording, row, rows, limit, known, as_it_is=as_it_is)
         if earlier.found is not None:
             return earlier
-    limit = TOLERANCES[failed.check]["float64"].error
+    limit = 0.0 if failed.limits["float64"] == 0.0 else TOLERANCES[failed.check]["float64"].error
     return _explained(subject, recording, failed, rows, limit, known, as_it_is=as_it_is)
 
 
@@ -68,7 +71,7 @@ def _explained(
     """Tries everything on one row, until its error is within the limit."""
     tried: list[Trial] = []
     if not row.errors["float64"] <= limit:
-        if row.check in ("inference", "training"):
+        if row.check in ("inference", "training", "exact"):
             tried = _try_layer(subject, recording, row, limit, right, as_it_is=as_it_is)
         elif row.check == "statistics":
             tried = _try_statistics(subject, recording, row, limit)
@@ -106,13 +109,19 @@ def _try_layer(
 ) -> list[Trial]:
     """Tries hypotheses on inputs that show the difference; on a second batch too, should one image say too little."""
     tried: dict[tuple[str, str], Trial] = {}
-    for divergence in islice(_divergences(subject, recording, row, limit, right, as_it_is=as_it_is), 2):
-        trials = _try_all(divergence, limit)
-        for trial in trials:
-            tried.pop((trial.cause, trial.text), None)  # the last one tried stands last
-            tried[trial.cause, trial.text] = trial
-        if trials and trials[-1].error <= limit:
-            break
+    shown = (
+        _exact_divergences(subject, recording, row)
+        if row.check == "exact"
+        else _divergences(subject, recording, row, limit, right, as_it_is=as_it_is)
+    )
+    with closing(shown):
+        for divergence in islice(shown, 2):
+            trials = _try_all(divergence, limit)
+            for trial in trials:
+                tried.pop((trial.cause, trial.text), None)  # the last one tried stands last
+                tried[trial.cause, trial.text] = trial
+            if trials and trials[-1].error <= limit:
+                break
     return list(tried.values())
 
 
@@ -165,7 +174,7 @@ def _cases(recording: Recording, row: Row) -> list[tuple[Case, Entry]]:
 
 def _divergences(
     subject: Subject, recording: Recording, row: Row, limit: float, right: Right, *, as_it_is: bool
-) -> Iterator[Divergence]:
+) -> Generator[Divergence]:
     """Runs the port up to the layer, on one batch after another that shows the difference."""
     tap = subject.taps.get(row.name)
     if tap is None:
@@ -201,6 +210,46 @@ def _divergences(
         )
 
 
+def _exact_divergences(subject: Subject, recording: Recording, row: Row) -> Generator[Divergence]:
+    """Runs one exact round after another in which the layer differs; the port has that round's arrays meanwhile."""
+    tap, runs = subject.taps.get(row.name), recording.exact_runs
+    if tap is None or runs is None:
+        return
+    feeds = runs.reads[row.name]
+    entries = {entry.case: entry for entry in recording.entries if (entry.check, entry.name) == ("exact", row.name)}
+    for one in runs.rounds:
+        if row.name in one.digests:
+            expected: Expected | ExpectedDigest = runs.expected(one, row.name)
+        elif one.name in entries:
+            expected = recording.expected(entries[one.name])
+        else:
+            continue
+        given = drawn_inputs(subject, runs, one)
+        outputs: dict[str, Tensor] = {input_name(number): tensor for number, tensor in enumerate(given)}
+        with _mode(subject.model, training=False), drawn_arrays(subject, runs, one):
+            try:
+                fed = _run_until(subject, tap, row.name, given, outputs, replacing(subject, runs, one))
+            except RuntimeError:  # an earlier layer does not take this size
+                continue
+            if row.name not in outputs or expected.error(subject.to_keras(outputs[row.name])).error == 0.0:
+                continue
+            read = {name: outputs[name] for name in feeds if name in outputs}
+            inputs = fed if tap.modules else tuple(read.values())
+            if inputs:
+                yield Divergence(
+                    subject=subject,
+                    layer=row.name,
+                    paths=tap.modules,
+                    inputs=inputs,
+                    actual=outputs[row.name],
+                    expected=expected,
+                    fed=read,
+                    case=Case(one.name, (), raw=False),
+                    network_inputs=given,
+                    training=False,
+                )
+
+
 def _before(subject: Subject, recording: Recording, layer: str) -> tuple[nn.Module, ...] | None:
     """The modules between the network's input and a layer; None where they branch, or hold parameters."""
     feeds = recording.feeds.get(layer, ())
@@ -215,14 +264,23 @@ def _before(subject: Subject, recording: Recording, layer: str) -> tuple[nn.Modu
 
 
 def _run_until(
-    subject: Subject, tap: Tap, name: str, given: Sequence[Tensor], outputs: dict[str, Tensor]
+    subject: Subject,
+    tap: Tap,
+    name: str,
+    given: Sequence[Tensor],
+    outputs: dict[str, Tensor],
+    replaced: Note = lambda layer, output: None,
 ) -> tuple[Tensor, ...]:
-    """Runs up to a layer; keeps every tap's output, and returns what the layer's first module was fed."""
+    """Runs up to a layer; keeps what the layers behind each tap read, and returns what its first module was fed."""
 
-    def note(layer: str, output: Tensor) -> None:
+    def note(layer: str, output: Tensor) -> Tensor | None:
         outputs[layer] = output.detach().clone()
         if layer == name:
             raise Stop
+        probe = replaced(layer, output)
+        if probe is not None:
+            outputs[layer] = probe
+        return probe
 
     fed = _fed(subject, tap.modules[0] if tap.modules else None, given, note)
     return fed[min(tap.call, len(fed) - 1)] if fed else ()

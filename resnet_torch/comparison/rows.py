@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from resnet_torch.comparison.measuring import Found
 from weight_transfer.parity.error import TapError
+from weight_transfer.parity.exact_runs import Round
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check, Row
@@ -18,7 +19,7 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
 Collected = dict[tuple[str, str, str, str], TapError]  # by precision, check, name, case
 
 
-def collecting(collected: Collected, precision_name: str, case: Case) -> Found:
+def collecting(collected: Collected, precision_name: str, case: Case | Round) -> Found:
     """Returns what puts each error of one run among those collected."""
 
     def found(check: Check, name: str, error: TapError) -> None:
@@ -30,7 +31,7 @@ def collecting(collected: Collected, precision_name: str, case: Case) -> Found:
 def rows_of(
     recording: Recording,
     device: str,
-    cases: Sequence[Case],
+    cases: Sequence[Case | Round],
     collected: Collected,
     precisions: Sequence[str] | None = None,
 ) -> list[Row]:

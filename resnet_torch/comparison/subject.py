@@ -22,6 +22,7 @@ from resnet_torch.unwrapping import description_of_module
 from weight_transfer.errors import VerificationError, nearest
 from weight_transfer.layer_types import LAYER_TYPES, Weight
 from weight_transfer.module_paths import HEAD
+from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.losses import Loss, loss_of
 from weight_transfer.parity.recorded_network import RecordedLayer
 from weight_transfer.parity.recording import OUTPUT, Origin
@@ -29,7 +30,7 @@ from weight_transfer.preprocessing import PRESETS, Preprocessing
 from weight_transfer.resnet.recipe import resnet_graph
 from weight_transfer.weight_mapping import Row, mapping
 
-Note = Callable[[str, Tensor], None]
+Note = Callable[[str, Tensor], Tensor | None]  # returns what the layers behind it read, if that is something else
 
 CONVOLUTIONS = tuple(CONVS.values())
 BATCH_NORM_ROLES = {
@@ -92,8 +93,8 @@ class Subject:
 
         Args:
             inputs: Channels first.
-            note: Called with each Keras layer's name and its output, in the order of execution; it may
-                raise `Stop`.
+            note: Called with each Keras layer's name and its output, in the order of execution. What it returns,
+                if it returns something, takes the output's place; it may raise `Stop`.
 
         Returns:
             The outputs before a last softmax or sigmoid; none after `Stop`.
@@ -140,11 +141,13 @@ def _hooks(model: nn.Module, taps: Mapping[str, Tap], note: Note) -> Iterator[No
     for name, tap in taps.items():
         by_path.setdefault(tap.modules[-1], {}).setdefault(tap.call, []).append(name)
 
-    def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def after(_module: nn.Module, _inputs: Any, output: Any) -> None:
+    def hook(path: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def after(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             for name in by_path[path].get(calls[path], ()):
-                note(name, output)
+                replaced = note(name, output)
+                output = output if replaced is None else replaced
             calls[path] += 1
+            return output
 
         return after
 
@@ -193,8 +196,10 @@ def _of_graph(model: ImportedModel, prefix: str) -> Found:
     left_out = tails(network)
     ended = {value for value, tail in zip(network.outputs, left_out, strict=True) if tail is not None}
     for step in steps(network):
-        if step.call.value not in ended:
-            taps[step.call.value] = Tap(tuple(prefix + path for path in step.modules), calls[step.modules[-1]])
+        value = step.call.value
+        if step.modules:
+            name = logits_name(value) if value in ended else value
+            taps[name] = Tap(tuple(prefix + path for path in step.modules), calls[step.modules[-1]])
         calls.update(step.modules)
     endings = {}
     for position, (value, tail) in enumerate(zip(network.outputs, left_out, strict=True)):
@@ -235,7 +240,10 @@ def subject_of_module(
     for path in modules:
         by_name.setdefault(path.rpartition(".")[2], []).append(path)
     taps = {}
+    logits = {logits_name(name) for name in origin.outputs}
     for layer in wanted:
+        if layer in logits:
+            continue  # of a last layer, which is compared with its activation
         plain = layer.replace(".", "_")
         whole = plain.replace("/", ".")
         found = [whole] if whole in modules else by_name.get(plain.rpartition("/")[2], [])

@@ -16,18 +16,19 @@ from rich.table import Table
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
-from weight_transfer.cli.running import DIFFERS, EXIT_CODES
+from weight_transfer.cli.running import DIFFERS, EXIT_CODES, NOT_PROVEN
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.certificate import check_certificate, write_certificate
-from weight_transfer.parity.groups import devices, groups, precisions
+from weight_transfer.parity.groups import devices, groups, precisions, worst_of
 from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
+from weight_transfer.parity.wording import exact_runs, same_function, what_is_missing, where_it_differs
 
-NAME_WIDTH = 24
+NAME_WIDTH = 18  # so that a summary has room for its figures in 80 columns
 
 
 DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "all": ("cpu", "cuda")}
@@ -74,7 +75,7 @@ def verify_command(
     runner: Runner,
     **said: Any,
 ) -> None:
-    """Run Keras and the port on the same inputs and compare every layer; exit 0 if equal, 1 if not.
+    """Run Keras and the port on the same inputs and compare every layer.
 
     CONVERTED is the port; left out, the checkpoint is converted on the way. Compared are each layer's output in
     inference and in training mode, the loss, the gradient of every parameter, the statistics after a step.
@@ -102,7 +103,7 @@ def verify_command(
         print_verification(found, layers=layers)
         out.print("\n".join(f"wrote {escape(str(path))}" for path in written)) if written else None
     if not found.passed:
-        sys.exit(DIFFERS)
+        sys.exit(DIFFERS if found.verdict == "DIFFERS" else NOT_PROVEN)
 
 
 def _check_outputs(
@@ -159,12 +160,13 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
                 "inputs": escape("; ".join(found.inputs)),
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal",
                 "description": _description(found),
+                **({"exact runs": exact_runs(found)} if found.sizes else {}),
                 **({"not in the file": escape(", ".join(found.assumed))} if found.assumed else {}),
             }
         )
     )
     out.print(_summary(found))
-    failed = [row for row in found.rows if not row.passed]
+    failed = [row for row in found.rows if row.differs]
     if layers or failed:
         shown = list(found.rows) if layers else failed[:SHOWN_AT_MOST]
         out.print()
@@ -196,10 +198,10 @@ def _summary(found: Verification) -> Table:
             group.check + (f" ({group.device})" if group.device != "cpu" else ""),
             str(group.num_equal) if group.num_equal == len(group.rows) else f"{group.num_equal} of {len(group.rows)}",
             "" if worst[0] is None else f"{worst[0].errors['float64']:.1e}",
-            "" if worst[0] is None else f"[dim]{escape(worst[0].name)}[/]",
+            "" if worst[0] is None else f"[dim]{escape(shortened(worst[0].name))}[/]",
             "" if worst[1] is None else f"{worst[1].errors['float32']:.1e}",
             f"{max(noises):.1e}" if noises else "",
-            "[green]equal[/]" if group.num_equal == len(group.rows) else "[red]DIFFERS[/]",
+            _judged([row for _, row in group.rows]),
         )
     return table
 
@@ -211,14 +213,21 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             row.check,
-            escape(row.name) + (f" ({row.device})" if several else ""),
+            escape(shortened(row.name)) + (f" ({row.device})" if several else ""),
             " x ".join(map(str, row.shape[1:] or row.shape)),
             f"{row.peak:.3g}",
             *(_number(row, precision) for precision in run),
             "" if row.noise is None else f"{row.noise:.1e}",
-            "[green]equal[/]" if row.passed else "[red]DIFFERS[/]",
+            _judged([row]),
         )
     return table
+
+
+def _judged(rows: Sequence[Row]) -> str:
+    """What is said of some rows together."""
+    if any(row.differs for row in rows):
+        return "[red]DIFFERS[/]"
+    return "[green]equal[/]" if any(row.proves for row in rows) else "[yellow]says nothing[/]"
 
 
 def headed(*headings: str) -> Table:
@@ -226,9 +235,14 @@ def headed(*headings: str) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in headings:
         left = heading in ("check", "layer", "shape", "at", "")
-        widest = NAME_WIDTH if heading in ("at", "layer") else None  # of 80 columns
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True, max_width=widest)
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     return table
+
+
+def shortened(name: str) -> str:
+    """Returns a name of at most `NAME_WIDTH` characters: a longer one lacks its middle, as both ends tell it apart."""
+    half = (NAME_WIDTH - 1) // 2
+    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1 - half]}…{name[-half:]}"
 
 
 def _number(row: Row, precision: str) -> str:
@@ -251,19 +265,16 @@ def _print_explanation(found: Verification) -> None:
 
 
 def _verdict(found: Verification) -> str:
-    worst = {precision: found.worst(precision) for precision in ("float64", "float32")}
-    summary = ", ".join(f"{name} at most {row.errors[name]:.1e} ({escape(row.name)})" for name, row in worst.items())
-    if found.passed:
-        return f"[bold green]EQUAL[/]: {summary} of the peak"
-    first = found.first_divergence
-    if first is not None:
-        where = f"first at {escape(first.name)}"
-    elif found.weights_differing:
-        where = f"in the weights: {', '.join(found.weights_differing[:3])}"
-    else:
-        one = found.fields_differing[0]
-        where = f"in what it says of {escape(one.layer)}: {escape(one.field)}"
-    return f"[bold red]DIFFERS[/], {where}: {summary} of the peak"
+    worst = {precision: worst_of(list(found.of("inference")), precision) for precision in ("float64", "float32")}
+    errors = [f"{name} at most {row.errors[name]:.1e} ({escape(row.name)})" for name, row in worst.items() if row]
+    summary = f"{', '.join(errors)} of the peak" if errors else "no image was compared"
+    if found.verdict == "SAME FUNCTION":
+        return f"[bold green]SAME FUNCTION[/] {escape(same_function(found))} On the images: {summary}."
+    if found.verdict == "EQUAL":
+        return f"[bold green]EQUAL[/]: {summary}"
+    if found.verdict == "NOT PROVEN":
+        return f"[bold yellow]NOT PROVEN[/]: nothing differs, and {escape(what_is_missing(found))}; {summary}"
+    return f"[bold red]DIFFERS[/], {escape(where_it_differs(found))}: {summary}"
 
 
 @click.command(

@@ -10,6 +10,10 @@ from weight_transfer.parity.report import Check, Row, Verification
 
 # Title, and what a row of the check is.
 CHECKS: Mapping[Check, tuple[str, str]] = {
+    "exact": ("Exact runs", "What each layer gives for numbers on which its arithmetic rounds nothing."),
+    "local output": ("Layers in training", "What each layer by itself gives for random numbers, in training mode."),
+    "local gradient": ("Layers' gradients", "The gradients that each layer by itself gives back for random ones."),
+    "local statistics": ("Layers' statistics", "Each batch norm's moving mean and variance after its own step."),
     "inference": ("Inference", "What each layer gives, in inference mode."),
     "training": ("Training", "What each layer gives, in training mode."),
     "loss": ("Loss", "Of one training step."),

@@ -103,10 +103,9 @@ def cases(
     files = _image_file((height, width), channels, loading)
     count = num_photographs or (0 if files else 1)
     at_size = (photographs((height, width), channels, count),) if count else ()
-    odd = (97, 225) if min(height, width) >= 97 else (height + 1 - height % 2, width + 3 - width % 2)
-    odd = odd if any_size else (height, width)
+    odd = odd_size(height, width) if any_size else (height, width)
     another = photographs(odd, channels, 2)[-1:]
-    probe = (min(height, 65), min(width, 71)) if any_size else (height, width)
+    probe = small_size(height, width) if any_size else (height, width)
     return [
         *files,
         *(Case(f"photographs {height}x{width}", (batch,), raw=True) for batch in at_size),
@@ -164,6 +163,16 @@ def under_noise(photos: npt.NDArray[np.uint8], random: np.random.Generator) -> n
     """Returns images with up to 24 added to or taken off each number."""
     noisy: npt.NDArray[np.uint8] = np.clip(photos.astype(np.int64) + random.integers(-24, 25, photos.shape), 0, 255)
     return noisy.astype(np.uint8)
+
+
+def odd_size(height: int, width: int) -> tuple[int, int]:
+    """Returns an odd height and an odd width, unlike each other, for a network of images of some size."""
+    return (97, 225) if min(height, width) >= 97 else (height + 1 - height % 2, width + 3 - width % 2)
+
+
+def small_size(height: int, width: int) -> tuple[int, int]:
+    """Returns a height and width, odd and no larger than a network's own, at which a training step is quick."""
+    return min(height, 65), min(width, 71)
 
 
 def known_shape(shape: Sequence[int | None]) -> tuple[int, ...]:

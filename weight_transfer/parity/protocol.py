@@ -18,13 +18,13 @@ import numpy as np
 from weight_transfer.errors import VerificationError
 from weight_transfer.images import Crop, ImageLoading
 from weight_transfer.parity.recording import Tops
-from weight_transfer.parity.report import Explanation, Planted, Row
+from weight_transfer.parity.report import Explanation, FieldDifference, Planted, Row
 from weight_transfer.parity.sketch import Detail
 from weight_transfer.parity.training_report import TrainingExplanation
 from weight_transfer.picture_classifier import Prediction
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
-VERSION = 1  # of all that is below: one more with each change
+VERSION = 2  # of all that is below: one more with each change
 Message = TypeVar("Message")
 Result = TypeVar("Result")
 
@@ -158,12 +158,18 @@ class ComparisonResult:
         explanation: Of the first that differs, if one does.
         tops: By the name of the inputs, each picture's classes in float32; None where there are no classes.
         environment: Versions and machine.
+        wiring: Layer outputs that are not computed from what they are in Keras.
+        num_wired: Layer outputs of which that was compared.
+        untraced: Those of which autograd does not show it.
     """
 
     rows: tuple[Row, ...]
     explanation: Explanation | None
     tops: Mapping[str, Tops | None]
     environment: Mapping[str, str]
+    wiring: tuple[FieldDifference, ...] = ()
+    num_wired: int = 0
+    untraced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

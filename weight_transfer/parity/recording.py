@@ -15,14 +15,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.errors import VerificationError
+from weight_transfer.parity.exact_runs import ExactRuns
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.recorded_network import RecordedNetwork
-from weight_transfer.parity.report import Check
-from weight_transfer.parity.sketch import DETAILS, Detail, Expected, sketch
+from weight_transfer.parity.report import LAYER_CHECKS, Check
+from weight_transfer.parity.sketch import BY_LAYER, DETAILS, Detail, Expected, sketch
 from weight_transfer.preprocessing import PRESETS, Preprocessing, preset
 from weight_transfer.tensor_file import Content, Kind, Tensor, TensorFile, open_tensor_file
 
@@ -75,6 +77,10 @@ class Entry:
     def key(self) -> str:
         """Decides samples and signs."""
         return f"{self.check}/{self.name}"
+
+    def detail(self, usual: Detail) -> Detail:
+        """Returns how much of it is kept in a recording that keeps so much of a layer's output on images."""
+        return BY_LAYER if self.check in LAYER_CHECKS else usual
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,7 @@ class RecordingWriter:
         self.detail = detail
         self.feeds: dict[str, tuple[str, ...]] = {}
         self.tops: dict[str, Tops] = {}
+        self.exact_runs: ExactRuns | None = None
         self._cases: list[Case] = []
         self._entries: dict[tuple[str, str, str], Entry] = {}
         self._starts: dict[tuple[str, str, str], int] = {}
@@ -173,7 +180,7 @@ class RecordingWriter:
             raise ValueError(f"{case}: {check} {name} was recorded before")
         own = float(np.max(np.abs(array), initial=0.0))
         entry = Entry(case, check, name, tuple(array.shape), own if peak is None else peak)
-        kept = sketch(array, entry.key, self.detail)
+        kept = sketch(array, entry.key, entry.detail(self.detail))
         self._entries[key], self._starts[key] = entry, self._count
         self._count += kept.size
         self._blob.seek(0, 2)
@@ -202,6 +209,7 @@ class RecordingWriter:
             "feeds": self.feeds,
             "tops": self.tops,
             "cases": [describe_case(case) for case in self._cases],
+            "exact_runs": msgspec.to_builtins(self.exact_runs),
             "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
         }
         Content(RECORDING, facts, (values, *inputs)).write(self.path)
@@ -224,6 +232,7 @@ class Recording:
         entries: The tensors, in the order in which Keras computed them.
         feeds: By layer, the layers whose outputs it reads.
         tops: By case, the top classes that Keras gives each picture.
+        exact_runs: What was drawn on integers, and what Keras gave; None of a recording that has none.
     """
 
     file: TensorFile
@@ -234,6 +243,7 @@ class Recording:
     feeds: Mapping[str, tuple[str, ...]]
     tops: Mapping[str, Tops]
     starts: Mapping[tuple[str, str, str], int] = field(repr=False)
+    exact_runs: ExactRuns | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
@@ -247,8 +257,9 @@ class Recording:
     def expected(self, entry: Entry) -> Expected:
         """Reads what is kept of a tensor."""
         start = self.starts[entry.case, entry.check, entry.name]
-        kept = self.file.elements(VALUES, start, self.detail.kept(entry.shape))
-        return Expected(entry.key, entry.shape, entry.peak, kept, self.detail)
+        detail = entry.detail(self.detail)
+        kept = self.file.elements(VALUES, start, detail.kept(entry.shape))
+        return Expected(entry.key, entry.shape, entry.peak, kept, detail)
 
 
 def read_recording(path: Path) -> Recording:
@@ -278,7 +289,11 @@ def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
     if file.tensors[VALUES].shape != (total,):
         raise KeyError(VALUES)
     feeds = {name: tuple(inputs) for name, inputs in facts["feeds"].items()}
-    return Recording(file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts)
+    try:
+        exact_runs = msgspec.convert(facts.get("exact_runs"), ExactRuns | None)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"exact_runs: {error}") from error
+    return Recording(file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts, exact_runs)
 
 
 def _starts(entries: Sequence[Entry], detail: Detail) -> tuple[dict[tuple[str, str, str], int], int]:
@@ -286,5 +301,5 @@ def _starts(entries: Sequence[Entry], detail: Detail) -> tuple[dict[tuple[str, s
     count = 0
     for entry in entries:
         starts[entry.case, entry.check, entry.name] = count
-        count += detail.kept(entry.shape)
+        count += entry.detail(detail).kept(entry.shape)
     return starts, count

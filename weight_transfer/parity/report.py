@@ -7,7 +7,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
-Check = Literal["inference", "training", "loss", "gradient", "statistics", "step", "weights", "slots", "moving"]
+Check = Literal[
+    "exact",
+    "local output",
+    "local gradient",
+    "local statistics",
+    "inference",
+    "training",
+    "loss",
+    "gradient",
+    "statistics",
+    "step",
+    "weights",
+    "slots",
+    "moving",
+]
+
+
+Verdict = Literal["SAME FUNCTION", "EQUAL", "DIFFERS", "NOT PROVEN"]
+# Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
+LAYER_CHECKS: frozenset[Check] = frozenset({"exact", "local output", "local gradient", "local statistics"})
 
 
 @dataclass(frozen=True)
@@ -15,10 +34,12 @@ class Row:
     """One tensor of both sides, over all inputs, on one device.
 
     Attributes:
-        check: What it is: a layer's output in ``inference`` or in ``training`` mode, the ``loss``, the
-            ``gradient`` of a parameter, a batch norm's moving ``statistics`` after one training step. Of a
-            training run, the loss of one ``step``; after the last one the ``weights``, the optimizer's
-            ``slots`` and the ``moving`` statistics.
+        check: What it is: a layer's output on numbers that round nothing, ``exact``; in a training step of each
+            layer by itself, its ``local output``, the ``local gradient`` of a parameter or of what a layer reads, a
+            batch norm's ``local statistics``. Of the whole network, a layer's output in ``inference`` or in
+            ``training`` mode, the ``loss``, the ``gradient`` of a parameter, a batch norm's moving ``statistics``
+            after one training step. Of a training run, the loss of one ``step``; after the last one the
+            ``weights``, the optimizer's ``slots`` and the ``moving`` statistics.
         name: Keras layer, ``output`` for what the model returns, ``layer/role`` of an array, with a slot's name
             behind it, or ``step 1``.
         device: ``cpu`` or ``cuda``.
@@ -42,8 +63,18 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether every error is within its limit. An all-zero reference proves nothing and fails."""
-        return self.peak > 0 and all(self.errors[precision] <= limit for precision, limit in self.limits.items())
+        """Whether every error is within its limit."""
+        return all(self.errors[precision] <= limit for precision, limit in self.limits.items())
+
+    @property
+    def differs(self) -> bool:
+        """Whether the port gives another number than the reference; of one that has no number it cannot be told."""
+        return not self.passed and math.isfinite(self.peak)
+
+    @property
+    def proves(self) -> bool:
+        """Whether it says something: a reference that is all zero, or has a number that is none, does not."""
+        return self.check in LAYER_CHECKS or 0 < self.peak < math.inf
 
 
 def layer_of(check: Check, name: str) -> str:
@@ -178,20 +209,36 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every row agrees and every array was bit-equal."""
-        return self.weights_equal == self.weights_total and all(row.passed for row in self.rows)
+        """Whether what was compared is equal, and says enough to be called so."""
+        return self.verdict in ("SAME FUNCTION", "EQUAL")
+
+    @property
+    def verdict(self) -> Verdict:
+        """DIFFERS only where something differs; NOT PROVEN where nothing does and something says nothing."""
+        if self.weights_equal != self.weights_total or any(row.differs for row in self.rows):
+            return "DIFFERS"
+        return "NOT PROVEN" if self.unproven or not self.rows else "EQUAL"
+
+    @property
+    def unproven(self) -> tuple[Row, ...]:
+        """The rows that say nothing, of tensors of which no other row says anything."""
+        proven = {row.name for row in self.rows if row.check in LAYER_CHECKS and row.passed}
+        silent = (row for row in self.rows if not row.proves and not row.differs)
+        return tuple(row for row in silent if not (row.passed and row.name in proven))
 
     @property
     def first_divergence(self) -> Row | None:
         """The first row, in order, that does not agree."""
-        return next((row for row in self.rows if not row.passed), None)
+        return next((row for row in self.rows if row.differs), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as JSON can hold it: an error that is infinite, or no number, is None."""
         fields: dict[str, Any] = asdict(cast(Any, self))
         rows = [{**asdict(row), "passed": row.passed} for row in self.rows]
         said = None if self.explanation is None else {**fields["explanation"], "sentence": self.explanation.sentence}
-        found: dict[str, Any] = finite({**fields, "rows": rows, "explanation": said, "passed": self.passed})
+        found: dict[str, Any] = finite(
+            {**fields, "rows": rows, "explanation": said, "passed": self.passed, "verdict": self.verdict}
+        )
         return found
 
 
@@ -218,6 +265,10 @@ class Verification(Report):
         weights_differing: The others, ``layer/role``.
         fields_total: Fields of the description that were compared: what acts in inference or in training.
         fields_differing: Those of which the port says something else than the file.
+        wiring_total: Layer outputs of which it was compared what they are computed from.
+        wiring_differing: Those that are computed from something else than in Keras.
+        untraced: Those of which autograd does not show it.
+        sizes: Of the exact runs, in words: ``224x224``.
         assumed: What the file does not show.
         environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...
         explanation: Of the first divergence, where there is one.
@@ -245,15 +296,33 @@ class Verification(Report):
     environment: Mapping[str, str]
     fields_total: int = 0
     fields_differing: tuple[FieldDifference, ...] = ()
+    wiring_total: int = 0
+    wiring_differing: tuple[FieldDifference, ...] = ()
+    untraced: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
     explanation: Explanation | None = None
     predictions: tuple[Prediction, ...] = ()
     sensitivity: tuple[Planted, ...] = field(default=())
     duration_s: float = 0.0
 
     @property
-    def passed(self) -> bool:
-        """Whether every row agrees, every array was bit-equal, and the port says of itself what the file says."""
-        return super().passed and not self.fields_differing
+    def verdict(self) -> Verdict:
+        """SAME FUNCTION where every layer was shown to be Keras's: wired alike, and bit for bit equal where exact."""
+        if self.fields_differing or self.wiring_differing:
+            return "DIFFERS"
+        found = super().verdict
+        exact = any(row.check == "exact" for row in self.rows)
+        return "SAME FUNCTION" if found == "EQUAL" and exact and not self.untraced else found
+
+    @property
+    def num_exact(self) -> int:
+        """Layer outputs that may not differ in a single bit, and do not."""
+        return sum(row.passed and row.limits["float64"] == 0.0 for row in self.of("exact"))
+
+    @property
+    def inexact(self) -> tuple[str, ...]:
+        """Layer outputs whose arithmetic rounds: what is known of them is evidence, not proof."""
+        return tuple(row.name for row in self.of("exact") if row.limits["float64"] > 0.0)
 
     def of(self, check: Check) -> Iterator[Row]:
         """The rows of one check."""

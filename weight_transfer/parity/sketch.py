@@ -44,6 +44,8 @@ class Detail:
 
 LIVE = Detail("every element of tensors up to 2M, else 16,384 samples and 4,096 signed sums", 2**21, 2**14, 2**12)
 COMPACT = Detail("tensors up to 96 elements whole, else 48 samples and 48 signed sums over all elements", 96, 48, 48)
+# Of a layer by itself: it has no earlier error to be told from, and its numbers are random in every place.
+BY_LAYER = Detail("tensors up to 32 elements whole, else 16 samples and 16 signed sums over all elements", 32, 16, 16)
 DETAILS = {detail.name: detail for detail in (LIVE, COMPACT)}
 
 

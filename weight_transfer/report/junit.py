@@ -46,6 +46,10 @@ def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
         description = TestSuite("description")
         description.add_testcase(case_of("fields as the file has them", "description", _fields(found)))
         xml.add_testsuite(description)
+    if found.wiring_total:
+        wiring = TestSuite("wiring")
+        wiring.add_testcase(case_of("outputs computed from the same outputs", "wiring", _wiring(found)))
+        xml.add_testsuite(wiring)
     for check in dict.fromkeys(row.check for row in found.rows):
         suite = TestSuite(check)
         suite.add_testcases([case_of(f"{row.name} ({row.device})", check, _why(row, found)) for row in found.of(check)])
@@ -71,12 +75,23 @@ def _fields(found: Verification) -> str | None:
     return f"{len(differing)} of {found.fields_total} differ: {listed}" if differing else None
 
 
+def _wiring(found: Verification) -> str | None:
+    """Which outputs are computed from others than in Keras; None where none is."""
+    differing = found.wiring_differing
+    listed = "; ".join(map(str, differing[:LISTED])) + ("; ..." if len(differing) > LISTED else "")
+    return f"{len(differing)} of {found.wiring_total} differ: {listed}" if differing else None
+
+
 def _why(row: Row, found: Verification) -> str | None:
     """Why a tensor fails; None where it does not."""
-    if row.passed:
+    if row.passed and row.proves:
         return None
     over = {name: gate for name, gate in row.limits.items() if not row.errors[name] <= gate}
     errors = ", ".join(f"{name} {number(row.errors[name])} > {limit(gate)}" for name, gate in over.items())
-    why = f"differs from {found.loaded_by}: {errors}." if over else "the reference is all zero, which proves nothing."
+    why = (
+        f"differs from {found.loaded_by}: {errors}."
+        if over
+        else "the reference is all zero, or no number, which proves nothing."
+    )
     said = found.explanation.sentence if row is found.first_divergence and found.explanation is not None else ""
     return f"{why} {said}".rstrip()

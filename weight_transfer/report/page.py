@@ -83,7 +83,7 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
     script = _own("table.js")
     return environment.from_string(_own("template.html.jinja")).render(
         found=found,
-        verdict="EQUAL" if found.passed else "DIFFERS",
+        verdict=found.verdict,
         sentence=summary.sentence(found),
         groups=together,
         devices=groups.devices(found.rows),

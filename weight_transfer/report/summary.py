@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.groups import CHECKS, Group, devices, gated, precisions, worst_of
 from weight_transfer.parity.report import Explanation, Planted, Prediction, Verification
+from weight_transfer.parity.wording import same_function, what_is_missing
 from weight_transfer.report.formatting import limit, number
 
 OWN_FLOAT32 = "Keras\u2019s own float32"
@@ -18,7 +19,12 @@ LEAST_SCORE = 5e-5  # of a probability that four decimals show
 
 def sentence(found: Verification) -> str:
     """Returns the verdict in one sentence, with the worst errors."""
-    return "; ".join(part for part in (_agreement(found), _worst(found)) if part) + "."
+    return "; ".join(part for part in (_agreement(found), _worst(found)) if part) + "." + _shown_by(found)
+
+
+def _shown_by(found: Verification) -> str:
+    """What makes it more than a comparison of samples."""
+    return f" The same function {same_function(found)}" if found.verdict == "SAME FUNCTION" else ""
 
 
 def _agreement(found: Verification) -> str:
@@ -26,10 +32,12 @@ def _agreement(found: Verification) -> str:
         arrays = f"all {found.weights_total:,} arrays are bit for bit the same"
         fields = f", and all {found.fields_total:,} fields of its description are the file\u2019s"
         return f"All {len(found.rows):,} tensors agree with Keras and {arrays}{fields if found.fields_total else ''}"
+    if found.verdict == "NOT PROVEN":
+        return f"Nothing differs, and {what_is_missing(found)}"
     parts = []
     first = found.first_divergence
     if first is not None:
-        differing = sum(not row.passed for row in found.rows)
+        differing = sum(row.differs for row in found.rows)
         check = "" if first.check == "inference" else CHECKS[first.check][0].lower()
         device = first.device if len(devices(found.rows)) > 1 else ""
         place = ", ".join(part for part in (check, device) if part)
@@ -41,6 +49,9 @@ def _agreement(found: Verification) -> str:
     if found.fields_differing:
         of = f"{len(found.fields_differing):,} of {found.fields_total:,}"
         parts.append(f"{of} fields of its description are not the file\u2019s ({found.fields_differing[0]})")
+    if found.wiring_differing:
+        of = f"{len(found.wiring_differing):,} of {found.wiring_total:,}"
+        parts.append(f"{of} outputs are not computed from the same ones ({found.wiring_differing[0]})")
     return ", and ".join(parts)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.comparison.subject import Subject
+from weight_transfer.parity.exact_runs import ExpectedDigest
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.sketch import Expected
 
@@ -58,7 +59,7 @@ class Divergence:
     paths: tuple[str, ...]
     inputs: tuple[Tensor, ...]
     actual: Tensor
-    expected: Expected
+    expected: Expected | ExpectedDigest
     fed: Mapping[str, Tensor]
     case: Case
     network_inputs: Sequence[Tensor]

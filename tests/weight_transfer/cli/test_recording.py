@@ -10,6 +10,7 @@ import pytest
 
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import read_recording
+from weight_transfer.parity.report import LAYER_CHECKS
 from weight_transfer.parity.sketch import COMPACT, LIVE
 
 
@@ -49,8 +50,10 @@ def test_what_was_recorded_twice_is_equal(verified, command, here, tmp_path):
     output = tmp_path / "reference.safetensors"
     assert command("record", verified.source, "-o", output).code == 0
     one, other = read_recording(output), read_recording(verified.recording)
-    assert one.entries == other.entries
-    for entry in one.entries:
+    of_images = [[entry for entry in found.entries if entry.check not in LAYER_CHECKS] for found in (one, other)]
+    assert of_images[0] == of_images[1]
+    assert one.exact_runs.seed != other.exact_runs.seed  # numbers that nobody can have built a port for
+    for entry in of_images[0]:
         assert one.expected(entry).kept.tolist() == other.expected(entry).kept.tolist()
 
 

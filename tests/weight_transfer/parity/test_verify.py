@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +184,17 @@ def test_nothing_compared_is_no_pass(tmp_path, keras_side, runner):
 
 
 def test_an_all_zero_reference_proves_nothing():
-    row = next(iter(_report().rows))
-    assert row.passed
-    assert not dataclasses.replace(row, peak=0.0).passed
+    report = _report()
+    assert (report.verdict, report.passed) == ("EQUAL", True)
+    (row,) = report.rows
+    silent = dataclasses.replace(report, rows=(dataclasses.replace(row, peak=0.0),))
+    assert (silent.verdict, silent.passed, silent.unproven) == ("NOT PROVEN", False, silent.rows)
+    shown_otherwise = dataclasses.replace(row, check="exact", limits={"float64": 0.0})
+    proven = dataclasses.replace(silent, rows=(*silent.rows, shown_otherwise))
+    assert (proven.verdict, proven.unproven) == ("SAME FUNCTION", ())
+    # A number where Keras gives zero is a difference, whatever else is known.
+    other = dataclasses.replace(silent, rows=(dataclasses.replace(row, peak=0.0, errors={"float64": math.inf}),))
+    assert other.verdict == "DIFFERS"
 
 
 def _report() -> Verification:

@@ -50,7 +50,7 @@ def test_a_correct_port(files, tmp_path, runner):
     found = verify(*files, runner=runner)
     write_report(found, tmp_path / "report.html")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "EQUAL</h1>" in content
+    assert "SAME FUNCTION</h1>" in content
     assert "DIFFERS" not in content.partition("<main")[0]
     assert_tells_all(content, found)
 

@@ -68,7 +68,7 @@ def test_an_infinite_error_is_told_in_words(failing):
 
 
 def test_nothing_compared_has_a_sentence_too(passing):
-    assert summary.sentence(dataclasses.replace(passing, rows=())).startswith("All 0 tensors agree")
+    assert summary.sentence(dataclasses.replace(passing, rows=())) == "Nothing differs, and nothing was compared."
 
 
 def test_not_a_number_is_the_worst_error(passing):

@@ -1,0 +1,58 @@
+"""The verdict of a verification in words, for the terminal and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from weight_transfer.errors import SHOWN_AT_MOST
+from weight_transfer.parity.report import Verification
+
+SHOWN = 3  # names in a sentence
+
+
+def same_function(found: Verification) -> str:
+    """Returns what was shown of a port that is the same function, the sizes and what is evidence only included."""
+    exact = list(found.of("exact"))
+    parts = [
+        f"{found.wiring_total:,} of {found.wiring_total:,} outputs computed from the same outputs",
+        f"{found.weights_equal:,} of {found.weights_total:,} arrays bit-equal",
+        f"{found.num_exact:,} of {len(exact):,} layers bit-equal on integers",
+    ]
+    if found.inexact:
+        worst = max(row.errors["float64"] for row in exact if row.name in found.inexact)
+        parts.append(f"{_names(found.inexact)} within {worst:.1e}, which is evidence only")
+    return f"at {', '.join(found.sizes)}: {', '.join(parts)}."
+
+
+def exact_runs(found: Verification) -> str:
+    """Returns how the exact runs went, in a few words."""
+    exact = list(found.of("exact"))
+    same = found.wiring_total - len(found.wiring_differing) - len(found.untraced)
+    return (
+        f"{sum(row.passed for row in exact):,} of {len(exact):,} layers agree at {', '.join(found.sizes)}, "
+        f"{same:,} of {found.wiring_total:,} computed from the same layers"
+    )
+
+
+def what_is_missing(found: Verification) -> str:
+    """Returns why a verification that found no difference proves nothing."""
+    if not found.rows:
+        return "nothing was compared"
+    names = [f"{row.name} ({row.check})" for row in found.unproven]
+    return f"Keras gives no number but zero, or none at all, for {_names(names)}"
+
+
+def where_it_differs(found: Verification) -> str:
+    """Returns the first place where a port is not its file's network."""
+    first = found.first_divergence
+    if first is not None:
+        return f"first at {first.name}"
+    if found.weights_differing:
+        return f"in the weights: {_names(found.weights_differing)}"
+    one = (*found.wiring_differing, *found.fields_differing)[0]
+    return f"in what it says of {one.layer}: {one.field}"
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = SHOWN if len(names) > SHOWN_AT_MOST else len(names)
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
