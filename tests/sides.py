@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weight_transfer.parity.messages import Answer, decode_reply, pack, pack_answer, unpack, unpack_answer
 from weight_transfer.parity.progress import OnProgress
-from weight_transfer.parity.protocol import (
-    Answer,
-    Request,
-    Result,
-    decode_reply,
-    pack,
-    pack_answer,
-    unpack,
-    unpack_answer,
-)
+from weight_transfer.parity.protocol import Request, Result
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.worker import answer_of
 

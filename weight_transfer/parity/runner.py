@@ -21,19 +21,19 @@ from typing import IO, Protocol, cast
 from weight_transfer import errors
 from weight_transfer.errors import TransferError, VerificationError, of_the_system
 from weight_transfer.isolation import CHILDREN, isolated_command
-from weight_transfer.parity.frames import read_frame, write_frame
-from weight_transfer.parity.progress import OnProgress
-from weight_transfer.parity.protocol import (
+from weight_transfer.parity.messages import (
     STOP,
     Answer,
     Failure,
     Progress,
-    Request,
-    Result,
     decode_reply,
     pack,
+    read_frame,
     unpack_answer,
+    write_frame,
 )
+from weight_transfer.parity.progress import OnProgress
+from weight_transfer.parity.protocol import Request, Result
 
 WORKER = "weight_transfer.parity.worker"
 LAST_LINES = 5

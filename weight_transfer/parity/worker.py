@@ -21,9 +21,18 @@ from pathlib import Path
 from typing import Any
 
 from weight_transfer.errors import TransferError, VerificationError, of_the_system
-from weight_transfer.parity.frames import read_frame, write_frame
+from weight_transfer.parity.messages import (
+    STOP,
+    Failure,
+    Progress,
+    encode,
+    pack_answer,
+    read_frame,
+    unpack,
+    write_frame,
+)
 from weight_transfer.parity.progress import OnProgress
-from weight_transfer.parity.protocol import STOP, Failure, Progress, Request, encode, pack_answer, unpack
+from weight_transfer.parity.protocol import Request
 
 GRACE_S = 3.0  # for removing what is half written; then this process ends in the middle of whatever it does
 ENDED = 128 + signal.SIGTERM

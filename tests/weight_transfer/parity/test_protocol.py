@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -12,10 +13,20 @@ import numpy as np
 import pytest
 
 from weight_transfer.errors import VerificationError
-from weight_transfer.parity import protocol
+from weight_transfer.parity import messages, protocol
+from weight_transfer.parity.messages import (
+    Answer,
+    decode_reply,
+    encode,
+    pack,
+    pack_answer,
+    read_frame,
+    unpack,
+    unpack_answer,
+    write_frame,
+)
 from weight_transfer.parity.protocol import (
     REQUESTS,
-    Answer,
     ComparedRun,
     ComparisonRequest,
     ComparisonResult,
@@ -29,12 +40,6 @@ from weight_transfer.parity.protocol import (
     TrainingComparisonRequest,
     TrainingComparisonResult,
     Written,
-    decode_reply,
-    encode,
-    pack,
-    pack_answer,
-    unpack,
-    unpack_answer,
 )
 from weight_transfer.parity.report import Explanation, Planted, Row, Trial
 from weight_transfer.parity.sketch import LIVE
@@ -109,7 +114,7 @@ def test_every_request_is_in_the_table_and_frozen():
 
 def test_another_version_is_refused_at_both_ends(monkeypatch):
     call, answer = pack(SENT[2]), decode_reply(pack_answer(ANSWERS[3][1]))
-    monkeypatch.setattr(protocol, "VERSION", protocol.VERSION + 1)
+    monkeypatch.setattr(messages, "VERSION", protocol.VERSION + 1)
     text = r"another process speaks version \d+ of the protocol. Expected \d+: two versions .* are mixed"
     with pytest.raises(VerificationError, match=text):
         unpack(call)
@@ -120,7 +125,7 @@ def test_another_version_is_refused_at_both_ends(monkeypatch):
 def broken(**changed: Any) -> bytes:
     """A request for planting, with other fields."""
     fields = {"converted": b"port", "reference": b"recording", "kinds": None, **changed}
-    return encode(protocol.Call(protocol.VERSION, "SensitivityRequest", msgspec.Raw(encode(fields))))
+    return encode(messages.Call(protocol.VERSION, "SensitivityRequest", msgspec.Raw(encode(fields))))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +133,7 @@ def broken(**changed: Any) -> bytes:
     [
         (broken(kinds="epsilon"), r"is no SensitivityRequest: Expected `array \| null`, got `str` - at `\$.kinds`"),
         (broken(converted=3), r"is no SensitivityRequest: Expected a Path"),
-        (encode(protocol.Call(protocol.VERSION, "Nothing", msgspec.Raw(encode({})))), "no such request: 'Nothing'"),
+        (encode(messages.Call(protocol.VERSION, "Nothing", msgspec.Raw(encode({})))), "no such request: 'Nothing'"),
         (pack(SENT[2])[:-3], "what another process sent is no Call: Input data was truncated"),
         (b'{"progress": 0.5}\n', "what another process sent is no Call"),
     ],
@@ -151,3 +156,24 @@ def test_what_cannot_be_sent_is_one_message():
         pack(SensitivityRequest(Path("port"), Path("recording"), (object(),)))  # type: ignore[arg-type]
     with pytest.raises(VerificationError, match="SeededModelRequest cannot be sent to another process"):
         pack(protocol.SeededModelRequest(50, 2**70, Path("images"), Path("output")))
+
+
+class Slow(io.BytesIO):
+    """A pipe that gives and takes a byte at a time."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(min(size or 0, 1))
+
+    def write(self, data: Any, /) -> int:
+        return super().write(bytes(data[:1]))
+
+
+def test_messages_are_told_apart_on_a_pipe():
+    pipe = Slow()
+    for message in (b"one", b"", b"three"):
+        write_frame(pipe, message)
+    pipe.seek(0)
+    assert [read_frame(pipe) for _ in range(4)] == [b"one", b"", b"three", None]
+    for cut in (3, 9):
+        with pytest.raises(VerificationError, match="the other process ended in the middle of a message"):
+            read_frame(Slow(pipe.getvalue()[:cut]))
