@@ -13,7 +13,7 @@ from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.cli import options
 from weight_transfer.cli.converting import as_dict, print_conversion
 from weight_transfer.cli.inspecting import describe, print_description
-from weight_transfer.cli.running import DIFFERS
+from weight_transfer.cli.running import BY_VERDICT
 from weight_transfer.cli.terminal import out, print_json, progress
 from weight_transfer.cli.verifying import print_verification, write_outputs
 from weight_transfer.conversion.convert import convert
@@ -79,7 +79,7 @@ def demo(folder: Path, depth: int, seed: int, json: bool, runner: Runner) -> Non
             f"\nOpen {escape(str(report))} in a browser: every layer, the pictures, what differs if something does."
         )
     if not found.passed:
-        sys.exit(DIFFERS)
+        sys.exit(BY_VERDICT[found.verdict])
 
 
 def make_checkpoint(

@@ -7,19 +7,28 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from weight_transfer.errors import TransferError, of_the_system
 from weight_transfer.isolation import protect_children
 
+if TYPE_CHECKING:
+    from weight_transfer.parity.report import Verdict
+
 PROVEN = 0
 DIFFERS = 1
 BAD_INPUT = 2
 NOT_PROVEN = 3
+BY_VERDICT: Mapping[Verdict, int] = {
+    "SAME FUNCTION": PROVEN,
+    "EQUAL": PROVEN,
+    "DIFFERS": DIFFERS,
+    "NOT PROVEN": NOT_PROVEN,
+}
 EXIT_CODES = "Exit codes: 0 done or proven, 1 differs, 2 bad input, 3 not proven."
 BY_SIGNAL = 128  # and its number, as a shell says it
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]

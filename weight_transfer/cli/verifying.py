@@ -16,7 +16,7 @@ from rich.table import Table
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
-from weight_transfer.cli.running import DIFFERS, EXIT_CODES, NOT_PROVEN
+from weight_transfer.cli.running import BY_VERDICT, DIFFERS, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
@@ -103,7 +103,7 @@ def verify_command(
         print_verification(found, layers=layers)
         out.print("\n".join(f"wrote {escape(str(path))}" for path in written)) if written else None
     if not found.passed:
-        sys.exit(DIFFERS if found.verdict == "DIFFERS" else NOT_PROVEN)
+        sys.exit(BY_VERDICT[found.verdict])
 
 
 def _check_outputs(

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
-from weight_transfer.cli.running import DIFFERS, EXIT_CODES
+from weight_transfer.cli.running import BY_VERDICT, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.cli.verifying import headed
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
@@ -73,7 +73,7 @@ def verify_training_command(
     runner: Runner,
     **said: Any,
 ) -> None:
-    """Train Keras's model and the port side by side and compare them to the end; exit 0 if equal, 1 if not.
+    """Train Keras's model and the port side by side and compare them to the end.
 
     In float64, from the same weights on the same batches. Compared are the loss of each step and, after the last one,
     all weights, slots of the optimizer and moving statistics. Where they differ, known mistakes are tried.
@@ -96,7 +96,7 @@ def verify_training_command(
         print_training(found)
         out.print(f"wrote {escape(str(curves))}") if curves is not None else None
     if not found.passed:
-        sys.exit(DIFFERS)
+        sys.exit(BY_VERDICT[found.verdict])
 
 
 def _check_picture(path: Path | None, inputs: Sequence[Path | str | None]) -> None:
@@ -171,8 +171,10 @@ def _verdict(found: TrainingVerification) -> str:
     error = f"at most {worst.errors['float64']:.1e} of the peak ({escape(worst.name)})" if worst else ""
     if found.passed:
         return f"[bold green]EQUAL[/] step for step: {error}"
-    if found.explanation is not None and found.explanation.by_rounding:
-        return f"[bold yellow]UNDECIDED[/], rounding grows beyond the gate: {error}"
+    if found.verdict == "NOT PROVEN":
+        rounding = found.explanation is not None and found.explanation.by_rounding
+        why = "rounding grows beyond the gate" if rounding else f"in Keras {found.unproven[0].name} is all zero"
+        return f"[bold yellow]NOT PROVEN[/], {escape(why)}: {error}"
     first = found.first_divergence
     where = f"first at {escape(first.name)}" if first else f"in the weights: {', '.join(found.weights_differing[:3])}"
     return f"[bold red]DIFFERS[/], {where}: {error}"

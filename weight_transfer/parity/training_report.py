@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weight_transfer.parity.causes import Cause
-from weight_transfer.parity.report import Check, Report, Row, Trial
+from weight_transfer.parity.report import Check, Report, Row, Trial, Verdict
 
 OURS = "resnet_torch.optimizers has Keras's rules: optimizer_from_keras builds one from Keras's config."
 
@@ -153,3 +153,10 @@ class TrainingVerification(Report):
     environment: Mapping[str, str] = field(default_factory=dict)
     explanation: TrainingExplanation | None = None
     duration_s: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """NOT PROVEN, too, where rounding alone moves Keras's own run as far as the port's is from it."""
+        found, equal_before = super().verdict, self.weights_equal == self.weights_total
+        by_rounding = self.explanation is not None and self.explanation.by_rounding
+        return "NOT PROVEN" if found == "DIFFERS" and equal_before and by_rounding else found

@@ -8,6 +8,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from weight_transfer.optimizer.grammar import training_optimizer
+from weight_transfer.parity.report import Row
+from weight_transfer.parity.training_report import TrainingExplanation, TrainingVerification
+
 STEPS = ("--steps", "3", "--batch-size", "2", "--optimizer", "SGD(momentum=0.9)")
 
 
@@ -56,6 +60,38 @@ def test_a_difference_exits_1_and_is_explained(verified, command, here):
     assert "DIFFERS, first at bn_conv1/moving_variance" in done.stdout
     assert "Where they part: bn_conv1/moving_variance is the first that differs" in done.stdout
     assert "resnet_torch.BatchNorm2d has both rules" in done.stdout
+
+
+@pytest.mark.parametrize(("rounding", "peak", "code", "text"), [
+    (1e-5, 1.0, 3, "NOT PROVEN, rounding grows beyond the gate: at most 1.0e-05 of the peak (step 1)"),
+    (1e-9, 1.0, 1, "DIFFERS, first at step 1: at most 1.0e-05"),
+    (None, 0.0, 3, "NOT PROVEN, in Keras step 1 is all zero: at most 0.0e+00"),
+])  # fmt: skip
+def test_what_proves_nothing_exits_3(rounding, peak, code, text, verified, command, monkeypatch):
+    error = 1e-5 if peak else 0.0
+    row = Row("step", "step 1", "cpu", (1,), peak, {"float64": error}, {"float64": 1e-9})
+    explained = None if rounding is None else TrainingExplanation("step", "step 1", error, True, rounding=rounding)
+    found = TrainingVerification(
+        title="ResNet",
+        source="a.h5",
+        source_sha256="",
+        reference="file",
+        loaded_by="keras",
+        converted="a.safetensors",
+        converted_sha256="",
+        batches="noise",
+        optimizer=training_optimizer("SGD", 0.1, None).to_config(),
+        port_optimizer=None,
+        losses={"keras": (1.0,), "torch": (1.0,)},
+        rows=(row,),
+        weights_equal=1,
+        weights_total=1,
+        weights_differing=(),
+        explanation=explained,
+    )
+    monkeypatch.setattr("weight_transfer.cli.verifying_training.verify_training", lambda *_, **__: [found])
+    done = command("verify-training", verified.source)
+    assert (done.code, text in done.stdout) == (code, True), done.stdout
 
 
 BAD = {
