@@ -31,6 +31,7 @@ from weight_transfer.parity.exact_runs import (
 )
 from weight_transfer.parity.inputs import known_shape, odd_size, small_size
 from weight_transfer.parity.recording import RecordingWriter
+from weight_transfer.parity.report import Check
 
 SPATIAL = ("1D", "2D", "3D")
 POOLS = tuple(f"{kind}Pooling{rank}" for kind in ("Max", "GlobalMax") for rank in SPATIAL)
@@ -185,7 +186,7 @@ class _ExactRun:
             if name in self.exact:
                 one.digests[name] = array.shape, digest(array)
             else:
-                self.writer.add(one.name, "exact", name, array)
+                self._add(one, "exact", name, array)
             return tf.constant(self._probe(one, name, array.shape), tensor.dtype)
 
         self.subject.run("float64", self._inputs(one), note)
@@ -212,16 +213,21 @@ class _ExactRun:
             total = tf.add_n(sums)
         by_array, by_probe = tape.gradient(total, ([variable.tensor for variable in learning], probes))
         for name, array in found:
-            self.writer.add(one.name, "local output", name, array)
+            self._add(one, "local output", name, array)
         gradients = [*((variable.name, gradient) for variable, gradient in zip(learning, by_array, strict=True))]
         gradients += [(f"{name}/output", gradient) for name, gradient in by_probe.items()]
         for name, gradient in gradients:
             if gradient is not None:
-                self.writer.add(one.name, "local gradient", name, tf.convert_to_tensor(gradient).numpy())
+                self._add(one, "local gradient", name, tf.convert_to_tensor(gradient).numpy())
         for variable in self.variables:
             if variable.role in STATISTICS:
-                self.writer.add(one.name, "local statistics", variable.name, variable.array)
+                self._add(one, "local statistics", variable.name, variable.array)
         return one
+
+    def _add(self, one: Round, check: Check, name: str, array: np.ndarray) -> None:
+        """Adds a tensor, unless it has no numbers, as a quotient has none where a zero was drawn."""
+        if np.isfinite(array).all():
+            self.writer.add(one.name, check, name, array)
 
     def _draw_arrays(self, one: Round) -> None:
         for variable in self.variables:

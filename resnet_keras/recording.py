@@ -22,6 +22,7 @@ from weight_transfer.parity.recorded_network import RANDOM_CLASSES, RecordedLaye
 from weight_transfer.parity.recording import TOP, Origin, RecordingWriter
 
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
+ZERO_LAYER = 1e-12  # of the largest of all: so are all gradients of a layer that is fed nothing but zeros
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -195,7 +196,7 @@ def peaks_of(gradients: Mapping[str, Mapping[str, float]]) -> dict[str, float | 
     """Returns what to measure an error of each array against, where it is not the array's own peak.
 
     A gradient that is zero but for rounding, such as that of a bias before a batch norm, is measured
-    against the largest of its layer's, or of all where these are zero.
+    against the largest of its layer's, or of all where these are zero too.
 
     Args:
         gradients: By layer and array, the largest gradient.
@@ -206,6 +207,8 @@ def peaks_of(gradients: Mapping[str, Mapping[str, float]]) -> dict[str, float | 
     of_all = max((peak for roles in gradients.values() for peak in roles.values()), default=0.0)
     found: dict[str, float | None] = {}
     for roles in gradients.values():
-        largest = max(roles.values()) or of_all
+        largest = max(roles.values())
+        if largest <= ZERO_LAYER * of_all:
+            largest = of_all
         found |= {name: largest if own <= ZERO * largest else None for name, own in roles.items()}
     return found

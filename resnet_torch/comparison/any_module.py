@@ -44,6 +44,7 @@ from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, TransferError, VerificationError, nearest
 from weight_transfer.graph import Graph, read_graph
 from weight_transfer.layer_types import Shape
+from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.inputs import Case, save_cases
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
 from weight_transfer.parity.recorded_network import RecordedLayer, RecordedNetwork
@@ -300,7 +301,9 @@ def _only_what_both_name(subject: Subject, recording: Recording, asked: Asked) -
     if asked.outputs_only:
         known = {*outputs, "loss"}
     left_out = _left_out_names(recording, asked) - {*outputs}
-    names = list(dict.fromkeys(entry.name for entry in recording.entries if entry.check == "inference"))
+    logits = {logits_name(name) for name in outputs}  # of last layers, which are compared with their activation
+    layers = (entry.name for entry in recording.entries if entry.check == "inference" and entry.name not in logits)
+    names = list(dict.fromkeys(layers))
     if not asked.outputs_only and not any(name in known and name not in outputs for name in names):
         modules = [path for path, _ in subject.model.named_modules() if path]
         hints = [f"{name}{nearest(name, modules)}" for name in names[:SHOWN_AT_MOST]]

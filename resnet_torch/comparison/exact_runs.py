@@ -203,7 +203,8 @@ class ExactComparison:
         rows: One for each layer output, over all rounds; then those of the training step.
         wiring: Outputs that are not computed from what they are in Keras.
         num_wired: Outputs whose inputs were compared.
-        untraced: Outputs of which autograd does not show what they are computed from.
+        untraced: Outputs of which autograd does not show what they are computed from, or for which Keras gives no
+            number on any numbers drawn.
     """
 
     rows: tuple[Row, ...]
@@ -238,12 +239,12 @@ def compare_exact_runs(
         next(progress)
     steps = [one for one in runs.rounds if one.is_training_step and training]
     rows = (*_exact_rows(recording, runs, collected), *rows_of(recording, "cpu", steps, collected))
-    differing, untraced = [], []
+    differing, untraced, shown = [], [], {row.name for row in rows if row.check == "exact"}
     for name, expected in runs.reads.items():
         actual = reads.get(name, frozenset())
         if not actual <= set(expected):
             differing.append(FieldDifference(name, "computed from", ", ".join(expected), ", ".join(sorted(actual))))
-        elif actual != set(expected):
+        elif actual != set(expected) or name not in shown:
             untraced.append(name)
     return ExactComparison(rows, tuple(differing), len(runs.reads), tuple(untraced))
 
@@ -255,10 +256,13 @@ def _exact_rows(recording: Recording, runs: ExactRuns, collected: Collected) -> 
     for entry in recording.entries:
         if entry.check == "exact":
             entries.setdefault(entry.name, []).append(entry)
+    missing = TapError(float("inf"), 1.0, ())
     for name in runs.reads:
-        rounds = [one.name for one in runs.rounds if not one.is_training_step]
-        missing = TapError(float("inf"), 1.0, ())
+        rounds = [entry.case for entry in entries.get(name, ())]
+        rounds += [one.name for one in runs.rounds if name in one.digests]
         errors = [collected.get(("float64", "exact", name, one), missing) for one in rounds]
+        if not errors:
+            continue
         worst = max(errors, key=lambda error: error.error)
         peak = max((entry.peak for entry in entries.get(name, ())), default=1.0)
         limit = tolerance if name in entries else 0.0

@@ -154,7 +154,7 @@ class ComparisonResult:
         environment: Versions and machine.
         wiring: Layer outputs that are not computed from what they are in Keras.
         num_wired: Layer outputs of which that was compared.
-        untraced: Those of which autograd does not show it.
+        untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
     """
 
     rows: tuple[Row, ...]

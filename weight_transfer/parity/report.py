@@ -267,7 +267,7 @@ class Verification(Report):
         fields_differing: Those of which the port says something else than the file.
         wiring_total: Layer outputs of which it was compared what they are computed from.
         wiring_differing: Those that are computed from something else than in Keras.
-        untraced: Those of which autograd does not show it.
+        untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
         sizes: Of the exact runs, in words: ``224x224``.
         assumed: What the file does not show.
         environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...

@@ -15,16 +15,17 @@ from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
 from resnet_torch.comparison.measuring import network_inputs
 from resnet_torch.layers.poolings import MODULES, GlobalPool, SamePool, padded_pool
 from resnet_torch.padding import pad_axes
+from weight_transfer.layer_types.activations import rounded
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "no activation": lambda x: x,
     "relu": F.relu,
     "relu6": F.relu6,
-    "leaky_relu 0.01": partial(F.leaky_relu, negative_slope=0.01),
-    "leaky_relu 0.1": partial(F.leaky_relu, negative_slope=0.1),
-    "leaky_relu 0.2": partial(F.leaky_relu, negative_slope=0.2),
-    "leaky_relu 0.3": partial(F.leaky_relu, negative_slope=0.3),
+    "leaky_relu 0.01": partial(F.leaky_relu, negative_slope=rounded(0.01)),
+    "leaky_relu 0.1": partial(F.leaky_relu, negative_slope=rounded(0.1)),
+    "leaky_relu 0.2": partial(F.leaky_relu, negative_slope=rounded(0.2)),
+    "leaky_relu 0.3": partial(F.leaky_relu, negative_slope=rounded(0.3)),
     "elu": F.elu,
     "selu": F.selu,
     "gelu": F.gelu,
