@@ -59,15 +59,21 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
             next(progress)
-        try:
+        if request.exact_runs:
             training = any(case.check == "training" for case, _ in shown)
-            writer.exact_runs = record_exact_runs(
-                subject, writer, secrets.randbits(63), *exact_sizes(subject), training=training
-            )
-        except (tf.errors.OpError, LookupError, ValueError, TypeError) as error:
-            skipped["exact"] = f"no exact runs: Keras cannot compute them: {(str(error).splitlines() or [''])[0]}"
+            skipped |= _record_exact_runs(subject, writer, training=training)
         writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=_network_of(subject))
     return Written()
+
+
+def _record_exact_runs(subject: Subject, writer: RecordingWriter, *, training: bool) -> dict[str, str]:
+    """Writes down what the layers give for integers; returns why not, where Keras cannot compute it."""
+    try:
+        seed, sizes = secrets.randbits(63), exact_sizes(subject)
+        writer.exact_runs = record_exact_runs(subject, writer, seed, *sizes, training=training)
+    except (tf.errors.OpError, LookupError, ValueError, TypeError) as error:
+        return {"exact": f"no exact runs: Keras cannot compute them: {(str(error).splitlines() or [''])[0]}"}
+    return {}
 
 
 def _refusal(subject: Subject, inputs: list[np.ndarray]) -> str | None:

@@ -56,7 +56,7 @@ from weight_transfer.parity.tolerances import TOLERANCES
 
 Arrays = npt.NDArray[Any] | Sequence[npt.NDArray[Any]]
 DTYPES_COMPARED = ("float64", "float32")
-CUT_TO = "examples cut to"
+ALONE, CUT_TO = "the first example alone", "examples cut to"
 OF_EARLIER_VERSIONS = (
     "which arrays there are, which layers are random, which sizes are free: the recording, of an earlier version, does "
     "not say. Record it again: weight-transfer record"
@@ -134,7 +134,7 @@ def recording_of(reference: Any, inputs: Arrays | None, training: bool, folder: 
     save_cases(shown, folder / "inputs.safetensors")
     output = folder / "reference.safetensors"
     asked = ReferenceModel(checkpoint=path, sha256=sha256, reference="file", network=None)
-    runner(ReferenceRequest(asked, folder / "inputs.safetensors", LIVE, output))
+    runner(ReferenceRequest(asked, folder / "inputs.safetensors", LIVE, output, exact_runs=False))
     return read_recording(output)
 
 
@@ -155,7 +155,7 @@ def _input_shapes(checkpoint: Checkpoint) -> tuple[Shape, ...]:
 def _variations(arrays: Sequence[npt.NDArray[Any]], shapes: Sequence[Shape]) -> Iterator[Case]:
     """The first example alone; two of them cut to other sizes, where sizes are free."""
     if any(len(array) > 1 for array in arrays):
-        yield Case("the first example alone", tuple(array[:1] for array in arrays), raw=False, tentative=True)
+        yield Case(ALONE, tuple(array[:1] for array in arrays), raw=False, tentative=True)
     if len(arrays) != len(shapes):
         return
     for smaller in (_one_less, _odd_in_every_stage):
@@ -362,8 +362,12 @@ def _note_left_out(subject: Subject, recording: Recording, asked: Asked, found: 
             found.left_out.append(
                 f"{len(unseen)} layers with arrays, because no module has the name: {shown}. Give names="
             )
-    reasons = {name: why for name, why in recording.origin.skipped.items() if name != "training"}
-    found.left_out += [f"{name}: {why}" for name, why in reasons.items() if asked.training or name != "gradient"]
+    compared = {"gradient"} if asked.training else set()
+    found.left_out += [
+        f"{name}: {why}"
+        for name, why in recording.origin.skipped.items()
+        if name in compared or name.startswith((ALONE, CUT_TO))
+    ]
     inference = [case for case in recording.cases if case.check == "inference"]
     if not any(case.loading or all(len(array) == 1 for array in case.arrays) for case in inference):
         found.left_out.append("one example alone: the recording has none")
@@ -410,7 +414,7 @@ def _standing_for_random(subject: Subject, recording: Recording) -> list[str]:
 
 
 def _rows(subjects: Mapping[str, Subject], recording: Recording, found: _Findings) -> tuple[Row, ...]:
-    """The rows, without those of modules that are never called, and of what is zero on both sides."""
+    """The rows, without those of modules that are never called, and of what proves nothing in Keras either."""
     device = next(subjects["float64"].model.parameters()).device.type
     seen = {name for _, _, name, _ in found.collected}
     rows = [
@@ -418,11 +422,11 @@ def _rows(subjects: Mapping[str, Subject], recording: Recording, found: _Finding
         for row in rows_of(recording, device, recording.cases, found.collected, DTYPES_COMPARED)
         if row.name in seen or row.check not in ("inference", "training")
     ]
-    dead = [row for row in rows if row.peak == 0 and not any(row.errors.values())]
-    if dead:
-        names = ", ".join(dict.fromkeys(row.name for row in dead))
-        found.left_out.append(f"what is all zero for these inputs, and proves nothing: {names}")
-    return tuple(row for row in rows if row not in dead)
+    silent = [row for row in rows if not row.proves and not row.differs]
+    if silent:
+        names = ", ".join(dict.fromkeys(row.name for row in silent))
+        found.left_out.append(f"what is all zero or no number for these inputs, and proves nothing: {names}")
+    return tuple(row for row in rows if row not in silent)
 
 
 def _never_called(recording: Recording, found: _Findings) -> tuple[str, ...]:

@@ -78,26 +78,27 @@ def held_still(model: nn.Module, standing_for_random: Collection[str] = ()) -> I
         standing_for_random: Paths of further modules that stand for random layers of Keras's.
     """
     held = HeldStill([])
+    on_gpu = any(tensor.is_cuda for tensor in model.parameters())
     replaced: list[tuple[nn.Module, Any]] = []
     for path, module in model.named_modules():
         class_name = _class_of(module)
         if class_name is not None or path in standing_for_random:
             replaced.append((module, vars(module).get("forward")))
-            module.forward = _still(module, path, class_name or UNKNOWN, held.draws)
-    before = _random_states(model)
+            still = _still(module, path, class_name or UNKNOWN, held.draws)
+            module.forward = still if class_name is not None else _still_if_it_draws(module, still, held.draws, on_gpu)
+    before = _random_states(on_gpu)
     try:
         with _HeldFunctions(held.draws):
             yield held
     finally:
-        held.drew = any(not torch.equal(was, now) for was, now in zip(before, _random_states(model), strict=True))
+        held.drew = any(not torch.equal(was, now) for was, now in zip(before, _random_states(on_gpu), strict=True))
         for module, own in replaced:
             del module.forward
             if own is not None:
                 module.forward = own
 
 
-def _random_states(model: nn.Module) -> list[Tensor]:
-    on_gpu = any(tensor.is_cuda for tensor in model.parameters())
+def _random_states(on_gpu: bool) -> list[Tensor]:
     return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if on_gpu else [])]
 
 
@@ -128,6 +129,27 @@ def _still(module: nn.Module, path: str, class_name: str, draws: list[Draw]) -> 
         return output
 
     return still
+
+
+def _still_if_it_draws(
+    module: nn.Module, still: Callable[..., Any], draws: list[Draw], on_gpu: bool
+) -> Callable[..., Any]:
+    """Holds a module of an unknown class still only where its own forward pass draws, and not by a known function."""
+    forward = module.forward
+
+    def tried(*arguments: Any, **named: Any) -> Any:
+        num_draws, before = len(draws), _random_states(on_gpu)
+        output = forward(*(x.clone() if isinstance(x, Tensor) else x for x in arguments), **named)
+        after = _random_states(on_gpu)
+        if all(torch.equal(was, now) for was, now in zip(before, after, strict=True)):
+            return output
+        del draws[num_draws:]
+        torch.set_rng_state(before[0])
+        if on_gpu:
+            torch.cuda.set_rng_state_all(before[1:])
+        return still(*arguments, **named)
+
+    return tried
 
 
 def _settings_of(module: nn.Module, class_name: str) -> Settings:

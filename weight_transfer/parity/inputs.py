@@ -87,7 +87,7 @@ def cases(
         For a network of images, a photograph at its size, as a JPEG file that each side loads where
         files can be loaded so; one at 97 x 225 or, for small networks, at the next odd sizes;
         impulses, constants and noise at an odd size; photographs under noise to train on. For any
-        other, impulses, constants and noise; noise to train on.
+        other, impulses, constants and noise, and the noise alone; noise to train on.
     """
     shapes = list(network.inputs.values())
     image = len(shapes) == 1 and len(shapes[0]) == 3 and network.channels_last
@@ -97,6 +97,7 @@ def cases(
         batch = tuple(noise((TRAINING_BATCH, *shape), seed + number + 1) for number, shape in enumerate(known))
         return [
             Case("impulse, constants, noise", probes, raw=False),
+            Case("noise alone", tuple(array[-1:] for array in probes), raw=False),
             Case("noise, training", batch, raw=False, check="training"),
         ]
     height, width, channels = known_shape(shapes[0])

@@ -77,6 +77,7 @@ class ReferenceRequest(Request[Written]):
         inputs: What `save_cases` wrote.
         detail: How much of each tensor to keep.
         output: The recording to write.
+        exact_runs: Whether to run it on integers too.
     """
 
     answered_by: ClassVar[str] = "resnet_keras.recording:record"
@@ -85,6 +86,7 @@ class ReferenceRequest(Request[Written]):
     inputs: Path
     detail: Detail
     output: Path
+    exact_runs: bool = True
 
 
 @dataclass(frozen=True)

@@ -329,6 +329,10 @@ WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], nn.Module], str]] = {
         "drop2d is SpatialDropout2D (rate 0.25) in Keras, and drop2d (Dropout) (rate 0.25) here",
     ),
     "no dropout": (WithoutDropout, "drop, Dropout (rate 0.5) in Keras, is missing here"),
+    "an identity in place of a dropout": (
+        changed(lambda model: setattr(model, "drop", nn.Identity())),
+        "drop, Dropout (rate 0.5) in Keras, is missing here",
+    ),
     "a rate of zero": (changed(lambda model: setattr(model.drop, "p", 0.0)), "drop, Dropout (rate 0.5) in Keras, is"),
     "a dropout elsewhere": (
         DroppedEarlier,
@@ -489,7 +493,7 @@ class Kinds(nn.Module):
 
 def test_arrays_of_many_kinds_have_rows_and_what_is_dead_is_said_to_prove_nothing(recorded):
     file, recording = recorded["kinds"]
-    text = "what is all zero for these inputs, and proves nothing: dead"
+    text = "what is all zero or no number for these inputs, and proves nothing: dead"
     found = parity_with_a_warning(text, Kinds(file), recording, training=True)
     assert "twice" in [row.name for row in found.rows]
     gradients = {row.name for row in found.rows if row.check == "gradient"}
