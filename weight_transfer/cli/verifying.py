@@ -23,7 +23,7 @@ from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.certificate import check_certificate, write_certificate
 from weight_transfer.parity.groups import devices, groups, precisions, worst_of
-from weight_transfer.parity.report import Row, Verification
+from weight_transfer.parity.report import Row, Verdict, Verification
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
 from weight_transfer.parity.wording import exact_runs, same_function, what_is_missing, where_it_differs
@@ -31,6 +31,12 @@ from weight_transfer.parity.wording import exact_runs, same_function, what_is_mi
 NAME_WIDTH = 18  # so that a summary has room for its figures in 80 columns
 
 
+CERTIFIED: Mapping[Verdict, str] = {
+    "SAME FUNCTION": "the same function as Keras's",
+    "EQUAL": "equal to Keras",
+    "DIFFERS": "DIFFERENT from Keras",
+    "NOT PROVEN": "not proven: nothing differs, and something says nothing",
+}
 DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "all": ("cpu", "cuda")}
 
 
@@ -284,7 +290,7 @@ def _verdict(found: Verification) -> str:
 @click.option("--model", type=options.PathOf, required=True, help="The converted file.")
 @options.as_json
 def check_command(certificate: Path, model: Path, json: bool) -> None:
-    """Tell whether a file on disk is the port that a certificate speaks of; exit 0 if so and it is equal, 1 if not."""
+    """Tell whether a file on disk is the port that a certificate speaks of, and proven there; another file exits 1."""
     checked = check_certificate(certificate, model)
     if json:
         print_json({**asdict(checked), "passed": checked.passed})
@@ -298,7 +304,7 @@ def check_command(certificate: Path, model: Path, json: bool) -> None:
             facts(
                 {
                     "model": f"{escape(str(model))}: {said[checked.match]}",
-                    "certified": "equal to Keras" if checked.verdict else "DIFFERENT from Keras",
+                    "certified": CERTIFIED[checked.verdict],
                     "reference": f"{escape(checked.source)}, recorded {checked.recorded}",
                     "its sha256": checked.source_sha256,
                 }
@@ -306,4 +312,4 @@ def check_command(certificate: Path, model: Path, json: bool) -> None:
         )
         out.print("[bold green]CERTIFIED[/]" if checked.passed else "[bold red]NOT CERTIFIED[/]")
     if not checked.passed:
-        sys.exit(DIFFERS)
+        sys.exit(DIFFERS if checked.match == "none" else BY_VERDICT[checked.verdict])

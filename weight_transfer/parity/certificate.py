@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from weight_transfer.atomic import write_text
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import VerificationError
-from weight_transfer.parity.report import Verification
+from weight_transfer.parity.report import PASSING, Verdict, Verification
 from weight_transfer.version import __version__
 
 FORMAT = 1
@@ -38,14 +38,14 @@ class Checked:
     Attributes:
         match: ``file``: it is the certified file, byte for byte. ``tensors``: another file with the same
             network, all that is known of it, and the same tensors. ``none``: another network or other numbers.
-        verdict: Whether the certificate says that the port is equal to Keras.
+        verdict: What the certificate says of the port.
         source: The Keras checkpoint it was compared with.
         source_sha256: Of that.
         recorded: When the reference was recorded, ISO 8601.
     """
 
     match: Match
-    verdict: bool
+    verdict: Verdict
     source: str
     source_sha256: str
     recorded: str
@@ -53,7 +53,7 @@ class Checked:
     @property
     def passed(self) -> bool:
         """Whether the file holds what was certified as equal."""
-        return self.verdict and self.match != "none"
+        return self.verdict in PASSING and self.match != "none"
 
 
 def check_certificate(path: str | os.PathLike[str], model: str | os.PathLike[str]) -> Checked:
@@ -74,7 +74,15 @@ def check_certificate(path: str | os.PathLike[str], model: str | os.PathLike[str
         match = "file"
     elif values["port_digest"] == port.digest:
         match = "tensors"
-    return Checked(match, values["passed"] is True, values["source"], values["source_sha256"], values["recorded"])
+    return Checked(match, _verdict(values), values["source"], values["source_sha256"], values["recorded"])
+
+
+def _verdict(values: Mapping[str, Any]) -> Verdict:
+    """Returns the verdict of a certificate; one from before there were more words has only whether it passed."""
+    passed = values["passed"] is True
+    said = values.get("verdict", "EQUAL" if passed else "DIFFERS")
+    verdicts: tuple[Verdict, ...] = get_args(Verdict)
+    return next((verdict for verdict in verdicts if verdict == said and (verdict in PASSING) == passed), "DIFFERS")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

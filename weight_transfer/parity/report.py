@@ -25,6 +25,7 @@ Check = Literal[
 
 
 Verdict = Literal["SAME FUNCTION", "EQUAL", "DIFFERS", "NOT PROVEN"]
+PASSING: tuple[Verdict, ...] = ("SAME FUNCTION", "EQUAL")
 # Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
 LAYER_CHECKS: frozenset[Check] = frozenset({"exact", "local output", "local gradient", "local statistics"})
 
@@ -210,7 +211,7 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether what was compared is equal, and says enough to be called so."""
-        return self.verdict in ("SAME FUNCTION", "EQUAL")
+        return self.verdict in PASSING
 
     @property
     def verdict(self) -> Verdict:

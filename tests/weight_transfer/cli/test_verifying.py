@@ -276,7 +276,7 @@ def test_check_knows_the_certified_file(certificate, verified, command):
     done = command("check", certificate, "--model", verified.port)
     assert done.code == 0
     assert "the certified file, byte for byte" in done.stdout
-    assert "equal to Keras" in done.stdout
+    assert "the same function as Keras's" in done.stdout
     assert done.stdout.splitlines()[-1] == "CERTIFIED"
 
 
@@ -291,10 +291,19 @@ def test_check_in_json(certificate, verified, command):
     done = command("check", certificate, "--model", verified.port, "--json")
     found = strict_json(done.stdout)
     assert found["match"] == "file"
-    assert found["passed"] is found["verdict"] is True
+    assert (found["passed"], found["verdict"]) == (True, "SAME FUNCTION")
     done = command("check", certificate, "--model", verified.broken, "--json")
     assert done.code == 1
     assert strict_json(done.stdout)["match"] == "none"
+
+
+def test_check_of_what_proves_nothing(certificate, verified, command):
+    values = {**strict_json(certificate.read_text()), "passed": False, "verdict": "NOT PROVEN"}
+    certificate.write_text(json.dumps(values))
+    done = command("check", certificate, "--model", verified.port)
+    assert done.code == 3
+    assert "not proven: nothing differs" in done.stdout
+    assert command("check", certificate, "--model", verified.broken).code == 1
 
 
 def test_check_of_what_is_no_certificate(certificate, verified, command, tmp_path):

@@ -161,7 +161,7 @@ def test_what_differs_is_never_certified(change, port, tmp_path):
     write_certificate(found, tmp_path / "certificate.json")
     checked = check_certificate(tmp_path / "certificate.json", port)
     assert checked.match == "file"
-    assert not checked.verdict
+    assert checked.verdict == "DIFFERS"
     assert not checked.passed
 
 
@@ -169,6 +169,25 @@ def test_what_differs_is_never_certified(change, port, tmp_path):
 def test_a_verdict_is_true_or_it_is_none(verdict, port, certificate):
     change(certificate, passed=verdict)
     assert not check_certificate(certificate, port).passed
+
+
+@pytest.mark.parametrize(
+    ("passed", "said", "verdict"),
+    [
+        (True, None, "EQUAL"),
+        (False, None, "DIFFERS"),
+        (True, "SAME FUNCTION", "SAME FUNCTION"),
+        (False, "NOT PROVEN", "NOT PROVEN"),
+        (True, "DIFFERS", "DIFFERS"),
+        (False, "EQUAL", "DIFFERS"),
+        (True, ["EQUAL"], "DIFFERS"),
+    ],
+)
+def test_the_verdict_is_the_certificates(passed, said, verdict, port, certificate):
+    values = {**json.loads(certificate.read_text()), "passed": passed, "verdict": said}
+    certificate.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+    checked = check_certificate(certificate, port)
+    assert (checked.verdict, checked.passed) == (verdict, verdict in ("EQUAL", "SAME FUNCTION"))
 
 
 def change(certificate: Path, /, **values: Any) -> None:
