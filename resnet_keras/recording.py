@@ -14,6 +14,8 @@ import tensorflow as tf
 from resnet_keras.exact_runs import exact_sizes, record_exact_runs
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, Variable, subject_of
+from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.description import MovingVariance, moving_variance_of
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.progress import OnProgress, steps
@@ -62,7 +64,9 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
         if request.exact_runs:
             training = any(case.check == "training" for case, _ in shown)
             skipped |= _record_exact_runs(subject, writer, training=training)
-        writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=_network_of(subject))
+        writer.origin = dataclasses.replace(
+            origin_of(subject, request.model, skipped), network=_network_of(subject, request.model)
+        )
     return Written()
 
 
@@ -85,7 +89,7 @@ def _refusal(subject: Subject, inputs: list[np.ndarray]) -> str | None:
     return None
 
 
-def _network_of(subject: Subject) -> RecordedNetwork:
+def _network_of(subject: Subject, model: ReferenceModel) -> RecordedNetwork:
     """The inputs, the layers with arrays and those that draw numbers, as the file has them."""
     originals = layer_objects(subject.reference.model)
     arrays: dict[str, list[Variable]] = {}
@@ -116,7 +120,18 @@ def _network_of(subject: Subject) -> RecordedNetwork:
             )
         )
     inputs = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
-    return RecordedNetwork(tuple(tuple(shape) for shape in inputs), tuple(layers))
+    return RecordedNetwork(tuple(tuple(shape) for shape in inputs), tuple(layers), _variance_rule(subject, model))
+
+
+def _variance_rule(subject: Subject, model: ReferenceModel) -> MovingVariance | None:
+    """The rule of the file's own Keras; in float64 tf_keras has no fused kernel, and Keras 3's rule."""
+    with read_checkpoint(model.checkpoint) as checkpoint:
+        version, backend = checkpoint.keras_version, checkpoint.backend
+    if version is None:
+        return None
+    rule = moving_variance_of(version, backend)
+    dtypes = {layer.compute_dtype for layer in subject.reference.model.layers}
+    return "keras3" if rule == "tf_keras" and "float64" in dtypes else rule
 
 
 def origin_of(

@@ -17,7 +17,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.comparison.arrays import array_differences, moved_buffers, unfreeze_as_recorded
+from resnet_torch.comparison.arrays import (
+    array_differences,
+    learn_as_recorded,
+    moved_buffers,
+    unfreeze_as_recorded,
+    variance_differences,
+)
 from resnet_torch.comparison.comparing import learn_as_in_float64, subject_for_comparison
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import (
@@ -219,6 +225,8 @@ def compare_module(model: nn.Module, whole: Recording, asked: Asked) -> Compared
     if asked.training and not asked.outputs_only:
         found.left_out += [] if network else [OF_EARLIER_VERSIONS]
         found.differences += array_differences(subject, _network_of(whole), asked.without, complete=network is not None)
+        if network is not None:
+            found.differences += variance_differences(model, subject, network, asked.without)
     if network is not None:
         norms = unfreeze_as_recorded(subject, network)
     mode = partial(own_training_mode, norms=norms)
@@ -271,6 +279,8 @@ def _subject(model: nn.Module, recording: Recording, asked: Asked, precision_nam
         device = str(next(copied.parameters()).device)
         subject = subject_for_comparison(copied, recording, device, precision_name)
         return _with_outputs(subject, copied.network, recording.origin.outputs)
+    if recording.origin.network is not None:
+        learn_as_recorded(copied, recording.origin.network)
     learn_as_in_float64(copied, recording)
     layers = _layer_names(recording)
     return subject_of_module(copied, asked.names, layers, recording.origin, gives_predictions=asked.gives_predictions)

@@ -12,9 +12,11 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.measuring import own_training_mode, restored
 from resnet_torch.comparison.randomness import held_still
 from resnet_torch.comparison.subject import BATCH_NORMS, Subject
+from resnet_torch.moving_variance import increment_of
 from weight_transfer.errors import SHOWN_AT_MOST
 from weight_transfer.parity.recorded_network import RecordedLayer, RecordedNetwork
 
+IMAGE_AXES = 3  # without the batch's
 COUNT = "num_batches_tracked"  # of PyTorch's batch norms alone, and of no effect where a momentum is given
 
 
@@ -64,6 +66,49 @@ def array_differences(
     yield from _listed("what learns in Keras, and not here", frozen)
     yield from _listed("what learns here, and is frozen in Keras", learning)
     yield from _listed("batch norms whose statistics move on one side alone", mode)
+
+
+def variance_differences(
+    model: nn.Module, subject: Subject, network: RecordedNetwork, left_out: Collection[str]
+) -> Iterator[str]:
+    """Yields in words which batch norms move their variances by another rule than the Keras that wrote the file.
+
+    Args:
+        model: The module as its owner gave it; the subject's follows the reference, which runs in float64.
+        subject: The module as it is compared.
+        network: As the recording says.
+        left_out: Layers that are left out on purpose.
+    """
+    rule, others = network.moving_variance, []
+    for layer in network.layers:
+        tap = subject.taps.get(layer.name)
+        if rule is None or layer.name in left_out or tap is None or not tap.modules:
+            continue
+        norm = model.get_submodule(tap.modules[0])
+        if not isinstance(norm, BatchNorm2d) or not _has_images(layer):
+            continue
+        fused = getattr(norm, "fused", True)
+        if increment_of(rule, fused, images=True) != increment_of(norm.moving_variance, fused, images=True):
+            others.append(f"{layer.name} ({norm.moving_variance!r})")
+    yield from _listed(f"batch norms with another moving_variance than the file's Keras, {rule!r}", others)
+
+
+def learn_as_recorded(model: nn.Module, network: RecordedNetwork) -> None:
+    """Gives PyTorch's own batch norms, where they are right for the file, a rule that can be compared in float64.
+
+    There Keras 2 has no fused kernel, and keeps the biased variance where in float32 it keeps PyTorch's unbiased one.
+    """
+    if network.moving_variance != "tf_keras":
+        return
+    for norm in model.modules():
+        if type(norm) is nn.BatchNorm2d and norm.momentum is not None and norm.affine:
+            own = BatchNorm2d(norm.num_features, norm.eps, norm.momentum)
+            norm.__class__ = BatchNorm2d
+            vars(norm).update({name: getattr(own, name) for name in ("moving_variance", "frozen", "synchronized")})
+
+
+def _has_images(layer: RecordedLayer) -> bool:
+    return bool(layer.in_shapes) and len(layer.in_shapes[0]) == IMAGE_AXES
 
 
 def unfreeze_as_recorded(subject: Subject, network: RecordedNetwork) -> list[nn.Module]:

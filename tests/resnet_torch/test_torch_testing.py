@@ -179,9 +179,13 @@ def test_inputs_of_any_dtype_and_kind(dtype, port, folder, runner):
 
 
 def test_a_keras_file_of_tf_keras_with_a_layer_called_output(port, folder, tmp_path, keras_side, runner):
-    """tf_keras takes a momentum in float32; what the model returns gets another name than the layer."""
+    """tf_keras takes a momentum in float32, and PyTorch's variance; what the model returns gets another name."""
     source = keras_side(keras_own.save, tmp_path / "model.h5", "tf_keras", "output")
-    rows = assert_parity(port(), source, INPUTS, names={**NAMES, "output": "fc"}, training=True, runner=runner).rows
+    model, names = port(own_rules=False), {**NAMES, "output": "fc"}
+    rows = assert_parity(model, source, INPUTS, names=names, training=True, runner=runner).rows
+    assert type(model.norm) is nn.BatchNorm2d
+    error = failure(port(), source, INPUTS, names=names, training=True, runner=runner)
+    assert "another moving_variance than the file's Keras, 'tf_keras': bn_a ('keras3')" in str(error)
     names = [row.name for row in rows if row.check == "inference"]
     assert names == ["conv_a", "bn_a", "act", "output", "model output"]
     assert {"output/kernel", "bn_a/moving_mean"} <= {row.name for row in rows}

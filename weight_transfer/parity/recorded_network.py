@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weight_transfer.description import MovingVariance
 from weight_transfer.layer_types import Settings, Shape
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
@@ -61,10 +62,13 @@ class RecordedNetwork:
     Attributes:
         inputs: Shape of each input, in Keras's layout without the batch axis; None for a free size.
         layers: The layers that have arrays or draw random numbers, in Keras's order.
+        moving_variance: The rule by which the Keras that wrote the file moves the variances of batch norms; None where
+            the file does not say which it was.
     """
 
     inputs: tuple[Shape, ...]
     layers: tuple[RecordedLayer, ...]
+    moving_variance: MovingVariance | None = None
 
     @property
     def has_free_sizes(self) -> bool:
@@ -79,4 +83,7 @@ class RecordedNetwork:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RecordedNetwork:
         """Returns a network that came through JSON."""
-        return cls(tuple(map(tuple, values["inputs"])), tuple(map(RecordedLayer.from_dict, values["layers"])))
+        inputs, layers = values["inputs"], values["layers"]
+        return cls(
+            tuple(map(tuple, inputs)), tuple(map(RecordedLayer.from_dict, layers)), values.get("moving_variance")
+        )

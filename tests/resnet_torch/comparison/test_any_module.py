@@ -309,6 +309,10 @@ WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], nn.Module], str]] = {
         "bn1/moving_variance, a/kernel, a/bias",
     ),
     "a momentum": (changed(lambda model: setattr(model.bna, "momentum", 0.3)), "momentum 0.1 in place of 0.3"),
+    "a rule of the variance": (
+        changed(lambda model: setattr(model.bn1, "moving_variance", "tf_keras")),
+        "batch norms with another moving_variance than the file's Keras, 'keras3': bn1 ('tf_keras')",
+    ),
     "frozen statistics": (KeepsStatistics, "batch norms whose statistics move on one side alone: bna"),
     "a batch norm run twice": (Twice, "bna/moving_mean (BatchNorm2d) is the first that differs, by "),
     "a buffer that moves": (Counts, "a step of training changes what is no array of Keras's: average"),
