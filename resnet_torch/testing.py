@@ -12,7 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from resnet_torch.comparison.any_module import Arrays, Asked, Compared, compare_module, recording_of
+from resnet_torch.comparison.any_module import Compared, compare_module
+from resnet_torch.comparison.given_reference import Arrays, recording_of
+from resnet_torch.comparison.named_layers import Asked
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.report import Explanation, Row

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.measuring import own_training_mode, restored
 from resnet_torch.comparison.randomness import held_still
-from resnet_torch.comparison.subject import BATCH_NORMS, Subject
+from resnet_torch.comparison.subject import Subject
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.moving_variance import increment_of
 from weight_transfer.errors import SHOWN_AT_MOST
 from weight_transfer.parity.recorded_network import RecordedLayer, RecordedNetwork

@@ -280,7 +280,7 @@ def subject_of_module(
 
 def _fused(layer: RecordedLayer) -> tuple[Callable[[Tensor], Tensor], ...]:
     activation = layer.settings.get("activation") if layer.arrays else None
-    return (activation_module(activation),) if isinstance(activation, Mapping) else ()
+    return (activation_module(dict(activation)),) if isinstance(activation, Mapping) else ()
 
 
 def _ended(model: nn.Module, tap: Tap, name: str, activation: str | None) -> Tap:
