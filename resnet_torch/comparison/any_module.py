@@ -124,6 +124,7 @@ def compare_module(model: nn.Module, whole: Recording, asked: Asked) -> Compared
         _compare_modes(subject, recording, rows, found)
         if not asked.outputs_only:
             _compare_buffers(subject, recording, asked, found)
+    found.differences += _differs_in_float32_alone(rows)
     for_some_inputs = _cases_that_differ(rows, recording, found)
     explanation = _explanation(subject, dataclasses.replace(recording, cases=taken), rows)
     if not for_some_inputs:
@@ -219,6 +220,13 @@ def _never_called(recording: Recording, found: _Findings) -> tuple[str, ...]:
     seen = {name for _, _, name, _ in found.collected}
     named = dict.fromkeys(entry.name for entry in recording.entries if entry.check == "inference")
     return tuple(name for name in named if name not in seen)
+
+
+def _differs_in_float32_alone(rows: Sequence[Row]) -> Iterator[str]:
+    """Says so of the first layer that differs, where that is how it is."""
+    failed = next((row for row in rows if not row.passed), None)
+    if failed is not None and failed.errors["float64"] <= failed.limits["float64"]:
+        yield f"{failed.name} differs in float32 alone, by {failed.errors['float32']:.1e} of the peak"
 
 
 def _cases_that_differ(rows: Sequence[Row], recording: Recording, found: _Findings) -> bool:

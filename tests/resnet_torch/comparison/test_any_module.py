@@ -290,6 +290,22 @@ class WithoutActivation(Port):
         return self.bna(self.drop2d(self.a(x)))
 
 
+class Detached(Port):
+    def branch(self, x: Tensor) -> Tensor:
+        return super().branch(x.detach())
+
+
+class WrongInFloat32(Port):
+    def head(self, x: Tensor) -> Tensor:
+        return super().head(x) * (1.01 if x.dtype == torch.float32 else 1)
+
+
+class OwnDropout(Port):
+    def head(self, x: Tensor) -> Tensor:
+        x = x.mean((2, 3))
+        return self.cls(x * torch.empty_like(x).bernoulli_(0.5) * 2 if self.training else x)
+
+
 WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], nn.Module], str]] = {
     "a bias that Keras has not": (
         changed(lambda model: model.stem.register_parameter("bias", nn.Parameter(torch.zeros(8)))),
@@ -347,6 +363,9 @@ WRONG: dict[str, tuple[Callable[[dict[str, Tensor]], nn.Module], str]] = {
         "bna.1 (Dropout) (rate 0.2) draws random numbers, and no layer of Keras's does there",
     ),
     "random depth": (DropsPaths, "in training the module draws random numbers, and not by a layer that is known"),
+    "a dropout of one's own": (OwnDropout, "drop, Dropout (rate 0.5) in Keras, is missing here"),
+    "a gradient that stops": (Detached, "stem/kernel (Conv2d) is the first that differs"),
+    "wrong in float32": (WrongInFloat32, "output differs in float32 alone, by"),
     "halved in training": (HalvedInTraining, "look at what depends on self.training"),
     "wrong for one": (WrongForOne, "output differs for the first example alone, and agrees for inputs"),
     "squeezed": (Squeezed, "the first example alone: IndexError: Dimension out of range"),
