@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.exact_runs import exact_sizes, record_exact_runs
+from resnet_keras.owner import fits, record_owner
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, Variable, subject_of
 from weight_transfer.checkpoint import read_checkpoint
@@ -39,6 +40,7 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
     shown = [(case, subject.inputs(case)) for case in load_cases(request.inputs)]
     progress = steps(sum(2 if case.check == "inference" else 1 for case, _ in shown), on_progress)
     skipped: dict[str, str] = {}
+    trains, called, doubt = any(case.check == "training" for case, _ in shown), False, ""
     with RecordingWriter(request.output, request.detail, request.output.parent) as writer:
         writer.feeds = subject.feeds
         for case, inputs in shown:
@@ -48,6 +50,9 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
             if case.check == "inference":
                 writer.add_case(case)
                 _record_inference(subject, writer, case, inputs, progress)
+                if request.of_a_port and not called and request.model.reference == "file" and fits(subject, inputs):
+                    called = True
+                    doubt = _record_owner(subject, writer, case, inputs, skipped, training=trains)
                 continue
             try:
                 tensors = list(_training(subject, inputs))
@@ -61,12 +66,10 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
                 if peak != 0.0:
                     writer.add(case.name, check, name, array, peak)
             next(progress)
-        if request.exact_runs:
-            training = any(case.check == "training" for case, _ in shown)
-            skipped |= _record_exact_runs(subject, writer, training=training)
-        writer.origin = dataclasses.replace(
-            origin_of(subject, request.model, skipped), network=_network_of(subject, request.model)
-        )
+        if request.of_a_port:
+            skipped |= _record_exact_runs(subject, writer, training=trains)
+        network = _network_of(subject, request.model)
+        writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network, doubt=doubt)
     return Written()
 
 
@@ -165,6 +168,23 @@ def origin_of(
     )
 
 
+def _record_owner(
+    subject: Subject,
+    writer: RecordingWriter,
+    case: Case,
+    inputs: list[np.ndarray],
+    skipped: dict[str, str],
+    *,
+    training: bool,
+) -> str:
+    """The owner's own calls; returns why the reference may be another model."""
+    try:
+        return record_owner(subject, writer, case, inputs, training=training) or ""
+    except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
+        skipped["predict"] = f"the model as it was loaded cannot be called: {(str(error).splitlines() or [''])[0]}"
+        return ""
+
+
 def _record_inference(
     subject: Subject, writer: RecordingWriter, case: Case, inputs: list[np.ndarray], progress: Iterator[None]
 ) -> None:
@@ -175,7 +195,11 @@ def _record_inference(
     if case.raw and output.ndim == 2 and output.shape[1] > 1:
         writer.tops[case.name] = [_top(row) for row in output]
     next(progress)
-    subject.run("float32", inputs, lambda tap, value: writer.measure_noise(case.name, "inference", tap, value.numpy()))
+
+    def measure(tap: str, value: Any) -> None:
+        writer.measure_noise(case.name, "inference", tap, value.numpy())
+
+    subject.run("float32", inputs, measure)
     next(progress)
 
 

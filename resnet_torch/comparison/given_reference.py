@@ -62,7 +62,7 @@ def recording_of(reference: Any, inputs: Arrays | None, training: bool, folder: 
     save_cases(shown, folder / "inputs.safetensors")
     output = folder / "reference.safetensors"
     asked = ReferenceModel(checkpoint=path, sha256=sha256, reference="file", network=None)
-    runner(ReferenceRequest(asked, folder / "inputs.safetensors", LIVE, output, exact_runs=False))
+    runner(ReferenceRequest(asked, folder / "inputs.safetensors", LIVE, output, of_a_port=False))
     return read_recording(output)
 
 

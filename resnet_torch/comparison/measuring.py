@@ -35,9 +35,14 @@ def network_inputs(subject: Subject, case: Case, preprocessing: Preprocessing | 
         case: The inputs.
         preprocessing: Of raw images, in place of the subject's.
     """
+    return [subject.from_keras(array) for array in keras_inputs(subject, case, preprocessing)]
+
+
+def keras_inputs(subject: Subject, case: Case, preprocessing: Preprocessing | None = None) -> list[np.ndarray]:
+    """Returns a case's inputs as Keras takes them; arguments as for `network_inputs`."""
     how = preprocessing or subject.preprocessing
     pixels = loaded(case, subject.channels, load_images)
-    return [subject.from_keras(preprocess(array, how) if case.raw else array) for array in pixels]
+    return [preprocess(array, how) if case.raw else array for array in pixels]
 
 
 def compare_inference(subject: Subject, recording: Recording, case: Case, found: Found) -> list[Tensor]:

@@ -9,7 +9,7 @@ from weight_transfer.parity.error import TapError
 from weight_transfer.parity.exact_runs import Round
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
-from weight_transfer.parity.report import Check, Row
+from weight_transfer.parity.report import OWNER_CHECKS, Check, Row
 from weight_transfer.parity.tolerances import TOLERANCES
 
 PRECISIONS: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +34,8 @@ def rows_of(
     cases: Sequence[Case | Round],
     collected: Collected,
     precisions: Sequence[str] | None = None,
+    *,
+    owners: bool = False,
 ) -> list[Row]:
     """Returns one row per check and name, the worst of some inputs, in the recording's order.
 
@@ -43,17 +45,20 @@ def rows_of(
         cases: Which inputs.
         collected: The errors found.
         precisions: In which inference was compared, by default all of the device.
+        owners: Whether the owner's own calls were compared, or everything else.
     """
     names = {case.name for case in cases}
     by_row: dict[tuple[Check, str], list[Entry]] = {}
     for entry in recording.entries:
-        if entry.case in names:
+        if entry.case in names and (entry.check in OWNER_CHECKS) == owners:
             by_row.setdefault((entry.check, entry.name), []).append(entry)
     taps = [name for check, name in by_row if check == "inference"]
     logits = taps[-2] if len(taps) > 1 else taps[-1] if taps else ""  # the last before the output
     rows = []
     for (check, name), entries in by_row.items():
-        compared = (precisions or PRECISIONS[device]) if check == "inference" else ("float64",)
+        compared: Sequence[str] = ("float32",) if check in OWNER_CHECKS else ("float64",)
+        if check == "inference":
+            compared = precisions or PRECISIONS[device]
         rows.append(_row(check, name, device, entries, collected, compared, at_the_logits=name == logits))
     return rows
 
@@ -88,7 +93,7 @@ def _row(
         errors={precision_name: error.error for precision_name, error in worst.items()},
         limits={precision_name: limit for precision_name, limit in limits.items() if precision_name in worst},
         noise=noise,
-        where=worst["float64"].where,
+        where=worst[precisions[0]].where,
     )
 
 

@@ -10,6 +10,9 @@ from weight_transfer.parity.report import Check, Row, Verification
 
 # Title, and what a row of the check is.
 CHECKS: Mapping[Check, tuple[str, str]] = {
+    "predict": ("The owner's predict", "What model.predict gives, in the model's own precision."),
+    "training call": ("The owner's training call", "What model(x, training=True) gives, random layers held still."),
+    "moved statistics": ("What it moves", "By how much that call moves each batch norm's mean and variance."),
     "exact": ("Exact runs", "What each layer gives for numbers on which its arithmetic rounds nothing."),
     "local output": ("Layers in training", "What each layer by itself gives for random numbers, in training mode."),
     "local gradient": ("Layers' gradients", "The gradients that each layer by itself gives back for random ones."),

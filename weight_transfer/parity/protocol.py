@@ -77,7 +77,8 @@ class ReferenceRequest(Request[Written]):
         inputs: What `save_cases` wrote.
         detail: How much of each tensor to keep.
         output: The recording to write.
-        exact_runs: Whether to run it on integers too.
+        of_a_port: Whether the recording is to verify a port: then the network runs on integers too, and the loaded model is
+            called as its owner calls it. `assert_parity` compares neither.
     """
 
     answered_by: ClassVar[str] = "resnet_keras.recording:record"
@@ -86,7 +87,7 @@ class ReferenceRequest(Request[Written]):
     inputs: Path
     detail: Detail
     output: Path
-    exact_runs: bool = True
+    of_a_port: bool = True
 
 
 @dataclass(frozen=True)

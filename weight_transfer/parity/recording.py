@@ -100,6 +100,7 @@ class Origin:
         last_activations: Of each output, the softmax or sigmoid that ends it.
         outputs: Under which name each output is recorded as the model returns it.
         skipped: Why a check was left out, by check.
+        doubt: Why the reference may not be the owner's model; empty where it is.
         optimizer: Of a training run, its config as Keras serializes it.
         network: What is known of the network itself; None in a recording of an earlier version.
     """
@@ -116,6 +117,7 @@ class Origin:
     last_activations: tuple[str | None, ...] = (None,)
     outputs: tuple[str, ...] = (OUTPUT,)
     skipped: Mapping[str, str] = field(default_factory=dict)
+    doubt: str = ""
     optimizer: Mapping[str, Any] | None = None
     network: RecordedNetwork | None = None
 
@@ -165,7 +167,15 @@ class RecordingWriter:
         """Adds inputs."""
         self._cases.append(case)
 
-    def add(self, case: str, check: Check, name: str, array: npt.NDArray[Any], peak: float | None = None) -> None:
+    def add(
+        self,
+        case: str,
+        check: Check,
+        name: str,
+        array: npt.NDArray[Any],
+        peak: float | None = None,
+        noise: float | None = None,
+    ) -> None:
         """Adds a tensor.
 
         Args:
@@ -174,26 +184,28 @@ class RecordingWriter:
             name: Of the layer, the array, ``output`` or ``loss``.
             array: Channels last.
             peak: What an error is measured against, by default max|array|.
+            noise: How far the reference itself is from the truth, where that is known.
         """
         key = (case, check, name)
         if key in self._entries:
             raise ValueError(f"{case}: {check} {name} was recorded before")
         own = float(np.max(np.abs(array), initial=0.0))
-        entry = Entry(case, check, name, tuple(array.shape), own if peak is None else peak)
+        entry = Entry(case, check, name, tuple(array.shape), own if peak is None else peak, noise)
         kept = sketch(array, entry.key, entry.detail(self.detail))
         self._entries[key], self._starts[key] = entry, self._count
         self._count += kept.size
         self._blob.seek(0, 2)
         self._blob.write(kept.tobytes())
 
-    def measure_noise(self, case: str, check: Check, name: str, rough: npt.NDArray[Any]) -> None:
-        """Notes how far the reference in float32 is from what was added."""
+    def measure_noise(self, case: str, check: Check, name: str, rough: npt.NDArray[Any]) -> float:
+        """Notes, and returns, how far the reference in another precision is from what was added."""
         key = (case, check, name)
         entry = self._entries[key]
         self._blob.seek(self._starts[key] * 8)
         kept = np.frombuffer(self._blob.read(self.detail.kept(entry.shape) * 8))
         noise = Expected(entry.key, entry.shape, entry.peak, kept, self.detail).error(rough).error
         self._entries[key] = Entry(**{**entry.__dict__, "noise": noise})
+        return noise
 
     def _write(self) -> None:
         everything = lambda: np.concatenate([np.empty(0), *self._pieces()])  # noqa: E731

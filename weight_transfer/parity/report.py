@@ -12,6 +12,9 @@ Check = Literal[
     "local output",
     "local gradient",
     "local statistics",
+    "predict",
+    "training call",
+    "moved statistics",
     "inference",
     "training",
     "loss",
@@ -27,6 +30,7 @@ Check = Literal[
 Verdict = Literal["SAME FUNCTION", "EQUAL", "DIFFERS", "NOT PROVEN"]
 PASSING: tuple[Verdict, ...] = ("SAME FUNCTION", "EQUAL")
 # Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
+OWNER_CHECKS: frozenset[Check] = frozenset({"predict", "training call", "moved statistics"})
 LAYER_CHECKS: frozenset[Check] = frozenset({"exact", "local output", "local gradient", "local statistics"})
 
 
@@ -35,9 +39,10 @@ class Row:
     """One tensor of both sides, over all inputs, on one device.
 
     Attributes:
-        check: What it is: a layer's output on numbers that round nothing, ``exact``; in a training step of each
-            layer by itself, its ``local output``, the ``local gradient`` of a parameter or of what a layer reads, a
-            batch norm's ``local statistics``. Of the whole network, a layer's output in ``inference`` or in
+        check: What it is. Of the owner's own calls, what ``predict`` gives, what a ``training call`` gives and by how
+            much it ``moved statistics``. Of each layer by itself its output on numbers that round nothing, ``exact``,
+            and in a training step its ``local output``, the ``local gradient`` of a parameter or of what a layer
+            reads, a batch norm's ``local statistics``. Of the whole network a layer's output in ``inference`` or in
             ``training`` mode, the ``loss``, the ``gradient`` of a parameter, a batch norm's moving ``statistics``
             after one training step. Of a training run, the loss of one ``step``; after the last one the
             ``weights``, the optimizer's ``slots`` and the ``moving`` statistics.
@@ -269,6 +274,7 @@ class Verification(Report):
         wiring_total: Layer outputs of which it was compared what they are computed from.
         wiring_differing: Those that are computed from something else than in Keras.
         untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
+        doubt: Why the reference may not be the owner's model; empty where it is.
         sizes: Of the exact runs, in words: ``224x224``.
         assumed: What the file does not show.
         environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...
@@ -300,6 +306,7 @@ class Verification(Report):
     wiring_total: int = 0
     wiring_differing: tuple[FieldDifference, ...] = ()
     untraced: tuple[str, ...] = ()
+    doubt: str = ""
     sizes: tuple[str, ...] = ()
     explanation: Explanation | None = None
     predictions: tuple[Prediction, ...] = ()
@@ -312,6 +319,8 @@ class Verification(Report):
         if self.fields_differing or self.wiring_differing:
             return "DIFFERS"
         found = super().verdict
+        if found == "EQUAL" and self.doubt:
+            return "NOT PROVEN"
         exact = any(row.check == "exact" for row in self.rows)
         return "SAME FUNCTION" if found == "EQUAL" and exact and not self.untraced else found
 

@@ -134,6 +134,7 @@ def verify(
         wiring_total=result.num_wired,
         wiring_differing=result.wiring,
         untraced=result.untraced,
+        doubt=origin.doubt,
         sizes=() if recording.exact_runs is None else recording.exact_runs.sizes,
         assumed=(*identified.assumed, *origin.skipped.values()),
         environment=environments(origin, result.environment),

@@ -38,6 +38,8 @@ def what_is_missing(found: Verification) -> str:
     """Returns why a verification that found no difference proves nothing."""
     if not found.rows:
         return "nothing was compared"
+    if found.doubt:
+        return found.doubt
     names = [f"{row.name} ({row.check})" for row in found.unproven]
     return f"Keras gives no number but zero, or none at all, for {_names(names)}"
 

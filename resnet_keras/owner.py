@@ -1,0 +1,155 @@
+"""The owner's own model, loaded by its Keras and called as its owner calls it: none of our readers stands between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from resnet_keras.rebuilding import layer_objects
+from resnet_keras.subject import Subject
+from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
+from weight_transfer.parity.inputs import Case, mirrored
+from weight_transfer.parity.recording import RecordingWriter
+
+STATISTICS = ("moving_mean", "moving_variance")
+CHANCE = ("rate", "stddev")  # of a layer that draws numbers: what is zero where it changes nothing
+# How far a model may be from its layers rebuilt in float64, by the precision it computes in; see docs/parity.md.
+REBUILT_WITHIN: Mapping[str, float] = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+ROUNDINGS = 2  # units of the precision that a model's own rounding counts as, in training
+
+
+def fits(subject: Subject, inputs: Sequence[np.ndarray]) -> bool:
+    """Whether the loaded model takes inputs of this shape: it was not rebuilt for others."""
+    given = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
+    return all(
+        len(shape) == array.ndim - 1 and all(n in (None, m) for n, m in zip(shape, array.shape[1:], strict=True))
+        for shape, array in zip(given, inputs, strict=True)
+    )
+
+
+def record_owner(
+    subject: Subject, writer: RecordingWriter, case: Case, inputs: Sequence[np.ndarray], *, training: bool
+) -> str | None:
+    """Writes down what the owner's own calls give: ``predict``, and ``model(x, training=True)`` with what it moves.
+
+    Args:
+        subject: The reference.
+        writer: Of the recording; the case is in it.
+        case: Which inputs.
+        inputs: They, as Keras takes them.
+        training: Whether to call the model in training mode too, its random layers held still.
+
+    Returns:
+        Why the layers rebuilt in float64 are no reference for this model; None where they are.
+    """
+    model, batch = subject.reference.model, mirrored(inputs)
+    names = subject.outputs or tuple(subject.taps.get(value, value) for value in subject.graph.outputs)
+    rebuilt: dict[str, np.ndarray] = {}
+
+    def note(name: str, tensor: Any) -> None:
+        if name in names:
+            rebuilt[name] = tensor.numpy()
+
+    subject.run("float64", [*batch], note)
+    precision = _precision(model)
+    for name, output in zip(names, _flat(subject, model.predict(_given(batch), verbose=0)), strict=True):
+        writer.add(case.name, "predict", name, np.asarray(output, np.float64))
+        noise = writer.measure_noise(case.name, "predict", name, rebuilt[name])
+        if not noise <= REBUILT_WITHIN[precision]:
+            return (
+                f"the model as {subject.reference.loaded_by} calls it gives other numbers than its layers rebuilt in "
+                f"float64 ({name} differs by {noise:.1e} of the peak)"
+            )
+    if training and not any(type(layer).__name__ in AUGMENTATION_TYPES for layer in layer_objects(model).values()):
+        _record_training_call(subject, writer, case, batch, names, float(np.finfo(_dtype(precision)).eps) * ROUNDINGS)
+    return None
+
+
+def _record_training_call(
+    subject: Subject,
+    writer: RecordingWriter,
+    case: Case,
+    batch: Sequence[np.ndarray],
+    names: Sequence[str],
+    noise: float,
+) -> None:
+    model = subject.reference.model
+    statistics, shares = _statistics(subject)
+    before = {name: variable.numpy() for name, variable in statistics.items()}
+    with held_still(model):
+        outputs = _flat(subject, model(_given(batch), training=True))
+    for name, output in zip(names, outputs, strict=True):
+        writer.add(case.name, "training call", name, np.asarray(output, np.float64), noise=noise)
+    moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
+    for name, change in moved.items():
+        writer.add(case.name, "moved statistics", name, change, _scale(name, moved, before, shares), noise)
+        statistics[name].assign(before[name])
+
+
+def _scale(
+    name: str, moved: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray], shares: Mapping[str, float]
+) -> float:
+    """What a statistic can have moved by: of a mean that cancels to zero, by the deviation of what was averaged."""
+    layer, role = name.rpartition("/")[::2]
+    share, variance = shares[name], f"{layer}/moving_variance"
+    batch = np.max(np.abs(before[variance] + moved[variance] / share))
+    return max(
+        float(np.max(np.abs(moved[name]))), share * float(batch if role == "moving_variance" else np.sqrt(batch))
+    )
+
+
+def _statistics(subject: Subject) -> tuple[dict[str, Any], dict[str, float]]:
+    """The moving statistics of the loaded model by ``layer/role``, and the share that a step takes of the new one."""
+    found: dict[str, Any] = {}
+    shares: dict[str, float] = {}
+    arrays: dict[str, list[str]] = {}
+    for one in subject.variables("float64"):
+        arrays.setdefault(one.layer, []).append(one.role)
+    for path, layer in layer_objects(subject.reference.model).items():
+        name = subject.layers.get(path, path)
+        for role, variable in zip(arrays.get(name, ()), getattr(layer, "weights", ()), strict=False):
+            if role in STATISTICS:
+                found[f"{name}/{role}"] = variable if isinstance(variable, tf.Variable) else variable.value
+                shares[f"{name}/{role}"] = 1 - layer.momentum
+    return found, shares
+
+
+@contextmanager
+def held_still(model: Any) -> Iterator[None]:
+    """Keeps a loaded model's random layers from changing anything."""
+    before: list[tuple[Any, str, Any]] = []
+    for layer in layer_objects(model).values():
+        before += [(layer, name, getattr(layer, name)) for name in CHANCE if hasattr(layer, name)]
+    try:
+        for layer, name, _ in before:
+            setattr(layer, name, 0.0)
+        yield
+    finally:
+        for layer, name, value in before:
+            setattr(layer, name, value)
+
+
+def _given(batch: Sequence[np.ndarray]) -> Any:
+    return batch[0] if len(batch) == 1 else [*batch]
+
+
+def _flat(subject: Subject, outputs: Any) -> list[Any]:
+    """What a call returned, in the order of the model's outputs."""
+    if isinstance(outputs, Mapping):
+        names = subject.graph.output_names or tuple(outputs)
+        return [outputs[name] for name in names]
+    return [*outputs] if isinstance(outputs, list | tuple) else [outputs]
+
+
+def _precision(model: Any) -> str:
+    """The narrowest in which some layer computes."""
+    computed = {str(getattr(layer, "compute_dtype", "float32")) for layer in model.layers}
+    return next((name for name in ("bfloat16", "float16", "float32") if name in computed), "float64")
+
+
+def _dtype(precision: str) -> Any:
+    return tf.bfloat16.as_numpy_dtype if precision == "bfloat16" else np.dtype(precision)
