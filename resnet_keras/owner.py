@@ -45,6 +45,9 @@ def record_owner(
 
     Returns:
         Why the layers rebuilt in float64 are no reference for this model; None where they are.
+
+    Raises:
+        ValueError: The model gives no number for these inputs.
     """
     model, batch = subject.reference.model, mirrored(inputs)
     names = subject.outputs or tuple(subject.taps.get(value, value) for value in subject.graph.outputs)
@@ -56,8 +59,11 @@ def record_owner(
 
     subject.run("float64", [*batch], note)
     precision = _precision(model)
-    for name, output in zip(names, _flat(subject, model.predict(_given(batch), verbose=0)), strict=True):
-        writer.add(case.name, "predict", name, np.asarray(output, np.float64))
+    outputs = [np.asarray(y, np.float64) for y in _flat(subject, model.predict(_given(batch), verbose=0))]
+    if not all(np.isfinite(output).all() for output in outputs):  # float16 ends at 65,504
+        raise ValueError(f"in {precision} its predict gives no number for these images")
+    for name, output in zip(names, outputs, strict=True):
+        writer.add(case.name, "predict", name, output)
         noise = writer.measure_noise(case.name, "predict", name, rebuilt[name])
         if not noise <= REBUILT_WITHIN[precision]:
             return (
@@ -81,9 +87,10 @@ def _record_training_call(
     statistics, shares = _statistics(subject)
     before = {name: variable.numpy() for name, variable in statistics.items()}
     with held_still(model):
-        outputs = _flat(subject, model(_given(batch), training=True))
+        outputs = [np.asarray(y, np.float64) for y in _flat(subject, model(_given(batch), training=True))]
     for name, output in zip(names, outputs, strict=True):
-        writer.add(case.name, "training call", name, np.asarray(output, np.float64), noise=noise)
+        if np.isfinite(output).all():
+            writer.add(case.name, "training call", name, output, noise=noise)
     moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
     for name, change in moved.items():
         writer.add(case.name, "moved statistics", name, change, _scale(name, moved, before, shares), noise)

@@ -77,8 +77,8 @@ class ReferenceRequest(Request[Written]):
         inputs: What `save_cases` wrote.
         detail: How much of each tensor to keep.
         output: The recording to write.
-        of_a_port: Whether the recording is to verify a port: then the network runs on integers too, and the loaded model is
-            called as its owner calls it. `assert_parity` compares neither.
+        of_a_port: Whether the recording is to verify a port: then the network runs on integers too, and the
+            loaded model is called as its owner calls it. `assert_parity` compares neither.
     """
 
     answered_by: ClassVar[str] = "resnet_keras.recording:record"

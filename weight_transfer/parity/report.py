@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 Check = Literal[
+    "predict",
+    "training call",
+    "moved statistics",
     "exact",
     "local output",
     "local gradient",
     "local statistics",
-    "predict",
-    "training call",
-    "moved statistics",
     "inference",
     "training",
     "loss",

@@ -24,7 +24,7 @@ from weight_transfer.parity.recording import VALUES
 from weight_transfer.parity.report import Planted
 
 CHECKS = [
-    "inference", "training", "loss", "gradient", "statistics",
+    "inference", "training", "loss", "gradient", "statistics", "predict", "training call", "moved statistics",
     "exact", "local output", "local gradient", "local statistics",
 ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_json_says_what_was_compared(verified, command, here):
 def test_inference_only(verified, command, here):
     arguments = ("verify", verified.source, verified.port, "--reference", verified.recording)
     found = strict_json(command(*arguments, "--inference-only", "--json").stdout)
-    assert {row["check"] for row in found["rows"]} == {"inference", "exact"}
+    assert {row["check"] for row in found["rows"]} == {"inference", "predict", "exact"}
     assert not any("training" in row["name"] for row in found["rows"])
 
 
