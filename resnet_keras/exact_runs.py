@@ -116,7 +116,7 @@ def record_exact_runs(
     return replace(run.runs, rounds=tuple(rounds))
 
 
-def exact_sizes(subject: Subject) -> list[tuple[tuple[int, ...], ...]]:
+def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
     """Returns the sizes to probe, for each the shape of each input: the network's own; of images of any size also an
     odd one, since padding depends on the size modulo a stride, and the smallest that Keras takes.
     """
