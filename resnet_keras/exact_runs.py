@@ -70,12 +70,14 @@ class Segment:
         reads: Names of the outputs that it starts from.
         layers: Paths of the layers that it is made of.
         finishes: Whether it is a last softmax or sigmoid.
+        ended: The layer whose softmax or sigmoid is left out of it, where one is.
     """
 
     name: str
     reads: tuple[str, ...]
     layers: tuple[str, ...]
     finishes: bool = False
+    ended: str | None = None
 
 
 def record_exact_runs(
@@ -104,15 +106,15 @@ def record_exact_runs(
         What the recording holds beside the writer's tensors.
     """
     run = _ExactRun(subject, writer, seed)
+    last = subject.graph.channels_last
     rounds = []
     for number, size in enumerate(sizes):
         shapes = tuple((SMALL_BATCH if number else 1, *shape) for shape in size)
-        rounds += [
-            run.inference(Round(f"integers {shown_size(size)}, {regime}", regime, shapes)) for regime in EXACT_REGIMES
-        ]
+        name = f"integers {shown_size(size, last)}"
+        rounds += [run.inference(Round(f"{name}, {regime}", regime, shapes)) for regime in EXACT_REGIMES]
     step = tuple((SMALL_BATCH, *shape) for shape in training_size)
-    last = Round(f"training step {shown_size(training_size)}", "real", step)
-    rounds.append(run.training_step(last) if training else last)
+    local = Round(f"training step {shown_size(training_size, last)}", "real", step)
+    rounds.append(run.training_step(local) if training else local)
     return replace(run.runs, rounds=tuple(rounds))
 
 
@@ -121,14 +123,22 @@ def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
     odd one, since padding depends on the size modulo a stride, and the smallest that Keras takes.
     """
     given = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
-    own = tuple(known_shape(shape) for shape in given)
-    if len(own) != 1 or len(own[0]) != 3 or not (subject.any_size or None in given[0][:2]):
+    last = subject.graph.channels_last
+    own = tuple(known_shape(shape, channels_last=last) for shape in given)
+    if len(own) != 1 or len(own[0]) != 3:
         return [own], own
-    height, width, channels = own[0]
-    odd = odd_size(height, width)
-    smallest = next(n for n in range(1, min(height, width) + 1) if _takes(subject, (n, n, channels)))
-    sizes: list[Sizes] = [own, ((*odd, channels),), ((smallest, smallest, channels),)]
-    return list(dict.fromkeys(sizes)), ((*small_size(height, width), channels),)
+    spatial = slice(0, 2) if last else slice(1, 3)
+    if not (subject.any_size or None in given[0][spatial]):
+        return [own], own
+    height, width = own[0][spatial]
+    channels = own[0][-1 if last else 0]
+
+    def shape(height: int, width: int) -> tuple[int, ...]:
+        return (height, width, channels) if last else (channels, height, width)
+
+    smallest = next(n for n in range(1, min(height, width) + 1) if _takes(subject, shape(n, n)))
+    sizes: list[Sizes] = [own, (shape(*odd_size(height, width)),), (shape(smallest, smallest),)]
+    return list(dict.fromkeys(sizes)), (shape(*small_size(height, width)),)
 
 
 def _takes(subject: Subject, shape: tuple[int, ...]) -> bool:
@@ -158,10 +168,8 @@ class _ExactRun:
         paths = {name: path for path, name in subject.layers.items()}
         layers = {one.name: known_layers[paths[one.layer]] for one in self.variables}
         self.draws, crowded = _draws(segments, self.variables, layers)
-        stripped = subject.models["float64"].last_activations
-        rounding = {path for path, layer in known_layers.items() if not _is_exact(layer, path in stripped)}
         self.exact = {
-            name for name, segment in segments.items() if not segment.finishes and rounding.isdisjoint(segment.layers)
+            name for name, segment in segments.items() if not segment.finishes and _is_exact(segment, known_layers)
         } - crowded
         self.runs = ExactRuns(
             seed=seed,
@@ -169,6 +177,7 @@ class _ExactRun:
             reads={name: segment.reads for name, segment in segments.items()},
             nonnegative=frozenset(_nonnegative(subject)),
             rounds=(),
+            channels_last=self.graph.channels_last,
         )
         self.values = {input_name(number): value for number, value in enumerate(self.graph.inputs)}
         self.values |= {name: value for value, name in subject.taps.items()}
@@ -284,11 +293,11 @@ def segments_of(subject: Subject) -> dict[str, Segment]:
     graph = subject.graph
     reads: dict[str, tuple[str, ...]] = {value: (input_name(n),) for n, value in enumerate(graph.inputs)}
     layers: dict[str, tuple[str, ...]] = dict.fromkeys(graph.inputs, ())
-    stripped = subject.models["float64"].last_activations
+    ended = subject.models["float64"].ended
     found: dict[str, Segment] = {}
 
-    def end(name: str, value: str, *, finishes: bool = False) -> None:
-        found[name] = Segment(name, tuple(sorted(reads[value])), layers[value], finishes)
+    def end(name: str, value: str, *, finishes: bool = False, without: str | None = None) -> None:
+        found[name] = Segment(name, tuple(sorted(reads[value])), layers[value], finishes, without)
         reads[value], layers[value] = (name,), ()
 
     for call in graph.calls:
@@ -298,20 +307,28 @@ def segments_of(subject: Subject) -> dict[str, Segment]:
         tap = subject.taps.get(call.value)
         if tap is None:
             continue
-        if call.layer in stripped and not subject.outputs:
-            end(logits_name(tap), call.value)
-            end(tap, call.value, finishes=True)
-        else:
+        if call.value not in ended:
             end(tap, call.value)
+        elif subject.outputs:
+            end(tap, call.value, without=call.layer)
+        else:
+            end(logits_name(tap), call.value, without=call.layer)
+            end(tap, call.value, finishes=True)
     for name, value, activation in zip(subject.outputs, graph.outputs, subject.last_activations, strict=False):
         end(name, value, finishes=activation is not None)
     return found
 
 
-def _is_exact(layer: Layer, without_activation: bool) -> bool:
-    """Whether a layer rounds nothing on the numbers drawn."""
+def _is_exact(segment: Segment, layers: Mapping[str, Layer]) -> bool:
+    """Whether the layers between two outputs round nothing on the numbers drawn."""
+    return all(_rounds_nothing(layers[path], path == segment.ended) for path in segment.layers)
+
+
+def _rounds_nothing(layer: Layer, without_activation: bool) -> bool:
     last = None if without_activation else layer.last_activation
     bends = last is None or last.get("name") in EXACT_ACTIVATIONS
+    if layer.settings.get("interpolation") == "bilinear":  # its weights are multiples of a half of 1 / size
+        bends = all(size & (size - 1) == 0 for size in layer.settings["size"])
     return bends and layer.class_name in EXACT_CLASSES
 
 
@@ -349,13 +366,13 @@ def _draws(
 def _nonnegative(subject: Subject) -> Iterator[str]:
     """The named outputs that are never below zero."""
     above: set[str] = set()
-    graph, stripped = subject.graph, subject.models["float64"].last_activations
+    graph, ended = subject.graph, subject.models["float64"].ended
     layers = {**graph.listed, **graph.layers}
     for call in graph.calls:
         layer = layers[call.layer]
         last = layer.last_activation
         passes = layer.class_name in (*POOLS, *MEANS, *AVERAGES, *RESHAPES, *JOINS) and last is None
-        if call.layer in stripped and subject.outputs:
+        if call.value in ended and subject.outputs:
             continue  # its logits have its name
         if (last is not None and last.get("name") in NONNEGATIVE_ACTIVATIONS) or (
             passes and all(value in above for value in call.inputs)

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
+from resnet_keras.cpu_kernels import replacement
 from resnet_keras.reference import Reference
 from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.graph.graph import FINAL_ACTIVATIONS
@@ -37,6 +38,7 @@ class Rebuilt:
         graph: Who reads whom.
         layers: By path, nested models flattened.
         last_activations: By path, the activation that was taken off a layer, as a layer.
+        ended: The values that this activation was left out of: a shared layer's other calls have theirs.
         logits: The value of each output before a last softmax or sigmoid.
         dtype: Of everything.
     """
@@ -45,6 +47,7 @@ class Rebuilt:
     graph: Graph
     layers: Mapping[str, Any]
     last_activations: Mapping[str, Any]
+    ended: Collection[str]
     logits: Sequence[str]
     dtype: str
 
@@ -66,7 +69,10 @@ class Rebuilt:
         values: dict[str, Any] = {name: tf.cast(value, self.dtype) for name, value in given.items()}
         for call in self.graph.calls:
             value = _called(self.module, self.layers[call.layer], call, values, self.dtype, training)
-            values[call.value] = note(call.value, value, self.last_activations.get(call.layer))
+            finish = self.last_activations.get(call.layer)
+            if finish is not None and call.value not in self.ended:
+                value, finish = finish(value), None
+            values[call.value] = note(call.value, value, finish)
             readers.subtract(call.inputs)
             for name in {call.value, *call.inputs}:
                 if readers[name] == 0:
@@ -92,7 +98,8 @@ def rebuild(
         free_size: Whether to leave the inputs' height and width free.
     """
     module, originals = reference.module, layer_objects(reference.model)
-    logits, stripped = _logits(graph, last_activations)
+    logits, ended = _logits(graph, last_activations)
+    stripped = {call.layer for call in graph.calls if call.value in ended}
     built: dict[str, Any] = {}
     finish: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
@@ -107,6 +114,8 @@ def rebuild(
         if first:
             name = _unused(layer.name, names)
             built[layer.path], activation = _copy(original, name, dtype, layer.path in stripped)
+            if (call_by_other_means := replacement(module, built[layer.path], dtype)) is not None:
+                built[layer.path].call = call_by_other_means
             if activation is not None:
                 finish[layer.path] = module.layers.Activation(activation, dtype=dtype)
         tensors[call.value] = _called(module, built[layer.path], call, tensors, dtype)
@@ -114,13 +123,14 @@ def rebuild(
             built[layer.path].set_weights(original.get_weights())  # a layer has weights once it was called
             if hasattr(built[layer.path], "finalize_state"):
                 built[layer.path].finalize_state()  # Normalization goes on with its old statistics otherwise
-    return Rebuilt(module, graph, built, finish, logits, dtype)
+    return Rebuilt(module, graph, built, finish, ended, logits, dtype)
 
 
 def last_activations_of(graph: Graph) -> list[str | None]:
-    """Of each output, the softmax or sigmoid that ends it; else None."""
+    """Of each output, the softmax or sigmoid that ends it and that no other layer reads; else None."""
     by_value = {**graph.listed, **{call.value: graph.listed[call.layer] for call in graph.calls}}
-    return [_last_activation(by_value[value]) for value in graph.outputs]
+    read = {value for call in graph.calls for value in call.inputs}
+    return [None if value in read else _last_activation(by_value[value]) for value in graph.outputs]
 
 
 def _last_activation(layer: Layer) -> str | None:
@@ -131,18 +141,18 @@ def _last_activation(layer: Layer) -> str | None:
 
 
 def _logits(graph: Graph, last_activations: Sequence[str | None]) -> tuple[list[str], Collection[str]]:
-    """The value of each output before its last activation, and the layers that carry one inside."""
+    """The value of each output before its last activation, and those whose layers carry one inside."""
     by_value = {call.value: call for call in graph.calls}
-    logits, stripped = [], set()
+    logits, ended = [], set()
     for value, activation in zip(graph.outputs, last_activations, strict=True):
         call = by_value.get(value)
         if call is None or activation is None or graph.listed[call.layer].class_name not in WITHOUT_WEIGHTS:
             logits.append(value)
             if call is not None and activation is not None:
-                stripped.add(call.layer)
+                ended.add(value)
         else:
             logits.append(call.inputs[0])
-    return logits, stripped
+    return logits, ended
 
 
 WITHOUT_WEIGHTS = ("Activation", "Softmax", "Sigmoid")  # layers that are nothing but an activation

@@ -211,13 +211,14 @@ def _top(scores: np.ndarray) -> list[tuple[int, float]]:
 def _training(subject: Subject, inputs: list[np.ndarray]) -> Iterator[tuple[Any, str, np.ndarray, float | None]]:
     """One step in float64: yields check, name, tensor and peak of all it gives."""
     found: list[tuple[str, np.ndarray]] = []
+    variables = subject.variables("float64")
+    before = {one.name: one.array for one in variables if one.role in STATISTICS}
     with tf.GradientTape() as tape:
         logits, _ = subject.run("float64", inputs, lambda tap, y: found.append((tap, y.numpy())), training=True)
         loss = subject.loss(logits)
     for tap, value in found:
         yield "training", tap, value, None
     yield "loss", "loss", loss.numpy().reshape(1), None
-    variables = subject.variables("float64")
     trained = [one for one in variables if one.trains]
     by_layer: dict[str, list[tuple[str, np.ndarray]]] = {}
     for one, gradient in zip(trained, tape.gradient(loss, [one.tensor for one in trained]), strict=True):
@@ -227,9 +228,35 @@ def _training(subject: Subject, inputs: list[np.ndarray]) -> Iterator[tuple[Any,
     for roles in by_layer.values():
         for name, gradient in roles:
             yield "gradient", name, gradient, peaks[name]
+    peaks_of_means = mean_peaks(subject, before)
     for one in variables:
         if one.role in STATISTICS:
-            yield "statistics", one.name, one.array, None
+            yield "statistics", one.name, one.array, peaks_of_means.get(one.name)
+
+
+def mean_peaks(subject: Subject, before: Mapping[str, np.ndarray], num_steps: int = 1) -> dict[str, float]:
+    """Returns what to measure an error of each moving mean against: its own peak, or the scale of what was averaged.
+
+    The mean over a batch can be zero but for rounding, as that of a convolution without bias behind a batch norm is.
+    Its rounding is then one of the numbers that were averaged, not of their mean.
+
+    Args:
+        subject: After the steps.
+        before: The moving statistics before them, by name.
+        num_steps: How many.
+    """
+    layers = {name: subject.models["float64"].layers.get(path) for path, name in subject.layers.items()}
+    after = {one.name: one for one in subject.variables("float64") if one.role in STATISTICS}
+    found = {}
+    for one in after.values():
+        variance = f"{one.layer}/moving_variance"
+        momentum = getattr(layers[one.layer], "momentum", None)
+        if one.role != "moving_mean" or variance not in after or momentum is None:
+            continue
+        kept = float(momentum) ** num_steps
+        moved = np.maximum(after[variance].array - kept * before[variance], 0.0)  # the share of the batches' variances
+        found[one.name] = max(peak_of(one.array), float(np.sqrt(moved.max(initial=0.0) * (1 - kept))))
+    return found
 
 
 def peak_of(array: np.ndarray) -> float:

@@ -67,7 +67,8 @@ class Subject:
     def channels(self) -> int:
         """Of the images that the model takes; 0 where it takes something else."""
         shapes = [tuple(tensor.shape) for tensor in self.reference.model.inputs]
-        return int(shapes[0][-1]) if len(shapes) == 1 and len(shapes[0]) == 4 else 0
+        images = len(shapes) == 1 and len(shapes[0]) == 4 and self.graph.channels_last
+        return int(shapes[0][-1] or 0) if images else 0
 
     def inputs(self, case: Case) -> list[np.ndarray]:
         """What Keras's own code feeds the model for some inputs.

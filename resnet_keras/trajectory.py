@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.optimizers import build_optimizer, config_of, slots_of
-from resnet_keras.recording import STATISTICS, origin_of, peak_of, peaks_of
+from resnet_keras.recording import STATISTICS, mean_peaks, origin_of, peak_of, peaks_of
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.errors import VerificationError
 from weight_transfer.optimizer.spec import spec_of_config
@@ -44,7 +44,7 @@ def record_runs(request: TrainingReferenceRequest, on_progress: OnProgress) -> W
                 next(progress)
             for name, loss in losses.items():  # one that is nearly 0 has few right digits
                 writer.add(name, "step", name, np.array([loss]), peak=max(map(abs, losses.values())))
-            for check, name, array, peak in training.state(optimizer):
+            for check, name, array, peak in training.state(optimizer, len(batches)):
                 writer.add(batches[-1][0].name, check, name, array, peak)
             writer.origin = origin_of(subject, request.model, {}, config_of(subject.reference.module, optimizer))
     return Written()
@@ -100,7 +100,7 @@ class _Training:
                 self.peaks[one.layer][one.name] = max(before, float(peak))
             yield case, float(loss)
 
-    def state(self, optimizer: Any) -> Iterator[tuple[Any, str, np.ndarray, float | None]]:
+    def state(self, optimizer: Any, num_steps: int) -> Iterator[tuple[Any, str, np.ndarray, float | None]]:
         """Yields check, name, array and peak of all weights, slots and statistics; none that is all zero.
 
         What only rounding has moved, such as a bias before a batch norm, is measured against the
@@ -124,6 +124,7 @@ class _Training:
                 else:
                     moved = peak_of(array - start[one.name])
                     yield "weights", one.name, array, None if peak is None else max(peak, moved / GATE)
+        means = mean_peaks(self.subject, start, num_steps)
         for one in self.variables:
             if one.role in STATISTICS:
-                yield "moving", one.name, one.array, None
+                yield "moving", one.name, one.array, means.get(one.name)

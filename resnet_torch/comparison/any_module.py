@@ -201,7 +201,7 @@ def _run_all(
 
 def _rows(subjects: Mapping[str, Subject], recording: Recording, found: _Findings) -> tuple[Row, ...]:
     """The rows, without those of modules that are never called, and of what proves nothing in Keras either."""
-    device = next(subjects["float64"].model.parameters()).device.type
+    device = subjects["float64"].placed.device.type
     seen = {name for _, _, name, _ in found.collected}
     rows = [
         row

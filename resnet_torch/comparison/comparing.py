@@ -115,7 +115,7 @@ def subject_for_comparison(model: PortedModel, recording: Recording, device: str
     """Describes a loaded model in a precision, with batch norms that learn as the reference's do in float64."""
     model = model.to(device, DTYPES[precision_name])
     learn_as_in_float64(model, recording)
-    return subject_of(model)
+    return dataclasses.replace(subject_of(model), placed=torch.empty(0, device=device, dtype=DTYPES[precision_name]))
 
 
 def learn_as_in_float64(model: nn.Module, recording: Recording) -> None:

@@ -96,7 +96,8 @@ def compare_local_step(subject: Subject, recording: Recording, runs: ExactRuns, 
         given = [leaf(input_name(number), x) for number, x in enumerate(drawn_inputs(subject, runs, one))]
         subject.run(given, note)
         model.zero_grad()
-        torch.stack([value for value in sums if value.requires_grad]).sum().backward()
+        if learnt := [value for value in sums if value.requires_grad]:  # of a port with other names there is none
+            torch.stack(learnt).sum().backward()
         state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in entries.items():
             if check in ("local gradient", "local statistics"):

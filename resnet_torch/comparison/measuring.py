@@ -107,7 +107,8 @@ def compare_training(
             value = loss.detach().cpu().numpy().reshape(1)
             found("loss", "loss", recording.expected(rest["loss", "loss"]).error(value))
         model.zero_grad()
-        loss.backward()
+        if loss.requires_grad:  # a network without parameters learns nothing
+            loss.backward()
         state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in rest.items():
             if check in ("gradient", "statistics"):

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from resnet_torch.comparison.arrays import learn_as_recorded
@@ -49,15 +50,16 @@ def _layer_names(recording: Recording) -> list[str]:
 def subject_of_any(model: nn.Module, recording: Recording, asked: Asked, precision_name: str) -> Subject:
     """Describes a copy of a module, in a precision, by its names or by those that its owner gives."""
     copied = copy.deepcopy(model).to(DTYPES[precision_name])
+    placed = next(copied.parameters(), torch.empty(0, dtype=DTYPES[precision_name]))
     if isinstance(copied, PortedModel) and not asked.names:
-        device = str(next(copied.parameters()).device)
-        subject = subject_for_comparison(copied, recording, device, precision_name)
+        subject = subject_for_comparison(copied, recording, placed.device.type, precision_name)
         return _with_outputs(subject, copied.network, recording.origin.outputs)
     if recording.origin.network is not None:
         learn_as_recorded(copied, recording.origin.network)
     learn_as_in_float64(copied, recording)
     layers = _layer_names(recording)
-    return subject_of_module(copied, asked.names, layers, recording.origin, gives_predictions=asked.gives_predictions)
+    how = {"gives_predictions": asked.gives_predictions}
+    return dataclasses.replace(subject_of_module(copied, asked.names, layers, recording.origin, **how), placed=placed)
 
 
 def _with_outputs(subject: Subject, network: Graph, names: Sequence[str]) -> Subject:

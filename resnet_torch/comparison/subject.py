@@ -75,6 +75,7 @@ class Subject:
         fused: By Keras layer, the activation that is part of it in Keras and that the module's forward pass may call
             behind it.
         own_layouts: Whether an output may lie as Keras's does, as behind a ``nn.Linear`` over the last axis.
+        placed: A tensor of the dtype that the module takes, on its device, where it has no parameters to show it.
     """
 
     model: nn.Module
@@ -87,6 +88,7 @@ class Subject:
     losses: tuple[Loss, ...] = ("mean square",)
     fused: Mapping[str, tuple[Callable[[Tensor], Tensor], ...]] = field(default_factory=dict)
     own_layouts: bool = False
+    placed: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def run(self, inputs: Sequence[Tensor], note: Note) -> list[Tensor]:
         """Runs the module in the mode it is in.
@@ -123,8 +125,8 @@ class Subject:
     def from_keras(self, array: np.ndarray[Any, Any]) -> Tensor:
         """Returns an array of Keras as the module takes it, in its dtype and on its device."""
         array = np.moveaxis(array, -1, 1) if self.channels_last and array.ndim > 2 else array
-        parameter = next(self.model.parameters())
-        return torch.from_numpy(np.ascontiguousarray(array)).to(parameter.device, parameter.dtype)
+        like = next(self.model.parameters(), self.placed)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
 
 
 def flat(outputs: Any) -> list[Tensor]:
@@ -167,7 +169,7 @@ def subject_of(model: PortedModel) -> Subject:
     losses = tuple(map(loss_of, network.final_activations))
     shapes = list(network.inputs.values())
     how = description_of_module(model).preprocessing
-    channels = shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 else 0
+    channels = shapes[0][-1] if len(shapes) == 1 and len(shapes[0]) == 3 and network.channels_last else 0
     return Subject(model, taps, rows, endings, network.channels_last, how, channels or 0, losses)
 
 

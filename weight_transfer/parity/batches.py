@@ -63,7 +63,7 @@ def training_batches(
     random = np.random.default_rng(seed)
     steps = range(1, num_steps + 1)
     if not takes_images:
-        known = [known_shape(shape) for shape in shapes]
+        known = [known_shape(shape, channels_last=network.channels_last) for shape in shapes]
         return [
             Case(
                 f"step {step}",

@@ -54,7 +54,12 @@ CAUSES: Mapping[str, Cause] = {
     "deviation": Cause(
         "variance and standard deviation confused", "Keras 1's running_std holds the variance: take it as it is."
     ),
-    "bias": Cause("bias missing", "The convolutions of Keras's v1 ResNets have a bias; give the module one."),
+    "bias": Cause(
+        "bias missing, or added along another axis",
+        "The convolutions of Keras's v1 ResNets have a bias; give the module one. Keras 3 on TensorFlow adds the bias "
+        "of a channels_first layer along its width where that equals the number of channels; tf_keras, and Keras 3 on "
+        "PyTorch, add it to the channels, as a port does.",
+    ),
     "partner": Cause(
         "weights of another layer of the same shape", "Match arrays by the layer's name, never by order or shape."
     ),

@@ -120,6 +120,7 @@ class ExactRuns:
             ``input 0`` and so on are the network's inputs.
         nonnegative: Layer outputs that are never below zero, as behind a ReLU; so are their probes.
         rounds: In order.
+        channels_last: Whether the channels of the inputs come last.
     """
 
     seed: int
@@ -127,12 +128,13 @@ class ExactRuns:
     reads: dict[str, tuple[str, ...]]
     nonnegative: frozenset[str]
     rounds: tuple[Round, ...]
+    channels_last: bool = True
 
     @property
     def sizes(self) -> tuple[str, ...]:
         """The sizes of the inputs that layers were compared at, in words: ``224x224``."""
         shapes = dict.fromkeys(one.inputs for one in self.rounds if not one.is_training_step)
-        return tuple(shown_size([shape[1:] for shape in inputs]) for inputs in shapes)
+        return tuple(shown_size([shape[1:] for shape in inputs], self.channels_last) for inputs in shapes)
 
     def expected(self, one: Round, name: str) -> ExpectedDigest:
         """Returns what Keras gave for a layer output whose arithmetic is exact."""
@@ -163,9 +165,9 @@ class ExactRuns:
         return drawn_array(f"{self.seed}/{one.regime}/{draw.name}", draw, one.regime)
 
 
-def shown_size(shapes: Sequence[Sequence[int]]) -> str:
+def shown_size(shapes: Sequence[Sequence[int]], channels_last: bool) -> str:
     """Returns the shapes of some inputs, without the batch, in words: an image's height and width."""
-    return " and ".join("x".join(map(str, shape[:-1] or shape)) for shape in shapes)
+    return " and ".join("x".join(map(str, (shape[:-1] if channels_last else shape[1:]) or shape)) for shape in shapes)
 
 
 def input_name(number: int) -> str:

@@ -92,8 +92,10 @@ def cases(
     shapes = list(network.inputs.values())
     image = len(shapes) == 1 and len(shapes[0]) == 3 and network.channels_last
     if not image:
-        known = [known_shape(shape) for shape in shapes]
-        probes = tuple(_probes(shape, seed + number) for number, shape in enumerate(known))
+        known = [known_shape(shape, channels_last=network.channels_last) for shape in shapes]
+        probes = tuple(
+            _probes(shape, seed + number, channels_last=network.channels_last) for number, shape in enumerate(known)
+        )
         batch = tuple(noise((TRAINING_BATCH, *shape), seed + number + 1) for number, shape in enumerate(known))
         return [
             Case("impulse, constants, noise", probes, raw=False),
@@ -186,11 +188,12 @@ def small_size(height: int, width: int) -> tuple[int, int]:
     return min(height, 65), min(width, 71)
 
 
-def known_shape(shape: Sequence[int | None]) -> tuple[int, ...]:
+def known_shape(shape: Sequence[int | None], *, channels_last: bool = True) -> tuple[int, ...]:
     """A size for every free one: 224 for images, 64 for anything else."""
     default = DEFAULT_SIZE if len(shape) == 3 else 64
-    *free, last = shape
-    return (*(n or default for n in free), last or (3 if len(shape) == 3 else default))
+    *sizes, channels = shape if channels_last else (*shape[1:], *shape[:1])
+    known = *(n or default for n in sizes), channels or (3 if len(shape) == 3 else default)
+    return known if channels_last else (*known[-1:], *known[:-1])
 
 
 def photographs(size: tuple[int, int], channels: int = 3, count: int = len(PHOTOGRAPHS)) -> npt.NDArray[Any]:
@@ -204,8 +207,10 @@ def photographs(size: tuple[int, int], channels: int = 3, count: int = len(PHOTO
     return np.stack([*chosen, *mirrored])
 
 
-def _probes(shape: tuple[int, ...], seed: int) -> npt.NDArray[Any]:
+def _probes(shape: tuple[int, ...], seed: int, *, channels_last: bool = True) -> npt.NDArray[Any]:
     """Two impulses, a constant per channel, noise: (3, *shape)."""
+    if not channels_last:
+        return np.moveaxis(_probes((*shape[1:], *shape[:1]), seed), -1, 1)
     impulse = np.zeros(shape, np.float32)
     *size, channels = shape
     middle = tuple(n // (3 - position % 2) for position, n in enumerate(size))

@@ -91,7 +91,6 @@ def record_checkpoint(
         on_progress: Called with the share that is done.
         runner: What has Keras's side answer.
     """
-    check_runnable(checkpoint, identified)
     loading = (hints or Hints()).image_loading or "keras"
     shown = cases(
         identified.network, any_size=takes_any_size(identified), num_photographs=num_photographs, loading=loading
@@ -131,16 +130,6 @@ def check_same(recording: Recording, checkpoint: Checkpoint) -> None:
             f"{recording.path}: a recording of another checkpoint. Expected one of {checkpoint.path.name}, sha256 "
             f"{checkpoint.sha256}. Received one of {recording.origin.source}, sha256 {recording.origin.sha256}. "
             "Record this checkpoint: weight-transfer record"
-        )
-
-
-def check_runnable(checkpoint: Checkpoint, identified: Identified) -> None:
-    """Raises VerificationError for a network that the reference cannot run."""
-    network = identified.network
-    if network.architecture is None and network.data_format == "channels_first":
-        raise VerificationError(
-            f"{checkpoint.path.name}: a channels_first network, whose convolutions TensorFlow has for GPUs only, "
-            "so that there is no reference on the CPU to compare with. The conversion itself does not depend on it."
         )
 
 

@@ -28,7 +28,7 @@ from weight_transfer.parity.protocol import (
     TrainingReferenceRequest,
 )
 from weight_transfer.parity.recording import Recording, read_recording
-from weight_transfer.parity.reference import check_runnable, check_same, reference_model, takes_any_size
+from weight_transfer.parity.reference import check_same, reference_model, takes_any_size
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE, Detail
 from weight_transfer.parity.training_report import TrainingVerification
@@ -217,7 +217,6 @@ def _record(
 ) -> None:
     """Trains with Keras, from the checkpoint's weights or from those one unit in the last place away."""
     check_installed("resnet_keras")
-    check_runnable(checkpoint, identified)
     batches = training_batches(
         identified.network,
         training.num_steps,

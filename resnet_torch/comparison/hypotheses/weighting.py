@@ -64,7 +64,8 @@ def _as_if_transposed(weight: Tensor) -> Tensor:
 
 
 def bias_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
-    """A constant per channel apart: what a bias adds."""
+    """A bias along another axis; a constant per channel apart: what a bias adds."""
+    yield from _along_the_width(divergence)
     expected = divergence.expected
     if isinstance(expected, ExpectedDigest):
         return  # which says whether two tensors differ, and not by how much
@@ -84,6 +85,35 @@ def bias_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         if np.any(telling[channel] & apart):
             rest = float(np.max(_spread(difference, channel)[telling]) / expected.peak)
             yield Hypothesis("bias", "a constant added to each channel: a bias is missing", lambda rest=rest: rest)
+
+
+class _Along(nn.Module):
+    """A bias that is added along the last axis."""
+
+    def __init__(self, bias: Tensor) -> None:
+        super().__init__()
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adds the bias."""
+        return x + self.bias
+
+
+def _along_the_width(divergence: Divergence) -> Iterator[Hypothesis]:
+    """What Keras 3 does on TensorFlow to channels-first layers that are as wide as they have channels.
+
+    Source: add in keras/src/backend/tensorflow/numpy.py, keras 3.15.1.
+    """
+    for place, leaf in divergence.leaves(*CONVOLUTIONS):
+        width = divergence.expected_size[-1:]
+        if divergence.subject.channels_last or leaf.bias is None or width != leaf.bias.shape:
+            continue
+
+        def change(module: Any) -> nn.Module:
+            bias, module.bias = module.bias, None
+            return nn.Sequential(module, _Along(bias))
+
+        yield Hypothesis("bias", "its bias added along the width", divergence.changed(place, change))
 
 
 def _spread(values: np.ndarray[Any, Any], channel: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
