@@ -119,8 +119,10 @@ def record_exact_runs(
 
 
 def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
-    """Returns the sizes to probe, for each the shape of each input: the network's own; of images of any size also an
-    odd one, since padding depends on the size modulo a stride, and the smallest that Keras takes.
+    """Returns the sizes to probe, and that of the training step; of each the shape of each input.
+
+    They are the network's own; of images of any size also an odd one, since padding depends on the size modulo a
+    stride, and the smallest that Keras takes.
     """
     given = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
     last = subject.graph.channels_last
@@ -358,8 +360,8 @@ def _draws(
         bits = (MANTISSA_BITS - PROBE_BITS - SPARE_BITS - sums) // len(factors)
         if bits < LEAST_BITS:
             crowded.add(segment.name)
-        for one in factors:
-            draws[one.name] = replace(one, bits=max(LEAST_BITS, min(draws[one.name].bits, bits)))
+        for draw in factors:
+            draws[draw.name] = replace(draw, bits=max(LEAST_BITS, min(draws[draw.name].bits, bits)))
     return draws, crowded
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
-from weight_transfer.cli.running import BY_VERDICT, DIFFERS, EXIT_CODES
+from weight_transfer.cli.running import BY_VERDICT, DIFFERS, EXIT_CODES, NOT_PROVEN, PROVEN
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
@@ -288,10 +288,16 @@ def _verdict(found: Verification) -> str:
 )
 @click.argument("certificate", type=options.PathOf)
 @click.option("--model", type=options.PathOf, required=True, help="The converted file.")
+@click.option(
+    "--require",
+    metavar="CHECKS",
+    default="",
+    help="What must have been compared, with commas: exact,training,gradient. Without it the exit code is 3.",
+)
 @options.as_json
-def check_command(certificate: Path, model: Path, json: bool) -> None:
+def check_command(certificate: Path, model: Path, require: str, json: bool) -> None:
     """Tell whether a file on disk is the port that a certificate speaks of, and proven there; another file exits 1."""
-    checked = check_certificate(certificate, model)
+    checked = check_certificate(certificate, model, [name.strip() for name in require.split(",") if name.strip()])
     if json:
         print_json({**asdict(checked), "passed": checked.passed})
     else:
@@ -305,6 +311,9 @@ def check_command(certificate: Path, model: Path, json: bool) -> None:
                 {
                     "model": f"{escape(str(model))}: {said[checked.match]}",
                     "certified": CERTIFIED[checked.verdict],
+                    "checks": ", ".join(checked.checks) or "not written in it",
+                    **({"sizes": ", ".join(checked.sizes)} if checked.sizes else {}),
+                    **({"not compared": ", ".join(checked.missing)} if checked.missing else {}),
                     "reference": f"{escape(checked.source)}, recorded {checked.recorded}",
                     "its sha256": checked.source_sha256,
                 }
@@ -312,4 +321,5 @@ def check_command(certificate: Path, model: Path, json: bool) -> None:
         )
         out.print("[bold green]CERTIFIED[/]" if checked.passed else "[bold red]NOT CERTIFIED[/]")
     if not checked.passed:
-        sys.exit(DIFFERS if checked.match == "none" else BY_VERDICT[checked.verdict])
+        verdict = BY_VERDICT[checked.verdict]
+        sys.exit(DIFFERS if checked.match == "none" else NOT_PROVEN if verdict == PROVEN else verdict)

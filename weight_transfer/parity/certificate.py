@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from weight_transfer.atomic import write_text
 from weight_transfer.converted import read_converted
-from weight_transfer.errors import VerificationError
-from weight_transfer.parity.report import PASSING, Verdict, Verification
+from weight_transfer.errors import VerificationError, quoted
+from weight_transfer.parity.report import PASSING, Check, Verdict, Verification
 from weight_transfer.version import __version__
 
 FORMAT = 1
@@ -42,6 +42,9 @@ class Checked:
         source: The Keras checkpoint it was compared with.
         source_sha256: Of that.
         recorded: When the reference was recorded, ISO 8601.
+        checks: What was compared, by the checks of `Row`.
+        sizes: At which sizes the exact runs were.
+        missing: What was required and was not compared.
     """
 
     match: Match
@@ -49,24 +52,34 @@ class Checked:
     source: str
     source_sha256: str
     recorded: str
+    checks: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether the file holds what was certified as equal."""
-        return self.verdict in PASSING and self.match != "none"
+        """Whether the file holds what was certified as equal, by all that was required."""
+        return self.verdict in PASSING and self.match != "none" and not self.missing
 
 
-def check_certificate(path: str | os.PathLike[str], model: str | os.PathLike[str]) -> Checked:
+def check_certificate(
+    path: str | os.PathLike[str], model: str | os.PathLike[str], required: Sequence[str] = ()
+) -> Checked:
     """Tells whether a converted file is the one that was certified.
 
     Args:
         path: The certificate.
         model: The converted file.
+        required: Checks of `Row` that must have been made: a certificate of inference alone certifies inference alone.
 
     Raises:
-        VerificationError: The certificate is none, or damaged.
+        VerificationError: The certificate is none, or damaged; or there is no such check.
         CheckpointError: The model is no converted file.
     """
+    if unknown := [name for name in required if name not in get_args(Check)]:
+        raise VerificationError(
+            f"there is no check {quoted(unknown[0])}. Expected some of {', '.join(get_args(Check))}"
+        )
     values = _read(Path(path))
     port = read_converted(model)
     match: Match = "none"
@@ -74,7 +87,17 @@ def check_certificate(path: str | os.PathLike[str], model: str | os.PathLike[str
         match = "file"
     elif values["port_digest"] == port.digest:
         match = "tensors"
-    return Checked(match, _verdict(values), values["source"], values["source_sha256"], values["recorded"])
+    checks = tuple(dict.fromkeys(str(row["check"]) for row in values.get("rows", ())))
+    return Checked(
+        match,
+        _verdict(values),
+        values["source"],
+        values["source_sha256"],
+        values["recorded"],
+        checks,
+        tuple(values.get("sizes", ())),
+        tuple(name for name in required if name not in checks),
+    )
 
 
 def _verdict(values: Mapping[str, Any]) -> Verdict:

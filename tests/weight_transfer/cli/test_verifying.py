@@ -287,6 +287,15 @@ def test_check_refuses_another_file(certificate, verified, command):
     assert done.stdout.splitlines()[-1] == "NOT CERTIFIED"
 
 
+def test_check_requires_what_it_is_asked_to(certificate, verified, command):
+    done = command("check", certificate, "--model", verified.port, "--require", "exact, predict")
+    assert (done.code, "NOT CERTIFIED" in done.stdout) == (0, False)
+    done = command("check", certificate, "--model", verified.port, "--require", "exact,training,gradient")
+    assert done.code == 3
+    assert "not compared  training, gradient" in done.stdout
+    assert "NOT CERTIFIED" in done.stdout
+
+
 def test_check_in_json(certificate, verified, command):
     done = command("check", certificate, "--model", verified.port, "--json")
     found = strict_json(done.stdout)

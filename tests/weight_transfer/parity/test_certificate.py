@@ -104,6 +104,15 @@ def test_the_same_file(port, certificate):
     assert checked.recorded == "2026-11-24T12:00:00+00:00"
 
 
+def test_what_is_required_must_have_been_compared(port, certificate):
+    """A certificate of inference alone certifies inference alone."""
+    assert check_certificate(certificate, port, ["inference"]).passed
+    checked = check_certificate(certificate, port, ["exact", "inference", "gradient"])
+    assert (checked.passed, checked.checks, checked.missing) == (False, ("inference",), ("exact", "gradient"))
+    with pytest.raises(VerificationError, match="there is no check 'gradients'"):
+        check_certificate(certificate, port, ["gradients"])
+
+
 def test_a_copy_elsewhere_is_the_same_file(port, certificate, tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(port.read_bytes())
