@@ -83,18 +83,44 @@ def _record_training_call(
     names: Sequence[str],
     noise: float,
 ) -> None:
-    model = subject.reference.model
     statistics, shares = _statistics(subject)
+    before = {name: variable.numpy() for name, variable in statistics.items()}
+    outputs, moved = _training_call(subject, batch, statistics)
+    # How far a last bit of the inputs moves it: a deep network that nobody trained amplifies every rounding.
+    again, moved_again = _training_call(subject, _nudged(batch, noise / ROUNDINGS), statistics)
+    for name, output, other in zip(names, outputs, again, strict=True):
+        if np.isfinite(output).all():
+            rounding = max(noise, _apart(output, other, float(np.max(np.abs(output)))))
+            writer.add(case.name, "training call", name, output, noise=rounding)
+    for name, change in moved.items():
+        scale = _scale(name, moved, before, shares)
+        rounding = max(noise, _apart(change, moved_again[name], scale))
+        writer.add(case.name, "moved statistics", name, change, scale, rounding)
+
+
+def _training_call(
+    subject: Subject, batch: Sequence[np.ndarray], statistics: Mapping[str, Any]
+) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+    """What the model gives in training mode, and by how much its statistics move, which are put back."""
+    model = subject.reference.model
     before = {name: variable.numpy() for name, variable in statistics.items()}
     with held_still(model):
         outputs = [np.asarray(y, np.float64) for y in _flat(subject, model(_given(batch), training=True))]
-    for name, output in zip(names, outputs, strict=True):
-        if np.isfinite(output).all():
-            writer.add(case.name, "training call", name, output, noise=noise)
     moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
-    for name, change in moved.items():
-        writer.add(case.name, "moved statistics", name, change, _scale(name, moved, before, shares), noise)
-        statistics[name].assign(before[name])
+    for name, variable in statistics.items():
+        variable.assign(before[name])
+    return outputs, moved
+
+
+def _nudged(batch: Sequence[np.ndarray], unit: float) -> list[np.ndarray]:
+    """Inputs of which every other number, by chance, is larger by this part of itself."""
+    random = np.random.default_rng(0)
+    return [array * (1 + unit * random.integers(0, 2, array.shape)).astype(array.dtype) for array in batch]
+
+
+def _apart(one: np.ndarray, other: np.ndarray, scale: float) -> float:
+    apart = float(np.max(np.abs(one - other), initial=0.0))
+    return apart / scale if scale and np.isfinite(apart) else 0.0
 
 
 def _scale(

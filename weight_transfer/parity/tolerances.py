@@ -45,8 +45,9 @@ class Tolerance:
 TOLERANCES: Mapping[Check, Mapping[str, Tolerance]] = {
     # The owner's own calls, in the precision of the model. In training each batch norm divides by what it has just
     # measured, in float32: 1.3e-7 to 2e-6 was seen of outputs, 2e-6 of statistics on the scale of what was averaged.
+    # A MobileNetV2 that nobody trained moves by 3e-4 to 0.2 when a last bit of its inputs does: that is its own error.
     "predict": {"float32": Tolerance(error=1e-5, noise_factor=3.0, noise_floor=2**-20)},
-    "training call": {"float32": Tolerance(error=1e-4, noise_factor=3.0)},
+    "training call": {"float32": Tolerance(error=1e-4, noise_factor=30.0)},
     "moved statistics": {"float32": Tolerance(error=1e-3, noise_factor=30.0)},
     "exact": {"float64": Tolerance(error=1e-12)},
     "local output": {"float64": Tolerance(error=1e-12)},
