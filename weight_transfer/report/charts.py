@@ -36,6 +36,14 @@ COLOURS: Mapping[str, str] = {
     "#090909": "var(--series-2)",
     "#0a0a0a": "var(--series-3)",
 }
+# Whose inputs the rows of a check are computed from.
+OUTPUTS: Mapping[Check, Check] = {
+    "inference": "inference",
+    "exact": "exact",
+    "local output": "local output",
+    "local gradient": "local output",
+    "local statistics": "local output",
+}
 INK, MUTED, RULE, BAND, NOISE, DIFFERS, *SERIES = COLOURS
 MARKERS = ("o", "s", "^", "D")  # a series is known by its shape too
 SETTINGS: Mapping[Any, Any] = {
@@ -247,12 +255,13 @@ def _draw_lines(axes: Axes, rows: Sequence[Row], scale: _Scale, size: Format) ->
         if all(math.isnan(value) for value in limits):
             continue
         colour = SERIES[series % len(SERIES)]
-        _step(axes, limits, color=colour, linewidth=1.4, dashes=(5, 3))
+        places = [gate if math.isnan(gate) else scale.place(gate) for gate in limits]
+        _step(axes, places, color=colour, linewidth=1.4, dashes=(5, 3))
         known = [value for value in limits if not math.isnan(value)]
         several = max(known) > min(known)
         axes.annotate(
             f"{precision} gate, from {limit(min(known))}" if several else f"{precision} gate {limit(known[0])}",
-            (1, limits[-1] if not math.isnan(limits[-1]) else known[-1]), (-4, 5),
+            (1, scale.place(known[-1] if math.isnan(limits[-1]) else limits[-1])), (-4, 5),
             xycoords=("axes fraction", "data"), textcoords="offset points",
             ha="right", color=colour, fontsize=size.font - 1,
         )  # fmt: skip
@@ -287,7 +296,7 @@ def _dots(
 
 
 def _over(row: Row, precision: str) -> bool:
-    return not row.peak > 0 or not row.errors[precision] <= row.limits.get(precision, math.inf)
+    return not row.proves or not row.errors[precision] <= row.limits.get(precision, math.inf)
 
 
 def _mark_first(axes: Axes, first: int, num_rows: int, size: Format) -> None:
@@ -336,8 +345,7 @@ def _said(position: int, row: Row) -> str:
 
 def _bands(group: Group, found: Verification) -> list[tuple[int, int, str]]:
     """Runs of layers with one spatial size, (first, past the last, ``56 × 56``); none where they are no help."""
-    shown: Check = "inference" if group.check == "inference" else "training"  # the two have inputs of their own
-    sizes = {row.name: row.shape[1:-1] for row in found.of(shown)}
+    sizes = {row.name: row.shape[1:-1] for row in found.of(OUTPUTS.get(group.check, "training"))}
     own = [sizes.get(row.name, sizes.get(row.name.rpartition("/")[0], ())) for _, row in group.rows]
     bands, start = [], 0
     for size, run in groupby(own):
