@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from resnet_keras.moving_statistics import STATISTICS
 from resnet_keras.subject import Subject, Variable
 from weight_transfer.graph import Call, Layer
 from weight_transfer.parity.exact_runs import (
@@ -55,7 +56,6 @@ EXACT_CLASSES = frozenset(
 EXACT_ACTIVATIONS = frozenset({"relu", "relu6", "leaky_relu", "clipped_relu"})
 NONNEGATIVE_ACTIVATIONS = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "softplus", "exponential"})
 ELEMENTWISE = frozenset({"Activation", "ReLU", "Dropout", "Add", "Identity"})  # a multiple in, a multiple out
-STATISTICS = ("moving_mean", "moving_variance")
 Sizes = tuple[tuple[int, ...], ...]  # of each input, without the batch
 LEAST_BITS = 2
 SMALL_BATCH = 2  # of sizes other than the network's own, and of a training step

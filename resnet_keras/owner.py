@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from resnet_keras.moving_statistics import STATISTICS, batch_variance, mean_scale
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.parity.inputs import Case, mirrored
 from weight_transfer.parity.recording import RecordingWriter
 
-STATISTICS = ("moving_mean", "moving_variance")
 CHANCE = ("rate", "stddev")  # of a layer that draws numbers: what is zero where it changes nothing
 # How far a model may be from its layers rebuilt in float64, by the precision it computes in; see docs/parity.md.
 REBUILT_WITHIN: Mapping[str, float] = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
@@ -129,10 +129,9 @@ def _scale(
     """What a statistic can have moved by: of a mean that cancels to zero, by the deviation of what was averaged."""
     layer, role = name.rpartition("/")[::2]
     share, variance = shares[name], f"{layer}/moving_variance"
-    batch = np.max(np.abs(before[variance] + moved[variance] / share))
-    return max(
-        float(np.max(np.abs(moved[name]))), share * float(batch if role == "moving_variance" else np.sqrt(batch))
-    )
+    given = before[variance], moved[variance], share
+    scale = mean_scale(*given) if role == "moving_mean" else share * batch_variance(*given)
+    return max(float(np.max(np.abs(moved[name]))), scale)
 
 
 def _statistics(subject: Subject) -> tuple[dict[str, Any], dict[str, float]]:

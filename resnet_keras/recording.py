@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.exact_runs import exact_sizes, record_exact_runs
+from resnet_keras.moving_statistics import STATISTICS, mean_scale
 from resnet_keras.owner import fits, record_owner
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, Variable, subject_of
@@ -26,7 +27,6 @@ from weight_transfer.parity.recording import TOP, Origin, RecordingWriter
 
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
 ZERO_LAYER = 1e-12  # of the largest of all: so are all gradients of a layer that is fed nothing but zeros
-STATISTICS = ("moving_mean", "moving_variance")
 
 
 def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
@@ -253,9 +253,9 @@ def mean_peaks(subject: Subject, before: Mapping[str, np.ndarray], num_steps: in
         momentum = getattr(layers[one.layer], "momentum", None)
         if one.role != "moving_mean" or variance not in after or momentum is None:
             continue
-        kept = float(momentum) ** num_steps
-        moved = np.maximum(after[variance].array - kept * before[variance], 0.0)  # the share of the batches' variances
-        found[one.name] = max(peak_of(one.array), float(np.sqrt(moved.max(initial=0.0) * (1 - kept))))
+        moved = after[variance].array - before[variance]
+        scale = mean_scale(before[variance], moved, 1 - float(momentum) ** num_steps)
+        found[one.name] = max(peak_of(one.array), scale)
     return found
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from resnet_keras.moving_statistics import STATISTICS
 from resnet_keras.optimizers import build_optimizer, config_of, slots_of
-from resnet_keras.recording import STATISTICS, mean_peaks, origin_of, peak_of, peaks_of
+from resnet_keras.recording import mean_peaks, origin_of, peak_of, peaks_of
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.errors import VerificationError
 from weight_transfer.optimizer.spec import spec_of_config

@@ -324,7 +324,7 @@ def _decoder(keras: Any) -> Any:
     fine = _residual(layers, _conv_norm_relu(layers, image, 4), 4)
     coarse = _residual(layers, fine, 8, 2)
     x = _residual(layers, layers.MaxPooling2D(2)(coarse), 8)
-    x = layers.UpSampling2D(2)(x)  # TensorFlow resizes by "bilinear" in float32 even in a float64 network
+    x = layers.UpSampling2D(2, interpolation="bilinear")(x)
     x = _residual(layers, layers.Concatenate()([x, coarse]), 8)
     x = layers.Conv2DTranspose(4, 3, strides=2, padding="same", activation="relu")(x)
     x = layers.Concatenate()(

@@ -12,7 +12,7 @@ from conftest import SHARED
 from sweeps import slow_but
 
 from resnet_torch import ImportedModel, ResNet, load_model
-from weight_transfer import ArchitectureError, Hints, VerificationError, convert, identify, read_checkpoint, verify
+from weight_transfer import ArchitectureError, Hints, convert, identify, read_checkpoint, verify
 
 WILD = SHARED / "wild"
 CATALOGUE = json.loads((WILD / "catalogue.json").read_text()) if WILD.is_dir() else []
@@ -73,10 +73,6 @@ def test_every_layer_equals_keras_in_float64(name, runner):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - set(WITH_MODEL)))
 def test_weights_only_files_are_compared_with_their_familys_network_in_keras(name, runner):
-    if name.startswith("Zeta36"):
-        with pytest.raises(VerificationError, match="channels_first"):
-            verify(WILD / name, hints=hints(name), runner=runner)
-        return
     found = verify(WILD / name, hints=hints(name), runner=runner)
     assert found.passed, [row for row in found.rows if not row.passed]
     assert found.reference == "twin"
