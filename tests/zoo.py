@@ -10,6 +10,7 @@ import keras_zoo
 import pytest
 
 from weight_transfer import Hints, Verification, convert, verify
+from weight_transfer.parity.report import OWNER_CHECKS
 from weight_transfer.parity.tolerances import TOLERANCES
 
 GRAPH = Hints(import_as="graph")
@@ -54,7 +55,8 @@ def parameters(names: Iterable[str], usual: Collection[tuple[str, str]] = ()) ->
 
 def assert_equal(found: Verification) -> None:
     """In float64: networks this deep with weights that nobody trained amplify float32's rounding on either side."""
-    wrong = [row for row in found.rows if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
+    compared = [row for row in found.rows if row.check not in OWNER_CHECKS]  # which are in the model's own precision
+    wrong = [row for row in compared if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
     assert not wrong, wrong[0]
     assert all(row.proves for row in found.rows)
     assert found.weights_equal == found.weights_total > 0

@@ -14,7 +14,7 @@ import keras_resnets
 import pytest
 
 from weight_transfer.parity.recording import read_recording
-from weight_transfer.parity.report import LAYER_CHECKS
+from weight_transfer.parity.report import LAYER_CHECKS, OWNER_CHECKS
 
 # Read by Python at start, here and in the processes that it starts: what is named is as if it were not installed.
 SITE = """
@@ -73,7 +73,7 @@ def test_a_recording_verifies_a_port_and_nothing_else_does(run, tmp_path, keras_
     assert found["verdict"] == "SAME FUNCTION"
     assert found["loaded_by"].startswith("keras 3")
     of_network, of_layers = {"inference", "training", "loss", "gradient", "statistics"}, LAYER_CHECKS
-    assert {row["check"] for row in found["rows"]} == of_network | of_layers
+    assert {row["check"] for row in found["rows"]} == of_network | of_layers | OWNER_CHECKS
 
     done = run("verify", source, tmp_path / "port.safetensors", absent=KERAS)
     assert done.returncode == 2
