@@ -123,7 +123,8 @@ def _network_of(subject: Subject, model: ReferenceModel) -> RecordedNetwork:
             )
         )
     inputs = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
-    return RecordedNetwork(tuple(tuple(shape) for shape in inputs), tuple(layers), _variance_rule(subject, model))
+    shapes, rule = tuple(tuple(shape) for shape in inputs), _variance_rule(subject, model)
+    return RecordedNetwork(shapes, tuple(layers), rule, subject.graph.channels_last)
 
 
 def _variance_rule(subject: Subject, model: ReferenceModel) -> MovingVariance | None:

@@ -272,6 +272,7 @@ def subject_of_module(
         taps,
         rows,
         endings,
+        channels_last=origin.network is None or origin.network.channels_last,
         preprocessing=origin.preprocessing,
         channels=origin.channels,
         losses=tuple(map(loss_of, last)),

@@ -64,11 +64,13 @@ class RecordedNetwork:
         layers: The layers that have arrays or draw random numbers, in Keras's order.
         moving_variance: The rule by which the Keras that wrote the file moves the variances of batch norms; None where
             the file does not say which it was.
+        channels_last: Whether the channels of its tensors come last.
     """
 
     inputs: tuple[Shape, ...]
     layers: tuple[RecordedLayer, ...]
     moving_variance: MovingVariance | None = None
+    channels_last: bool = True
 
     @property
     def has_free_sizes(self) -> bool:
@@ -85,5 +87,8 @@ class RecordedNetwork:
         """Returns a network that came through JSON."""
         inputs, layers = values["inputs"], values["layers"]
         return cls(
-            tuple(map(tuple, inputs)), tuple(map(RecordedLayer.from_dict, layers)), values.get("moving_variance")
+            tuple(map(tuple, inputs)),
+            tuple(map(RecordedLayer.from_dict, layers)),
+            values.get("moving_variance"),
+            values.get("channels_last", True),
         )

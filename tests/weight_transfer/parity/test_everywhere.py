@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import keras_everywhere
+import numpy as np
 import pytest
 import torch
 
 from resnet_torch import load_model
 from resnet_torch.saving import save_converted
+from resnet_torch.testing import assert_parity
 from weight_transfer import Hints, Verification, convert, verify
 
 pytestmark = pytest.mark.keras
@@ -91,3 +93,15 @@ def test_keras_3_adds_a_bias_along_the_width_where_that_is_as_long_as_the_channe
     assert found.explanation.layer == "conv"
     assert found.explanation.found.text == "its bias added along the width"
     assert verified("as wide as it has channels", "tf_keras").verdict == "SAME FUNCTION"
+
+
+def test_a_channels_first_model_is_compared_with_a_module_of_ones_own(keras_side, runner, tmp_path):
+    source = keras_side(keras_everywhere.save, tmp_path / "model.keras", "keras", "channels first")
+    own = torch.nn.Sequential()
+    own.add_module("net", load_model(source, GRAPH))
+    images = np.random.default_rng(0).normal(size=(2, 3, 9, 7)).astype("float32")
+    assert assert_parity(own, source, images, runner=runner)
+    with torch.no_grad():
+        own.net.conv2d.weight[0, 0, 0, 0] += 1e-3
+    with pytest.raises(AssertionError):
+        assert_parity(own, source, images, runner=runner)
