@@ -331,6 +331,8 @@ def _rounds_nothing(layer: Layer, without_activation: bool) -> bool:
     bends = last is None or last.get("name") in EXACT_ACTIVATIONS
     if layer.settings.get("interpolation") == "bilinear":  # its weights are multiples of a half of 1 / size
         bends = all(size & (size - 1) == 0 for size in layer.settings["size"])
+    if layer.class_name == "Multiply" and len(layer.in_shapes) > MANTISSA_BITS // PROBE_BITS:
+        return False  # of three probes the product has more bits than float64
     return bends and layer.class_name in EXACT_CLASSES
 
 
