@@ -16,6 +16,7 @@ from resnet_torch.blocks import ResidualBlock
 from resnet_torch.layers.merges import Merge
 from resnet_torch.layers.poolings import GlobalPool, SamePool
 from resnet_torch.padding import SamePad2d
+from weight_transfer.layer_types.activations import rounded
 from weight_transfer.parity.sketch import COMPACT, LIVE
 from weight_transfer.preprocessing import PRESETS
 
@@ -33,7 +34,12 @@ REPLACED: dict[str, tuple[nn.Module, nn.Module, str, str]] = {
     "activation missing": (nn.ReLU(), nn.Identity(), "activation", "relu in place of Identity"),
     "leaky ReLU for ReLU": (nn.ReLU(), nn.LeakyReLU(0.01), "activation", "relu in place of LeakyReLU"),
     "ReLU for ReLU6": (nn.ReLU6(), nn.ReLU(), "activation", "relu6 in place of ReLU"),
-    "PyTorch's slope for Keras's": (nn.LeakyReLU(0.3), nn.LeakyReLU(0.01), "activation", "leaky_relu 0.3 in place of"),
+    "PyTorch's slope for Keras's": (
+        nn.LeakyReLU(rounded(0.3)),
+        nn.LeakyReLU(0.01),
+        "activation",
+        "leaky_relu 0.3 in place of",
+    ),
     "GELU by tanh": (nn.GELU(), nn.GELU("tanh"), "activation", "gelu in place of GELU"),
     "activation too much": (nn.Identity(), nn.ReLU(), "activation", "no ReLU in it"),
     "maximum for average": (nn.AvgPool2d(2), nn.MaxPool2d(2), "pooling", "average pooling"),
