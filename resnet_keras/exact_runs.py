@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -138,9 +139,12 @@ def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
     def shape(height: int, width: int) -> tuple[int, ...]:
         return (height, width, channels) if last else (channels, height, width)
 
-    smallest = next(n for n in range(1, min(height, width) + 1) if _takes(subject, shape(n, n)))
-    sizes: list[Sizes] = [own, (shape(*odd_size(height, width)),), (shape(smallest, smallest),)]
-    return list(dict.fromkeys(sizes)), (shape(*small_size(height, width)),)
+    # What takes a size takes every larger one.
+    smallest = 1 + bisect_left(range(1, min(height, width)), True, key=lambda n: _takes(subject, shape(n, n)))
+    others = [odd_size(height, width), (smallest, smallest)]
+    sizes: list[Sizes] = [own, *((shape(*size),) for size in others if _takes(subject, shape(*size)))]
+    small = shape(*small_size(height, width))
+    return list(dict.fromkeys(sizes)), (small,) if _takes(subject, small) else own
 
 
 def _takes(subject: Subject, shape: tuple[int, ...]) -> bool:

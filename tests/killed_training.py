@@ -51,7 +51,7 @@ def _train(arguments: list[str], place: Place, environment: dict[str, str]) -> N
         return made(self, epoch, step, *share)
 
     Batches.batch = batch
-    run(lambda prog_name: app(arguments, prog_name=prog_name), f"python -m {PACKAGE}")
+    run(lambda prog_name, obj: app(arguments, prog_name=prog_name), f"python -m {PACKAGE}")
 
 
 def _free_port() -> int:

@@ -100,7 +100,7 @@ TABLE: dict[str, dict[str, str | Case]] = {
             ["sensitivity", "m.keras", "--reference", "r.safetensors", "--image-loading", "keras"], RECORDED,
         ),
     },
-    "check": dict.fromkeys(("--model", "--json"), ACTS),
+    "check": dict.fromkeys(("--model", "--require", "--json"), ACTS),
     "demo": dict.fromkeys(("--folder", "--depth", "--seed", "--json"), ACTS),
     "compare": {
         **dict.fromkeys(("--depth", "--input-size", "--classes", "--json"), ACTS),

@@ -35,7 +35,6 @@ from weight_transfer.families.cnn_finetune import resnet
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.families.staged import Staged
 from weight_transfer.graph import read_graph
-from weight_transfer.parity.tolerances import TOLERANCES
 from weight_transfer.preprocessing import preset
 
 SMALL = Staged("bottleneck", (2, 2, 1, 1), (4, 6, 8, 10), stem_filters=4, in_channels=3, classes=5)
@@ -54,11 +53,12 @@ def arrays_of(network: Staged = SMALL, classifier: str = "fc1000") -> dict[str, 
 
 def assert_equal(found: Verification, reference: str, network: Graph) -> None:
     """In float64: nobody trained these weights, and float32's rounding is amplified on either side."""
-    wrong = [row for row in found.rows if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
+    wrong = [row for row in found.rows if not row.passed]
     assert not wrong, wrong[0]
     assert found.weights_equal == found.weights_total > 0
     assert found.reference == reference
-    assert {row.name for row in found.of("inference")} == {call.value for call in network.calls}
+    named = {row.name for row in found.of("inference")}
+    assert {name for name in named if not name.endswith("/logits")} == {call.value for call in network.calls}
     assert {layer.class_name for layer in network.layers.values()} >= {"Scale", "BatchNormalization"}
 
 
