@@ -58,7 +58,7 @@ def assert_equal(found: Verification) -> None:
     compared = [row for row in found.rows if row.check not in OWNER_CHECKS]  # which are in the model's own precision
     wrong = [row for row in compared if not row.errors["float64"] <= TOLERANCES[row.check]["float64"].error]
     assert not wrong, wrong[0]
-    assert all(row.proves for row in found.rows)
+    assert not found.unproven, found.unproven[:3]  # dead on photographs, some layers are proven by exact runs alone
     assert found.weights_equal == found.weights_total > 0
 
 
