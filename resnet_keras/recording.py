@@ -180,7 +180,7 @@ def _record_owner(
 ) -> str:
     """The owner's own calls; returns why the reference may be another model."""
     try:
-        return record_owner(subject, writer, case, inputs, training=training) or ""
+        return record_owner(subject, writer, case, inputs, skipped, training=training) or ""
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
         skipped["predict"] = f"the model as it was loaded cannot be called: {(str(error).splitlines() or [''])[0]}"
         return ""

@@ -40,7 +40,7 @@ def doubt_of_another_reference(path: Path, folder: Path) -> tuple[str | None, st
         case = Case(f"image {number}", (image,), raw=False)
         writer = RecordingWriter(folder / "unused.safetensors", COMPACT)
         writer.add_case(case)
-        found.append(record_owner(subject, writer, case, [image], training=False))
+        found.append(record_owner(subject, writer, case, [image], {}, training=False))
         layer = subject.models["float64"].layers["learns"]
         layer.epsilon = 0.5
     return found[0], found[1]

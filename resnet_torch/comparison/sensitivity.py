@@ -15,6 +15,7 @@ from resnet_torch.comparison.mistakes import MISTAKES, Mistake, Site, chosen_sit
 from resnet_torch.comparison.rows import Collected, collecting, limits_of, rows_of
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model
+from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import SensitivityRequest, SensitivityResult
@@ -65,7 +66,8 @@ def _plant_all(
         by_float32 += any(row.errors["float64"] > limits_of("inference", row.noise)["float32"] for row in inference)
         explanation = explain(broken, recording, failed, rows, right)
         named += explanation.found is not None and (
-            explanation.found.cause == mistake.cause and layer_of(explanation.check, explanation.layer) == site.layer
+            explanation.found.cause == mistake.cause
+            and layer_of(explanation.check, explanation.layer) in (site.layer, site.layer.removesuffix(logits_name("")))
         )
     layers = tuple(site.layer for site in sites)
     return Planted(kind, mistake.title, layers, seen, named, smallest, gate, by_float32, by_top_1)
