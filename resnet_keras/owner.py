@@ -59,7 +59,7 @@ def record_owner(
         ValueError: The model gives no number for these inputs.
     """
     model, batch = subject.reference.model, mirrored(inputs)
-    names = subject.outputs or tuple(subject.taps.get(value, value) for value in subject.graph.outputs)
+    names = subject.output_names
     rebuilt: dict[str, np.ndarray] = {}
 
     def note(name: str, tensor: Any) -> None:
@@ -159,15 +159,13 @@ def _statistics(subject: Subject) -> tuple[dict[str, Any], dict[str, float]]:
     """The moving statistics of the loaded model by ``layer/role``, and the share that a step takes of the new one."""
     found: dict[str, Any] = {}
     shares: dict[str, float] = {}
-    arrays: dict[str, list[str]] = {}
-    for one in subject.variables("float64"):
-        arrays.setdefault(one.layer, []).append(one.role)
+    arrays = subject.variables_by_layer
     for path, layer in layer_objects(subject.reference.model).items():
         name = subject.layers.get(path, path)
-        for role, variable in zip(arrays.get(name, ()), getattr(layer, "weights", ()), strict=False):
-            if role in STATISTICS:
-                found[f"{name}/{role}"] = variable if isinstance(variable, tf.Variable) else variable.value
-                shares[f"{name}/{role}"] = 1 - layer.momentum
+        for one, variable in zip(arrays.get(name, ()), getattr(layer, "weights", ()), strict=False):
+            if one.role in STATISTICS:
+                found[one.name] = variable if isinstance(variable, tf.Variable) else variable.value
+                shares[one.name] = 1 - layer.momentum
     return found, shares
 
 

@@ -15,7 +15,7 @@ from resnet_keras.exact_runs import exact_sizes, record_exact_runs
 from resnet_keras.moving_statistics import STATISTICS, mean_scale
 from resnet_keras.owner import fits, record_owner
 from resnet_keras.rebuilding import layer_objects
-from resnet_keras.subject import Subject, Variable, subject_of
+from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.description import MovingVariance, moving_variance_of
 from weight_transfer.parity.environment import environment
@@ -95,9 +95,7 @@ def _refusal(subject: Subject, inputs: list[np.ndarray]) -> str | None:
 def _network_of(subject: Subject, model: ReferenceModel) -> RecordedNetwork:
     """The inputs, the layers with arrays and those that draw numbers, as the file has them."""
     originals = layer_objects(subject.reference.model)
-    arrays: dict[str, list[Variable]] = {}
-    for one in subject.variables("float64"):
-        arrays.setdefault(one.layer, []).append(one)
+    arrays = subject.variables_by_layer
     layers = []
     for path, layer in {**subject.graph.listed, **subject.graph.layers}.items():
         name, original = subject.layers.get(path, path), originals.get(path)
@@ -163,7 +161,7 @@ def origin_of(
         preprocessing=subject.preprocessing,
         channels=subject.channels,
         last_activations=subject.last_activations,
-        outputs=subject.outputs or tuple(subject.taps.get(value, value) for value in subject.graph.outputs),
+        outputs=subject.output_names,
         skipped=skipped,
         optimizer=optimizer,
     )

@@ -135,6 +135,19 @@ class Subject:
         losses = map(loss_of, self.last_activations)
         return tf.add_n([_loss(kind, values, labels) for kind, values in zip(losses, logits, strict=True)])
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Under which name each output is recorded as the model returns it."""
+        return self.outputs or tuple(self.taps.get(value, value) for value in self.graph.outputs)
+
+    @property
+    def variables_by_layer(self) -> dict[str, list[Variable]]:
+        """The arrays by the port's name of their layer, in the order in which the loaded layer has them too."""
+        found: dict[str, list[Variable]] = {}
+        for one in self.variables("float64"):
+            found.setdefault(one.layer, []).append(one)
+        return found
+
     def variables(self, dtype: str) -> list[Variable]:
         """Every array of the model, layer by layer."""
         return list(_variables(self.models[dtype], self.layers))
