@@ -47,10 +47,10 @@ def ours(compiled: bool = False, bf16: bool = False, rules: str = "keras") -> Ca
     def make(arguments: argparse.Namespace) -> Callable[[], None]:
         import torch
 
-        from resnet_torch import resnet50
+        from resnet_torch import create_resnet
         from resnet_torch.optimizers import Adam
 
-        model = resnet50(in_shape=(arguments.size, arguments.size, 3), n_classes=CLASSES)
+        model = create_resnet((arguments.size, arguments.size, 3), CLASSES)
         if rules == "torch":
             _with_torchs_batch_norm(model)
             optimizer: Any = torch.optim.Adam(_on(model, arguments).parameters(), fused=True)

@@ -9,27 +9,20 @@ from weight_transfer.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from resnet_keras.blocks import basic_conv_block, basic_identity_block, conv_block, identity_block
-    from resnet_keras.head import head
     from resnet_keras.resnet import (
         create_resnet,
-        resnet,
         resnet18,
         resnet34,
         resnet50,
         resnet101,
         resnet152,
     )
-    from resnet_keras.stages import stage
-    from resnet_keras.stem import stem
 else:
-    lazy_names(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "blocks": ("basic_conv_block", "basic_identity_block", "conv_block", "identity_block"),
-            "head": ("head",),
-            "resnet": ("create_resnet", "resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-            "stages": ("stage",),
-            "stem": ("stem",),
+            "resnet": ("create_resnet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
         },
     )
 
@@ -38,14 +31,10 @@ __all__ = [
     "basic_identity_block",
     "conv_block",
     "create_resnet",
-    "head",
     "identity_block",
-    "resnet",
     "resnet18",
     "resnet34",
     "resnet50",
     "resnet101",
     "resnet152",
-    "stage",
-    "stem",
 ]

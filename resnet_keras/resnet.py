@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 
@@ -10,8 +10,10 @@ from resnet_keras.head import head as add_head
 from resnet_keras.stages import stage as add_stage
 from resnet_keras.stem import stem as add_stem
 from weight_transfer.architecture import Architecture, Head
-from weight_transfer.resnet.dialects import design as draw
-from weight_transfer.resnet.dialects import head_for
+from weight_transfer.resnet.dialects import IMAGENET_CLASSES, ResNetOptions, design, head_for, published_resnet
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 
 def resnet(architecture: Architecture) -> keras.Model:
@@ -43,7 +45,7 @@ def create_resnet(
     depth: int = 50,
     dialect: str = "tutorial",
     head: Head | None = None,
-    **design: Any,
+    **options: Unpack[ResNetOptions],
 ) -> keras.Model:
     """Builds a ResNet; without further arguments the tutorial's ResNet-50.
 
@@ -53,7 +55,7 @@ def create_resnet(
         depth: 18, 34, 50, 101 or 152.
         dialect: Names and conventions, a key of `weight_transfer.DIALECTS`.
         head: What follows the last stage, in place of the dialect's head for ``n_classes``.
-        **design: Further arguments of `weight_transfer.design`: ``block``, ``block_counts``,
+        **options: Further arguments of `weight_transfer.design`: ``block``, ``block_counts``,
             ``filters``, ``stem_filters``, ``middle_kernel_size``, and any of the conventions.
 
     Returns:
@@ -67,29 +69,78 @@ def create_resnet(
         'resnet18'
     """
     head = head or head_for(dialect, n_classes)
-    return resnet(draw(depth, dialect=dialect, in_shape=in_shape, head=head, **design))
+    return resnet(design(depth, dialect=dialect, in_shape=in_shape, head=head, **options))
 
 
-def resnet18(**arguments: Any) -> keras.Model:
-    """`create_resnet` with 18 layers in basic blocks."""
-    return create_resnet(depth=18, **arguments)
+def resnet18(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    **options: Unpack[ResNetOptions],
+) -> keras.Model:
+    """Builds ResNet-18 by keras.applications' names and conventions; the arguments are those of `resnet50`."""
+    return resnet(published_resnet(18, num_classes, in_chans, input_size, dialect, **options))
 
 
-def resnet34(**arguments: Any) -> keras.Model:
-    """`create_resnet` with 34 layers in basic blocks."""
-    return create_resnet(depth=34, **arguments)
+def resnet34(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    **options: Unpack[ResNetOptions],
+) -> keras.Model:
+    """Builds ResNet-34 by keras.applications' names and conventions; the arguments are those of `resnet50`."""
+    return resnet(published_resnet(34, num_classes, in_chans, input_size, dialect, **options))
 
 
-def resnet50(**arguments: Any) -> keras.Model:
-    """`create_resnet` with 50 layers in bottlenecks."""
-    return create_resnet(depth=50, **arguments)
+def resnet50(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    **options: Unpack[ResNetOptions],
+) -> keras.Model:
+    """Builds ResNet-50 anew, as keras.applications publishes it: its layer names, one Dense of 1000 classes.
+
+    Args:
+        num_classes: Outputs of the classifier; 0 ends with the pooled features, None with the last feature map.
+        in_chans: Channels of an image.
+        input_size: (C, H, W) of an image, of which H and W may be None; by default ``in_chans`` x 224 x 224.
+        dialect: Names and conventions, a key of `weight_transfer.DIALECTS`.
+        **options: As for `create_resnet`.
+
+    Returns:
+        A functional model, (N, H, W, C) to (N, num_classes) probabilities.
+
+    Raises:
+        ArchitectureError: No such network exists.
+    """
+    return resnet(published_resnet(50, num_classes, in_chans, input_size, dialect, **options))
 
 
-def resnet101(**arguments: Any) -> keras.Model:
-    """`create_resnet` with 101 layers in bottlenecks."""
-    return create_resnet(depth=101, **arguments)
+def resnet101(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    **options: Unpack[ResNetOptions],
+) -> keras.Model:
+    """Builds ResNet-101; the arguments are those of `resnet50`."""
+    return resnet(published_resnet(101, num_classes, in_chans, input_size, dialect, **options))
 
 
-def resnet152(**arguments: Any) -> keras.Model:
-    """`create_resnet` with 152 layers in bottlenecks."""
-    return create_resnet(depth=152, **arguments)
+def resnet152(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    **options: Unpack[ResNetOptions],
+) -> keras.Model:
+    """Builds ResNet-152; the arguments are those of `resnet50`."""
+    return resnet(published_resnet(152, num_classes, in_chans, input_size, dialect, **options))

@@ -83,8 +83,8 @@ def settings_of_modules(model: PortedModel) -> dict[str, Settings]:
 
     Example:
         >>> from resnet_torch import resnet18
-        >>> settings_of_modules(resnet18())["bn_conv1"]["epsilon"]
-        0.001
+        >>> settings_of_modules(resnet18())["conv1_bn"]["epsilon"]
+        1.001e-05
     """
     changed = {(change.layer, change.field): change.actual for change in changed_fields(model)}
     found: dict[str, Settings] = {}
@@ -107,9 +107,9 @@ def changed_fields(model: PortedModel) -> tuple[ChangedField, ...]:
     Example:
         >>> from resnet_torch import resnet18
         >>> model = resnet18()
-        >>> model.stem.bn_conv1.eps = 1e-5
+        >>> model.stem.conv1_bn.eps = 1e-3
         >>> [str(change) for change in changed_fields(model)]
-        ['bn_conv1: epsilon: the description says 0.001, the module has 1e-05']
+        ['conv1_bn: epsilon: the description says 1.001e-05, the module has 0.001']
     """
     described = dataclasses.replace(model.description, network=model.network)
     return (*_changed_modules(model, described), *_changed_training(model, described))

@@ -6,7 +6,8 @@ replaced, frozen and trained as in any other, and the whole is copied, pickled a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,11 +20,12 @@ from resnet_torch.initializers import initialize
 from resnet_torch.layers import LAYER_MODULES
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.layers.normalizations import BatchNorm
-from resnet_torch.model import Outputs, PortedModel
+from resnet_torch.model import FeatureInfo, Outputs, PortedModel
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.feature_maps import feature_maps
 from weight_transfer.graph import Call, Graph, Layer
+from weight_transfer.new_classifier import classifier_of
 from weight_transfer.weight_mapping import Row
 
 
@@ -67,7 +69,7 @@ class ImportedModel(PortedModel):
         Raises:
             TypeError: The network has another number of inputs.
         """
-        values = self._run(self._inputs(x, more), self._moves)
+        values = self._run(dict(enumerate(self._inputs(x, more))), self._moves)
         outputs: Outputs = in_form([values[place] for place in self._output_places], self.network)
         return outputs
 
@@ -85,13 +87,85 @@ class ImportedModel(PortedModel):
         Raises:
             ArchitectureError: It is not clear which map that is; the message says what to do.
         """
+        places = self._places_of_features()
+        inputs = cast_inputs(self, self._inputs(x, more))
+        values = self._run(dict(enumerate(inputs)), self._moves_until(max(places.values())), frozenset(places.values()))
+        return {name: values[place] for name, place in places.items()}
+
+    def feature_info(self) -> tuple[FeatureInfo, ...]:
+        """Returns the names, channels and reductions of what `features` gives."""
+        shapes, last = self.network.shapes, self.network.channels_last
+        size = next(iter(self.network.inputs.values()))[0 if last else 1]
+        return tuple(
+            FeatureInfo(name, shape[-1 if last else 0] or 0, _reduction(size, shape[0 if last else 1]))
+            for name, shape in ((name, shapes[name]) for name in self._places_of_features())
+        )
+
+    def forward_features(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Returns the last feature map, which global pooling reads.
+
+        Args:
+            x: The first input, preprocessed, channels first.
+            *more: The others, in the file's order.
+
+        Raises:
+            ArchitectureError: It is not clear which map that is.
+        """
+        place = max(self._places_of_features().values())
+        features: Tensor = self._run(dict(enumerate(self._inputs(x, more))), self._moves_until(place), {place})[place]
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Outputs:
+        """Returns the outputs that a feature map gives, in the form in which Keras returns them.
+
+        Args:
+            x: What `forward_features` gives.
+            pre_logits: Whether to end before the classifier, at the features that it reads.
+
+        Raises:
+            ArchitectureError: The outputs need more than the last feature map.
+        """
+        return self._run_from({max(self._places_of_features().values()): x}, pre_logits=pre_logits)
+
+    def _run_from(self, known: Mapping[int, Tensor], *, pre_logits: bool = False) -> Outputs:
+        """Returns the outputs that some values give.
+
+        Args:
+            known: By place: the inputs come first, then what each call gives.
+            pre_logits: Whether to end before the classifier.
+
+        Raises:
+            ArchitectureError: The outputs need other values too.
+        """
+        ends = self._output_places
+        if pre_logits:
+            classifier = classifier_of(self.network)
+            calls = [call.layer for call in self.network.calls]
+            ends = self._moves[calls.index(classifier)].inputs
+        needed, waiting = set[int](), set(ends)
+        while waiting:
+            place = waiting.pop()
+            if place in known or place in needed:
+                continue
+            if place < len(self.network.inputs):
+                name = list(self.network.inputs)[place]
+                raise ArchitectureError(f"its head reads {name!r} beside the last feature map. Call the whole model.")
+            needed.add(place)
+            waiting.update(self._moves[place - len(self.network.inputs)].inputs)
+        moves = [move for move in self._moves if move.output in needed]
+        values = self._run(dict(known), moves, {*known, *needed})
+        found = [values[place] for place in ends]
+        outputs: Outputs = found[0] if pre_logits else in_form(found, self.network)
+        return outputs
+
+    def _places_of_features(self) -> dict[str, int]:
         if self._feature_maps is None:
             self._feature_maps = feature_maps(self.network)
         names = [*self.network.inputs, *(call.value for call in self.network.calls)]
-        places = {name: names.index(name) for name in self._feature_maps}
-        moves = self._moves[: max(places.values()) - len(self.network.inputs) + 1]
-        values = self._run(cast_inputs(self, self._inputs(x, more)), moves, frozenset(places.values()))
-        return {name: values[place] for name, place in places.items()}
+        return {name: names.index(name) for name in self._feature_maps}
+
+    def _moves_until(self, place: int) -> Sequence[_Move]:
+        return self._moves[: place - len(self.network.inputs) + 1]
 
     def _inputs(self, x: Tensor, more: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         names = self.network.inputs
@@ -99,9 +173,8 @@ class ImportedModel(PortedModel):
             raise TypeError(f"expected {len(names)} inputs: {', '.join(names)}. Received: {1 + len(more)}")
         return (x, *(more[place] for place in range(len(names) - 1)))
 
-    def _run(self, inputs: Sequence[Any], moves: Sequence[_Move], kept: Collection[int] = ()) -> list[Any]:
+    def _run(self, values: dict[int, Any], moves: Sequence[_Move], kept: Collection[int] = ()) -> dict[int, Any]:
         """The values by place after some moves; those that nothing reads any more are let go, unless they are kept."""
-        values: list[Any] = list(inputs)
         for move in moves:
             fed = [values[place] for place in move.inputs]
             for path in move.modules:
@@ -109,10 +182,10 @@ class ImportedModel(PortedModel):
                 for name in path:
                     module = module._modules[name]  # looked up, so that a replaced layer is used
                 fed = [module(*fed) if move.training is None else self._in_mode(module, move.training, fed)]
-            values.append(fed[0])
+            values[move.output] = fed[0]
             for place in move.last_read:
                 if place not in kept:
-                    values[place] = None
+                    del values[place]
         return values
 
     def _in_mode(self, module: Any, training: bool, fed: list[Any]) -> Any:
@@ -218,12 +291,14 @@ class _Move:
     Attributes:
         modules: Their paths in parts.
         inputs: Places of what it reads.
+        output: Place of what it gives.
         last_read: Places of values that nothing reads after it.
         training: The mode that its call says.
     """
 
     modules: tuple[tuple[str, ...], ...]
     inputs: tuple[int, ...]
+    output: int
     last_read: tuple[int, ...]
     training: bool | None
 
@@ -243,6 +318,7 @@ def _moves(network: Graph) -> tuple[tuple[_Move, ...], tuple[int, ...]]:
         _Move(
             tuple(tuple(path.split(".")) for path in step.modules),
             tuple(places[value] for value in step.call.inputs),
+            places[step.call.value],
             tuple(last_read.get(number, ())),
             step.call.training,
         )
@@ -320,6 +396,11 @@ def in_form(values: list[Any], network: Graph) -> Any:
     if network.output_names is not None:
         return dict(zip(network.output_names, values, strict=True))
     return values[0] if len(values) == 1 else tuple(values)
+
+
+def _reduction(image: int | None, places: int | None) -> int | None:
+    """Pixels of an image to a place of a map, as a power of two: a map of 7 or 8 places of 225 pixels has 32."""
+    return None if not image or not places else 2 ** round(math.log2(image / places))
 
 
 def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
@@ -28,6 +28,23 @@ from weight_transfer.weight_mapping import modules_of_layers
 DESCRIPTION = "_description"  # where a module keeps what its file said
 
 Outputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+
+
+class FeatureInfo(NamedTuple):
+    """One of a network's feature maps.
+
+    Attributes:
+        name: Its key in `PortedModel.features`.
+        channels: How many it has.
+        reduction: Pixels of the image to one place of the map, (vertical, horizontal); None where the network's size
+            is open and nothing says it.
+    """
+
+    name: str
+    channels: int
+    reduction: int | None
+
+
 Model = TypeVar("Model", bound="PortedModel")
 
 
@@ -88,6 +105,60 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
         """
         raise NotImplementedError
 
+    def feature_info(self) -> tuple[FeatureInfo, ...]:
+        """Returns what `features` gives, in its order: names, channels, and how far each is reduced."""
+        raise NotImplementedError
+
+    def features_only(self, out_indices: Sequence[int] | None = None) -> FeatureExtractor:
+        """Returns a module that gives feature maps as a list, as detectors and segmenters take a backbone.
+
+        Args:
+            out_indices: Which of `feature_info`, from 0; negative ones count from the end. By default all.
+
+        Raises:
+            ArchitectureError: There is no such map, or it is not clear which value is the last one.
+
+        Example:
+            >>> from resnet_torch import resnet18
+            >>> backbone = resnet18(input_size=(3, 64, 64)).features_only(out_indices=(1, 4))
+            >>> [tuple(y.shape) for y in backbone(torch.zeros(2, 3, 64, 64))]
+            [(2, 64, 16, 16), (2, 512, 2, 2)]
+        """
+        return FeatureExtractor(self, out_indices)
+
+    def forward_features(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Returns the last feature map, which global pooling reads; `forward` is `forward_head` of it.
+
+        Args:
+            x: The first input, preprocessed, channels first.
+            *more: The others, in the file's order.
+
+        Raises:
+            ArchitectureError: It is not clear which map that is.
+        """
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Outputs:
+        """Returns what `forward` makes of the last feature map.
+
+        Args:
+            x: What `forward_features` gives.
+            pre_logits: Whether to end before the classifier, at the features that it reads.
+
+        Raises:
+            ArchitectureError: The head reads more than the last feature map, or it is not clear which layer the
+                classifier is.
+        """
+        raise NotImplementedError
+
+    def get_classifier(self) -> nn.Module:
+        """Returns the classifier, the last layer with weights.
+
+        Raises:
+            ArchitectureError: It is not clear which layer that is.
+        """
+        return self.get_submodule(modules_of_layers(self.network)[classifier_of(self.network)])
+
     def freeze(self, *parts: str) -> None:
         """Stops parts from learning, as ``trainable = False`` does in Keras.
 
@@ -102,7 +173,7 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
 
         Example:
             >>> from resnet_torch import resnet18
-            >>> model = resnet18(in_shape=(32, 32, 3))
+            >>> model = resnet18(input_size=(3, 32, 32))
             >>> model.freeze("stem", "stage2")
         """
         self._set_trainable(parts, trainable=False)
@@ -157,7 +228,7 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
 
         Example:
             >>> from resnet_torch import resnet18
-            >>> model = resnet18(in_shape=(32, 32, 3))
+            >>> model = resnet18(input_size=(3, 32, 32))
             >>> model.reset_classifier(3)
             >>> model(torch.zeros(2, 3, 32, 32)).shape
             torch.Size([2, 3])
@@ -226,6 +297,41 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
                 f"{kind}.from_pretrained, or load_model, which gives either."
             )
         return model.to(map_location)
+
+
+class FeatureExtractor(nn.Module):
+    """Gives a network's feature maps as a list; `PortedModel.features_only` makes one.
+
+    Args:
+        model: The network, whose weights it shares.
+        out_indices: Which of ``model.feature_info()``; by default all.
+
+    Attributes:
+        model: The network.
+        feature_info: The maps that `forward` gives.
+    """
+
+    def __init__(self, model: PortedModel, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        known = model.feature_info()
+        try:
+            self.feature_info = known if out_indices is None else tuple(known[index] for index in out_indices)
+        except IndexError as error:
+            raise ArchitectureError(
+                f"out_indices must lie in 0 to {len(known) - 1}: {', '.join(one.name for one in known)}. "
+                f"Received: {out_indices}"
+            ) from error
+
+    def forward(self, x: Tensor, *more: Tensor) -> list[Tensor]:
+        """Returns the feature maps, (N, C, H, W).
+
+        Args:
+            x: The first input, preprocessed, channels first.
+            *more: The others, in the file's order.
+        """
+        maps = self.model.features(x, *more)
+        return [maps[one.name] for one in self.feature_info]
 
 
 def with_network(model: PortedModel, network: Graph, renewed: Collection[str]) -> None:

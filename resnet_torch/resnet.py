@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,17 +13,19 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.head import head as make_head
 from resnet_torch.imported import ImportedModel, import_graph
 from resnet_torch.inference import cast_inputs
-from resnet_torch.model import Outputs, PortedModel
+from resnet_torch.model import FeatureInfo, Outputs, PortedModel
 from resnet_torch.stages import stage as make_stage
 from resnet_torch.stem import stem as make_stem
 from weight_transfer.architecture import Architecture, Head
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import Graph
-from weight_transfer.resnet.dialects import design as draw
-from weight_transfer.resnet.dialects import head_for
+from weight_transfer.resnet.dialects import IMAGENET_CLASSES, ResNetOptions, design, head_for, published_resnet
 from weight_transfer.resnet.layout import with_own_head
 from weight_transfer.resnet.recipe import resnet_graph
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(dim=1),
@@ -91,7 +93,7 @@ class ResNet(
         Returns:
             (N, classes); without a classifier (N, channels), or without pooling the last feature map.
         """
-        logits: Tensor = self.head(self.stages(self.stem(x)))
+        logits: Tensor = self.head(self.forward_features(x))
         return logits
 
     def finished(self, outputs: Tensor) -> Outputs:
@@ -126,6 +128,40 @@ class ResNet(
         for name, stage in self.stages.named_children():
             x = maps[name] = stage(x)
         return maps
+
+    def feature_info(self) -> tuple[FeatureInfo, ...]:
+        """Returns the names, channels and reductions of what `features` gives."""
+        a = self.architecture
+        stages = (
+            FeatureInfo(name, filters[-1], 4 << position)
+            for position, (name, filters) in enumerate(zip(dict(self.stages.named_children()), a.filters, strict=True))
+        )
+        return (FeatureInfo("stem", a.stem_filters, 4), *stages)
+
+    def forward_features(self, x: Tensor, *more: Tensor) -> Tensor:
+        """Returns the feature map of the last stage.
+
+        Args:
+            x: Preprocessed images, (N, C, H, W).
+            *more: Nothing: a ResNet has one input.
+        """
+        features: Tensor = self.stages(self.stem(x))
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Outputs:
+        """Returns the logits of a feature map.
+
+        Args:
+            x: What `forward_features` gives.
+            pre_logits: Whether to end before the classifier, at the features that it reads.
+        """
+        if isinstance(self.head, ImportedModel):
+            return self.head._run_from({0: x}, pre_logits=pre_logits)
+        for name, module in self.head.named_children():
+            if pre_logits and name == self.architecture.names.classifier:
+                break
+            x = module(x)
+        return x
 
     def _parts(self) -> dict[str, list[nn.Module]]:
         parts = {"stem": self.stem, **dict(self.stages.named_children()), "head": self.head}
@@ -180,7 +216,7 @@ def create_resnet(
     dialect: str = "tutorial",
     head: Head | None = None,
     moving_variance: MovingVariance = "keras3",
-    **design: Any,
+    **options: Unpack[ResNetOptions],
 ) -> ResNet:
     """Builds a ResNet; without further arguments the tutorial's ResNet-50.
 
@@ -191,7 +227,7 @@ def create_resnet(
         dialect: Names and conventions, a key of `weight_transfer.DIALECTS`.
         head: What follows the last stage, in place of the dialect's head for ``n_classes``.
         moving_variance: Which Keras batch norm learns like: ``keras3`` or ``tf_keras``.
-        **design: Further arguments of `weight_transfer.design`: ``block``, ``block_counts``,
+        **options: Further arguments of `weight_transfer.design`: ``block``, ``block_counts``,
             ``filters``, ``stem_filters``, ``middle_kernel_size``, and any of the conventions.
 
     Returns:
@@ -205,29 +241,88 @@ def create_resnet(
         18
     """
     head = head or head_for(dialect, n_classes)
-    return ResNet(draw(depth, dialect=dialect, in_shape=in_shape, head=head, **design), moving_variance)
+    return ResNet(design(depth, dialect=dialect, in_shape=in_shape, head=head, **options), moving_variance)
 
 
-def resnet18(**arguments: Any) -> ResNet:
-    """`create_resnet` with 18 layers in basic blocks."""
-    return create_resnet(depth=18, **arguments)
+def resnet18(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    moving_variance: MovingVariance = "keras3",
+    **options: Unpack[ResNetOptions],
+) -> ResNet:
+    """Builds ResNet-18 by keras.applications' names and conventions; the arguments are those of `resnet50`."""
+    return ResNet(published_resnet(18, num_classes, in_chans, input_size, dialect, **options), moving_variance)
 
 
-def resnet34(**arguments: Any) -> ResNet:
-    """`create_resnet` with 34 layers in basic blocks."""
-    return create_resnet(depth=34, **arguments)
+def resnet34(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    moving_variance: MovingVariance = "keras3",
+    **options: Unpack[ResNetOptions],
+) -> ResNet:
+    """Builds ResNet-34 by keras.applications' names and conventions; the arguments are those of `resnet50`."""
+    return ResNet(published_resnet(34, num_classes, in_chans, input_size, dialect, **options), moving_variance)
 
 
-def resnet50(**arguments: Any) -> ResNet:
-    """`create_resnet` with 50 layers in bottlenecks."""
-    return create_resnet(depth=50, **arguments)
+def resnet50(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    moving_variance: MovingVariance = "keras3",
+    **options: Unpack[ResNetOptions],
+) -> ResNet:
+    """Builds ResNet-50 anew, as keras.applications publishes it: its layer names, one Linear of 1000 classes.
+
+    Args:
+        num_classes: Outputs of the classifier; 0 ends with the pooled features, None with the last feature map.
+        in_chans: Channels of an image.
+        input_size: (C, H, W) of an image, of which H and W may be None; by default ``in_chans`` x 224 x 224.
+        dialect: Names and conventions, a key of `weight_transfer.DIALECTS`.
+        moving_variance: Which Keras batch norm learns like: ``keras3`` or ``tf_keras``.
+        **options: As for `create_resnet`.
+
+    Returns:
+        A model, (N, C, H, W) to (N, num_classes) logits.
+
+    Raises:
+        ArchitectureError: No such network exists.
+
+    Example:
+        >>> resnet50(10, input_size=(1, 64, 64)).head.predictions
+        Linear(in_features=2048, out_features=10, bias=True)
+    """
+    return ResNet(published_resnet(50, num_classes, in_chans, input_size, dialect, **options), moving_variance)
 
 
-def resnet101(**arguments: Any) -> ResNet:
-    """`create_resnet` with 101 layers in bottlenecks."""
-    return create_resnet(depth=101, **arguments)
+def resnet101(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    moving_variance: MovingVariance = "keras3",
+    **options: Unpack[ResNetOptions],
+) -> ResNet:
+    """Builds ResNet-101; the arguments are those of `resnet50`."""
+    return ResNet(published_resnet(101, num_classes, in_chans, input_size, dialect, **options), moving_variance)
 
 
-def resnet152(**arguments: Any) -> ResNet:
-    """`create_resnet` with 152 layers in bottlenecks."""
-    return create_resnet(depth=152, **arguments)
+def resnet152(
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    *,
+    dialect: str = "keras-applications",
+    moving_variance: MovingVariance = "keras3",
+    **options: Unpack[ResNetOptions],
+) -> ResNet:
+    """Builds ResNet-152; the arguments are those of `resnet50`."""
+    return ResNet(published_resnet(152, num_classes, in_chans, input_size, dialect, **options), moving_variance)

@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     )
     from weight_transfer.graph import Graph
     from weight_transfer.identified import Identified
+    from weight_transfer.parity.reference import record
     from weight_transfer.parity.report import Row, Verification
     from weight_transfer.parity.verify import verify
     from weight_transfer.resnet.dialects import DIALECTS, Dialect, design
     from weight_transfer.version import __version__
 else:
-    lazy_names(
+    __getattr__, __dir__ = lazy_names(
         __name__,
         {
             "architecture": ("Architecture", "Conventions", "Head", "Names"),
@@ -56,6 +57,7 @@ else:
             ),
             "graph": ("Graph",),
             "identified": ("Identified",),
+            "parity.reference": ("record",),
             "parity.report": ("Row", "Verification"),
             "parity.verify": ("verify",),
             "resnet.dialects": ("DIALECTS", "Dialect", "design"),
@@ -91,5 +93,6 @@ __all__ = [
     "export",
     "identify",
     "read_checkpoint",
+    "record",
     "verify",
 ]

@@ -1,48 +1,31 @@
-"""A package whose names are imported when they are first used: ``python -m package --help`` loads no framework.
-
-A module's `__getattr__` (PEP 562) would not do here: a function may have its submodule's name, as ``head`` has, and
-importing the submodule puts the module where the function is expected.
-"""
+"""A package whose names are imported when they are first used: ``python -m package --help`` loads no framework."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def lazy_names(package: str, names: Mapping[str, tuple[str, ...]]) -> None:
-    """Gives a package names that stand in its submodules.
+def lazy_names(
+    package: str, names: Mapping[str, tuple[str, ...]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Returns a package's ``__getattr__`` and ``__dir__`` (PEP 562), for names that stand in its submodules.
 
     Args:
         package: Its ``__name__``.
-        names: Of each submodule, what the package has of it.
+        names: Of each submodule, what the package has of it. No name may be a submodule's.
 
     Example:
-        >>> lazy_names(__name__, {"head": ("head",), "stages": ("stage",)})
+        >>> __getattr__, __dir__ = lazy_names(__name__, {"stages": ("Stage",), "loading": ("load_model",)})
     """
     homes = {name: f"{package}.{submodule}" for submodule, own in names.items() for name in own}
-    properties = {name: _lazy(home, name) for name, home in homes.items()}
-    module = sys.modules[package]
 
-    def listed(self: ModuleType) -> list[str]:
-        return sorted({*vars(self), *homes})
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+        found = vars(sys.modules[package])[name] = getattr(importlib.import_module(homes[name]), name)
+        return found
 
-    module.__class__ = type("LazyPackage", (type(module),), {**properties, "__dir__": listed})
-
-
-def _lazy(home: str, name: str) -> property:
-    def found(package: ModuleType) -> Any:
-        known = vars(package)
-        if name not in known:
-            known[name] = getattr(importlib.import_module(home), name)
-        return known[name]
-
-    def keep(package: ModuleType, value: Any) -> None:
-        # Importing a submodule sets the package's attribute of that name: the function keeps it.
-        if not isinstance(value, ModuleType):
-            vars(package)[name] = value
-
-    return property(found, keep)
+    return get, lambda: sorted({*vars(sys.modules[package]), *homes})

@@ -33,8 +33,9 @@ _OF_ANY_MODULE = frozenset(
 # What a ported model's are called beside, which earlier files have as names of layers.
 _OF_A_PORT = frozenset(
     {
-        "description", "features", "freeze", "from_pretrained", "generate_model_card", "push_to_hub",
-        "reset_classifier", "save_pretrained", "unfreeze",
+        "description", "feature_info", "features", "features_only", "forward_features", "forward_head", "freeze",
+        "from_pretrained", "generate_model_card", "get_classifier", "push_to_hub", "reset_classifier",
+        "save_pretrained", "unfreeze",
     }
 )  # fmt: skip
 TAKEN_NAMES = _OF_ANY_MODULE | _OF_A_PORT  # a layer of such a name gets an underscore behind it

@@ -76,7 +76,7 @@ class Anatomy:
 
 
 def dissect(
-    depth: int, input_size: tuple[int, int] = published.INPUT_SIZE, classes: int = 1000, **design: Any
+    depth: int, input_size: tuple[int, int] = published.INPUT_SIZE, classes: int = 1000, **options: Any
 ) -> Anatomy:
     """Measures the network of one depth, part by part.
 
@@ -84,13 +84,13 @@ def dissect(
         depth: 18, 34, 50, 101 or 152.
         input_size: (H, W) of an image.
         classes: Of the classifier, the only layer of the head: as in the paper, not the tutorial's two.
-        **design: As for `create_resnet`.
+        **options: As for `create_resnet`.
 
     Raises:
         ArchitectureError: No such network exists, or the images are too small for it.
     """
     with torch.device("meta"):
-        model = create_resnet((*input_size, 3), depth=depth, head=Head(classes=classes), **design).eval()
+        model = create_resnet((*input_size, 3), depth=depth, head=Head(classes=classes), **options).eval()
     measured = measure(model, (3, *input_size))
     shortcuts = [n for path, n in measured.multiply_adds.items() if path.endswith(".shortcut")]
     return Anatomy(

@@ -8,8 +8,7 @@ import pytest
 import torch
 from handmade_configs import keras_2
 
-from resnet_torch import import_graph
-from resnet_torch.imported import without_chance
+from resnet_torch.imported import import_graph, without_chance
 from resnet_torch.standalone.forward import steps_of
 from weight_transfer import ArchitectureError
 from weight_transfer.errors import TransferError

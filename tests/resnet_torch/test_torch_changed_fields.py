@@ -9,9 +9,10 @@ import torch
 from layer_variants import LAYER, variants
 from torch import nn
 
-from resnet_torch import create_resnet, import_graph
+from resnet_torch import create_resnet
 from resnet_torch.changed_fields import NO_FIELDS, changed_fields, settings_of_modules
 from resnet_torch.constraints import KerasProjection, constrain
+from resnet_torch.imported import import_graph
 from resnet_torch.layers import LAYER_MODULES, Inputs
 from weight_transfer import DIALECTS, design
 from weight_transfer.conversion.constraints import Constraint

@@ -83,7 +83,7 @@ def test_before_a_batch_norm_that_does_not_train_a_bias_learns(frozen):
 
 
 def test_no_convolution_of_a_network_sums_for_its_bias():
-    model = resnet18(in_shape=(32, 32, 3), stem_filters=4, filters=[(4, 4), (4, 4)], block_counts=(1, 1))
+    model = resnet18(input_size=(3, 32, 32), stem_filters=4, filters=[(4, 4), (4, 4)], block_counts=(1, 1))
     num_biases = sum(isinstance(module, nn.Conv2d) and module.bias is not None for module in model.modules())
     with ConvolutionBackwards() as seen:
         model(torch.randn(2, 3, 32, 32)).sum().backward()

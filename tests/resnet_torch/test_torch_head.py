@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_torch import head
+from resnet_torch.head import head
 from weight_transfer.architecture import Head
 
 

@@ -13,8 +13,8 @@ from copies import WAYS
 from handmade_graphs import conv, dense, network, row
 from torch import nn
 
-from resnet_torch import ImportedModel, import_graph, load_model
-from resnet_torch.imported import steps
+from resnet_torch import ImportedModel, load_model
+from resnet_torch.imported import import_graph, steps
 from resnet_torch.loading import _module
 from resnet_torch.saving import save_converted
 from resnet_torch.unwrapping import description_of_module, tensor_to_write, with_description

@@ -133,6 +133,48 @@ def test_features_are_the_last_map_of_each_size(owned, kind):
     assert list(loaded(owned, kind).features(*tensors(owned[kind].x))) == LAST_MAPS[kind]
 
 
+@torch.no_grad()
+def test_the_head_of_the_last_map_is_the_model(owned, kind):
+    model, x = loaded(owned, kind), tensors(owned[kind].x)
+    if refused("features", kind):
+        check_refusal("features", kind, lambda: model.forward_features(*x))
+        return
+    last = model.forward_features(*x)
+    assert torch.equal(last, list(model.features(*x).values())[-1])
+    if kind == "two inputs":
+        with pytest.raises(ArchitectureError, match=r"reads .* beside the last feature map\. Call the whole model"):
+            model.forward_head(last)
+        return
+    assert_same(model.forward_head(last), model(*x))
+
+
+@pytest.mark.parametrize("kind", ["native", "native as graph", "own head", "branches"])
+@torch.no_grad()
+def test_the_classifier_of_what_stands_before_it_gives_the_logits(owned, kind):
+    model, x = loaded(owned, kind), tensors(owned[kind].x)
+    before = model.forward_head(model.forward_features(*x), pre_logits=True)
+    assert_same(model.get_classifier()(before), model(*x))
+
+
+def test_feature_info_tells_what_the_maps_are(owned, kind):
+    model, x = loaded(owned, kind), tensors(owned[kind].x)
+    if refused("features", kind):
+        return
+    maps, info = model.features(*x), model.feature_info()
+    assert [one.name for one in info] == list(maps)
+    assert [one.channels for one in info] == [y.shape[1] for y in maps.values()]
+    size = x[0].shape[2]
+    assert all(abs(size / one.reduction - maps[one.name].shape[2]) < 1 for one in info if one.reduction)
+    backbone = model.features_only(out_indices=(-1, 0))
+    for actual, expected in zip(backbone(*x), (list(maps.values())[-1], next(iter(maps.values()))), strict=True):
+        assert torch.equal(actual, expected)
+
+
+def test_a_map_that_is_not_there(owned):
+    with pytest.raises(ArchitectureError, match=r"must lie in 0 to 2: stem, stage2, stage3\. Received: \(3,\)"):
+        loaded(owned, "native").features_only(out_indices=(3,))
+
+
 def test_freeze_keeps_everything_and_unfreeze_undoes_it(owned, kind):
     model, inputs = loaded(owned, kind), tensors(owned[kind].x)
     model.unfreeze()

@@ -166,13 +166,13 @@ def test_keys_read_like_the_network(small):
 def test_trainable_parameters_of_the_published_networks(build, num_parameters):
     # Source: torchvision.models, num_params of the weights' meta data.
     with torch.device("meta"):
-        model = build(n_classes=1000, dialect="keras-applications", conv_bias=False)
+        model = build(conv_bias=False)
     assert sum(parameter.numel() for parameter in model.parameters()) == num_parameters
 
 
 def test_all_parameters_of_keras_applications_resnet50():
     with torch.device("meta"):
-        model = resnet50(n_classes=1000, dialect="keras-applications")
+        model = resnet50()
     counted = sum(t.numel() for name, t in model.state_dict().items() if not name.endswith("tracked"))
     assert counted == 25_636_712  # moving statistics included; source: the summary Keras prints
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_torch import stage
+from resnet_torch.stages import stage
 
 
 @pytest.mark.parametrize(("kind", "filters"), [("basic", (4, 8)), ("bottleneck", (2, 4, 8))])

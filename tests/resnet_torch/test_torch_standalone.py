@@ -25,8 +25,8 @@ from sweeps import slow_but
 from torch import nn
 
 import resnet_torch.layers
-from resnet_torch import import_graph
 from resnet_torch.batch_norm import BatchNorm2d
+from resnet_torch.imported import import_graph
 from resnet_torch.inference import inference
 from resnet_torch.layers.activations import Formula
 from resnet_torch.layers.convolutions import TrimmedConvTranspose2d

@@ -13,7 +13,8 @@ from keras_unweighted_layers import answer
 from standing_alone import stands_alone
 from supported import ELSEWHERE, module_at
 
-from resnet_torch import ResNet, import_graph
+from resnet_torch import ResNet
+from resnet_torch.imported import import_graph
 from resnet_torch.saving import save_converted
 from weight_transfer.architecture import Head
 from weight_transfer.graph import Graph, read_graph

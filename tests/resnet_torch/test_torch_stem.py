@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from resnet_torch import stem
+from resnet_torch.stem import stem
 from weight_transfer.architecture import Conventions
 
 SIZES = [(32, 32), (33, 40), (97, 46), (35, 37)]

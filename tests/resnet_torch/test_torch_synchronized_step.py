@@ -62,7 +62,7 @@ def test_frozen_statistics_stay(ranks):
 
 
 def test_names_in_the_state_dict_stay():
-    model = resnet50(in_shape=(32, 32, 3))
+    model = resnet50(input_size=(3, 32, 32))
     before = list(model.state_dict())
     assert synchronize_batch_norms(model) == 53
     assert list(model.state_dict()) == before

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from weight_transfer.architecture import (
     DEPTHS,
@@ -18,15 +19,43 @@ from weight_transfer.architecture import (
     Conventions,
     Head,
     Names,
+    Padding,
+    StrideIn,
     kernel_pair,
 )
 from weight_transfer.errors import ArchitectureError
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing from Python 3.11 on
+
 IMAGENET_CLASSES = 1000
+IMAGENET_SIZE = 224  # pixels, of keras.applications' ResNets
 
 # Caffe's ResNet-101 and -152 name the blocks of stages 3 and 4 a, b1, b2 (prototxt of
 # KaimingHe/deep-residual-networks).
 CAFFE_NUMBERED: Mapping[int, tuple[int, ...]] = {101: (3, 4), 152: (3, 4)}
+
+
+class ConventionOptions(TypedDict, total=False):
+    """Keyword arguments that take the place of a dialect's conventions; the fields of `Conventions`."""
+
+    epsilon: float
+    momentum: float
+    conv_bias: bool
+    stride_in: StrideIn
+    stem_padding: Literal["zeros", "same"]
+    pool_padding: Padding
+    kernel_initializer: Literal["he_normal", "glorot_uniform"]
+
+
+class ResNetOptions(ConventionOptions, total=False):
+    """Keyword arguments of `design` that `create_resnet` and `resnet50` pass on, in both frameworks."""
+
+    block: BlockKind | None
+    block_counts: tuple[int, ...] | None
+    filters: tuple[tuple[int, ...], ...]
+    stem_filters: int
+    middle_kernel_size: int | tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -178,7 +207,7 @@ def design(
     filters: tuple[tuple[int, ...], ...] = (),
     stem_filters: int = 64,
     middle_kernel_size: int | tuple[int, int] = 3,
-    **conventions: object,
+    **conventions: Unpack[ConventionOptions],
 ) -> Architecture:
     """Draws an architecture from a depth, or from a block kind and block counts.
 
@@ -214,10 +243,43 @@ def design(
         middle_kernel_size=kernel_pair(middle_kernel_size),
         in_shape=in_shape,
         head=head or dialect.head,
-        conventions=dataclasses.replace(dialect.conventions, **conventions),  # type: ignore[arg-type]
+        conventions=dataclasses.replace(dialect.conventions, **conventions),
         names=dataclasses.replace(dialect.names, numbered_stages=_numbered(dialect, block, block_counts)),
         dialect=dialect.key,
     )
+
+
+def published_resnet(
+    depth: int,
+    num_classes: int | None = IMAGENET_CLASSES,
+    in_chans: int = 3,
+    input_size: tuple[int, int | None, int | None] | None = None,
+    dialect: str | Dialect = KERAS_APPLICATIONS,
+    **options: Unpack[ResNetOptions],
+) -> Architecture:
+    """Draws a ResNet as it was published: one dense layer behind the pooling.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_classes: Outputs of the classifier; 0 ends with the pooled features, None with the last feature map.
+        in_chans: Channels of an image.
+        input_size: (channels, height, width) of an image, of which height and width may be None; by default
+            ``in_chans`` channels of 224 x 224.
+        dialect: Names and conventions.
+        **options: Further arguments of `design`.
+
+    Raises:
+        ArchitectureError: No such network exists, or the two numbers of channels contradict one another.
+    """
+    channels, height, width = input_size or (in_chans, IMAGENET_SIZE, IMAGENET_SIZE)
+    if in_chans not in (3, channels):
+        raise ArchitectureError(
+            f"in_chans and input_size say two numbers of channels. Received: {in_chans=}, {input_size=}"
+        )
+    head = head_for(dialect, num_classes or None)
+    if num_classes == 0:
+        head = dataclasses.replace(head, pooling="avg")
+    return design(depth, dialect=dialect, in_shape=(height, width, channels), head=head, **options)
 
 
 def _numbered(dialect: Dialect, block: BlockKind, block_counts: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from handmade_graphs import conv, dense, network, row
 from torch import Tensor, nn
 from torch_recordings import ORIGIN, lived_in
 
-from resnet_torch import import_graph
 from resnet_torch.comparison.subject import Stop, Subject, Tap, flat, subject_of, subject_of_module
+from resnet_torch.imported import import_graph
 from resnet_torch.inference import inference
 from weight_transfer import VerificationError
 from weight_transfer.preprocessing import PRESETS

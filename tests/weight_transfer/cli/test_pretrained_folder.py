@@ -9,7 +9,8 @@ import checkpoints
 import pytest
 from handmade_graphs import conv, dense, network, row
 
-from resnet_torch import import_graph, load_model
+from resnet_torch import load_model
+from resnet_torch.imported import import_graph
 from weight_transfer.converted import is_converted, read_converted
 
 

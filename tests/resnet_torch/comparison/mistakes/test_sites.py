@@ -10,10 +10,11 @@ from handmade_graphs import conv, dense, network, row
 from torch import nn
 from torch_recordings import lived_in
 
-from resnet_torch import BatchNorm2d, import_graph
+from resnet_torch import BatchNorm2d
 from resnet_torch.comparison.mistakes import sites
 from resnet_torch.comparison.mistakes.sites import Site
 from resnet_torch.comparison.subject import CONVOLUTIONS, Subject, subject_of
+from resnet_torch.imported import import_graph
 
 NORM = {"epsilon": 1e-3, "momentum": 0.99, "axis": -1}
 

@@ -9,9 +9,9 @@ import torch
 from handmade_graphs import conv, network, row
 from torch_recordings import lived_in
 
-from resnet_torch import import_graph
 from resnet_torch.comparison.mistakes import MISTAKES, Mistake, Site, chosen_sites, planted
 from resnet_torch.comparison.subject import Subject, subject_of
+from resnet_torch.imported import import_graph
 from weight_transfer.parity.causes import CAUSES
 
 
