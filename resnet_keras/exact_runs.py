@@ -133,8 +133,7 @@ def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
     spatial = slice(0, 2) if last else slice(1, 3)
     if not (subject.any_size or None in given[0][spatial]):
         return [own], own
-    height, width = own[0][spatial]
-    channels = own[0][-1 if last else 0]
+    height, width, channels = own[0] if last else (*own[0][1:], own[0][0])
 
     def shape(height: int, width: int) -> tuple[int, ...]:
         return (height, width, channels) if last else (channels, height, width)

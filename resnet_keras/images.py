@@ -80,7 +80,8 @@ def _opencv(path: str, size: Size | None, channels: int) -> np.ndarray:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     if size is not None:
         image = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
-    return image if image.ndim == 3 else image[..., np.newaxis]
+    array: np.ndarray = image if image.ndim == 3 else image[..., np.newaxis]
+    return array
 
 
 def _resizing(path: str, size: Size | None, channels: int) -> np.ndarray:
@@ -106,8 +107,9 @@ def network_input(images: np.ndarray, preprocessing: Preprocessing) -> np.ndarra
         made: np.ndarray = keras.applications.imagenet_utils.preprocess_input(x, mode=how.name)
         return made
     x = (x[..., ::-1] if how.channel_order == "BGR" else x) / np.float32(how.divisor)
-    x = x - np.float32(how.mean or 0)
-    return x / np.float32(how.std or 1)
+    x = x - np.asarray(how.mean or 0, np.float32)
+    made = x / np.asarray(how.std or 1, np.float32)
+    return made
 
 
 WAYS: Mapping[ImageLoading, Callable[[str, Size | None, int], np.ndarray]] = {

@@ -88,9 +88,8 @@ def record_owner(
                 f"float64 ({name} differs by {noise:.1e} of the peak)"
             )
     if training and not any(type(layer).__name__ in AUGMENTATION_TYPES for layer in layer_objects(model).values()):
-        _record_training_call(
-            subject, writer, case, batch, names, float(ml_dtypes.finfo(_dtype(precision)).eps) * ROUNDINGS
-        )
+        limits = ml_dtypes.finfo(_dtype(precision))  # type: ignore[no-untyped-call]  # ml_dtypes gives it no types
+        _record_training_call(subject, writer, case, batch, names, float(limits.eps) * ROUNDINGS)
     return None
 
 
@@ -114,7 +113,8 @@ def _record_training_call(
     for name, change in moved.items():
         scale = _scale(name, moved, before, shares)
         # A float16 statistic near 72 moves in steps of 1/16: what is stored is rounded, before and after.
-        stored = float(ml_dtypes.finfo(before[name].dtype).eps * np.max(np.abs(before[name]), initial=0.0)) / scale
+        limits = ml_dtypes.finfo(before[name].dtype)  # type: ignore[no-untyped-call]  # ml_dtypes gives it no types
+        stored = float(limits.eps * np.max(np.abs(before[name]), initial=0.0)) / scale
         rounding = max(noise, _apart(change, moved_again[name], scale), stored / STORED_SHARE)
         writer.add(case.name, "moved statistics", name, change, scale, rounding)
 

@@ -239,7 +239,8 @@ def _takes_a_list(layer: Any) -> bool:
 def _function(layer: Any) -> str | None:
     """The name of what a layer of TensorFlow's or a Keras 3 operation computes; None for any other layer."""
     if type(layer).__name__ in TENSORFLOW_LAYERS:
-        return layer.get_config()["function"]
+        name: str = layer.get_config()["function"]
+        return name
     return None if hasattr(layer, "get_weights") else type(layer).__name__
 
 

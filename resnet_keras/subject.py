@@ -259,6 +259,11 @@ def _reference(asked: ReferenceModel, network: Graph | None) -> Reference:
             if layer.weights:
                 model.get_layer(path).set_weights([arrays[f"{path}/{role}"] for role in layer.weights])
         return Reference(keras, model, f"our Keras twin in Keras {keras.__version__}")
+    if asked.config is None:
+        raise VerificationError(
+            f"{asked.checkpoint}: nothing says which model takes its arrays. Received: no ResNet, and config=None. "
+            "Convert it with the model's config."
+        )
     found = reference_from_config(asked.config, arrays)
     return Reference(found.module, found.model, f"the description given, in {found.loaded_by}")
 

@@ -29,8 +29,7 @@ class ConvNormSequential(nn.Sequential):
         layers = list(self)
         for layer, following in zip_longest(layers, layers[1:]):
             normalized = isinstance(following, BATCH_NORMS) and following.training
-            biased = isinstance(layer, nn.Conv2d) and layer.bias is not None
-            if normalized and biased and not _hooked(layer, following):
+            if normalized and isinstance(layer, nn.Conv2d) and layer.bias is not None and not _hooked(layer, following):
                 y = functional_call(layer, {"bias": layer.bias.detach()}, (x,))
                 x = _ZeroGradient.apply(y, layer.bias)
             else:
@@ -57,6 +56,6 @@ class _ZeroGradient(torch.autograd.Function):
         ctx.save_for_backward(inputs[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         (parameter,) = ctx.saved_tensors
         return gradient, torch.zeros_like(parameter)

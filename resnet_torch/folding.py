@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +89,7 @@ def fold_preprocessing(model: ResNet) -> ResNet:
     if how == INSIDE:
         return folded
     order, scale, offset = _affine(how, a.in_shape[2])
-    conv, norm = folded.stem.get_submodule(a.names.stem_conv), folded.stem.get_submodule(a.names.stem_norm)
+    conv = _part(folded.stem, a.names.stem_conv, nn.Conv2d)
     weight = conv.weight.detach().cpu().double()
     shift = torch.einsum("oihw,i->o", weight, offset)
     with torch.no_grad():
@@ -97,11 +98,27 @@ def fold_preprocessing(model: ResNet) -> ResNet:
         if conv.bias is not None:
             conv.bias.copy_(conv.bias.cpu().double() + shift)
         else:  # the mean that the batch norm takes off moves along
-            norm.running_mean.copy_(norm.running_mean.cpu().double() - shift)
+            mean = folded.stem.get_buffer(f"{a.names.stem_norm}.running_mean")
+            mean.copy_(mean.cpu().double() - shift)
     color = (-offset / scale)[order].to(conv.weight.device, conv.weight.dtype)
     pad = folded.stem.get_submodule(a.names.stem_pad)
-    setattr(folded.stem, a.names.stem_pad, ColorPad2d(color, pad if isinstance(pad, SamePad2d) else pad.padding[0]))
+    window = pad if isinstance(pad, SamePad2d) else _part(folded.stem, a.names.stem_pad, nn.ZeroPad2d).padding[0]
+    setattr(folded.stem, a.names.stem_pad, ColorPad2d(color, window))
     return folded
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _part(stem: nn.Module, name: str, kind: type[M]) -> M:
+    """Returns a module of the stem, which nobody must have replaced by one of another kind."""
+    found = stem.get_submodule(name)
+    if not isinstance(found, kind):
+        raise ArchitectureError(
+            f"stem.{name} must be a {kind.__name__} for preprocessing to be folded. Received: {type(found).__name__}. "
+            "Fold the preprocessing before replacing modules of the stem."
+        )
+    return found
 
 
 def _affine(how: Preprocessing, channels: int) -> tuple[list[int], Tensor, Tensor]:

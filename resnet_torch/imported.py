@@ -356,7 +356,7 @@ def import_graph(network: Graph, moving_variance: MovingVariance = "keras3") -> 
     """
     model = ImportedModel(network)
     for module in model.modules():
-        if hasattr(module, "moving_variance"):
+        if isinstance(module, BatchNorm2d):
             module.moving_variance = moving_variance
     modes: dict[str, set[bool | None]] = {}
     for call in network.calls:

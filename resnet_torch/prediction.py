@@ -78,8 +78,9 @@ def _outputs(model: PortedModel, x: torch.Tensor, path: str) -> torch.Tensor:
             f"{path}: the network cannot take it at {height}x{width} ({str(error).splitlines()[0]}). "
             "Name the size that it was trained at."
         ) from error
-    outputs: torch.Tensor = next(iter(given.values())) if isinstance(given, dict) else given
-    outputs = outputs[0].double().cpu()
+    if not isinstance(given, torch.Tensor):
+        given = next(iter(given.values() if isinstance(given, dict) else given))
+    outputs = given[0].double().cpu()
     if not outputs.isfinite().all():
         raise TransferError(f"{path}: the network's outputs are not finite. Is its preprocessing another?")
     return outputs
@@ -126,5 +127,5 @@ def predict(request: PredictionRequest, on_progress: Callable[[float], None]) ->
 
 
 def _is_available(device: str) -> bool:
-    backends = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    backends: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     return device not in backends or backends[device]()

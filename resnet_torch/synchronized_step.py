@@ -24,7 +24,7 @@ def several_processes() -> bool:
 @torch.fx.wrap  # as training_step: tracing must not move the statistics
 # Compiled, processes with other batch sizes would each order their collectives anew. Not torch.compiler.disable, which
 # imports the compiler here and now: 1.6 s, and Triton, which crashes in a process that has TensorFlow.
-@torch._disable_dynamo
+@torch._disable_dynamo  # type: ignore[attr-defined]
 def synchronized_step(
     x: Tensor,
     running_mean: Tensor,

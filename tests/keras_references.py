@@ -209,6 +209,14 @@ def load_on_another_backend(path: Path) -> None:
         reference.load_reference(path)
 
 
+def take_arrays_without_a_config(path: Path) -> None:
+    """Asks for the model that takes a file's arrays, where nothing says which model that is."""
+    from resnet_keras import subject
+    from weight_transfer.parity.protocol import ReferenceModel
+
+    subject._reference(ReferenceModel(path, "", "twin", None), None)
+
+
 def keras_refuses(path: Path, family: str, compiled: bool) -> bool:
     """Whether this Keras itself does not load the file."""
     try:

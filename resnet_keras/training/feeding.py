@@ -34,7 +34,7 @@ class Feed:
         self.epoch = 0
         self._sizes: list[int] = []
         self.error: Exception | None = None
-        self.data: Any = _Indexed(self, workers) if isinstance(batches, Batches) else _streamed(self, batches)
+        self.data: Any = _Indexed(self, batches, workers) if isinstance(batches, Batches) else _streamed(self, batches)
 
     def begin(self, epoch: int) -> None:
         """Gives an epoch's batches from now on."""
@@ -58,16 +58,16 @@ class Feed:
 class _Indexed(keras.utils.PyDataset):
     """Batches by number."""
 
-    def __init__(self, feed: Feed, workers: int) -> None:
+    def __init__(self, feed: Feed, batches: Batches, workers: int) -> None:
         super().__init__(workers=workers)
-        self.feed = feed
+        self.feed, self.batches = feed, batches
 
     def __len__(self) -> int:
-        return len(self.feed.batches)
+        return len(self.batches)
 
     def __getitem__(self, i: int) -> Pair:
         feed = self.feed
-        return feed.pair(lambda: feed.batches.batch(feed.epoch, i))
+        return feed.pair(lambda: self.batches.batch(feed.epoch, i))
 
 
 def _streamed(feed: Feed, batches: StreamBatches) -> tf.data.Dataset:

@@ -132,7 +132,7 @@ def _part(
 
 def convolutions_of(block: nn.Module) -> tuple[str, ...]:
     """``("1x1 64", "3x3 64", "1x1 256")`` for a bottleneck; the shortcut's is left out."""
-    convolutions = (m for m in getattr(block, "residual", block) if isinstance(m, nn.Conv2d))
+    convolutions = (m for m in getattr(block, "residual", block).children() if isinstance(m, nn.Conv2d))
     return tuple(f"{'x'.join(map(str, conv.kernel_size))} {conv.out_channels}" for conv in convolutions)
 
 

@@ -61,10 +61,10 @@ def table_1(anatomies: Sequence[Anatomy]) -> Table:
 # What, in which unit, to how many decimals, of which network.
 _COSTS: Sequence[tuple[str, tuple[str, float], int, Callable[[Anatomy], float | None]]] = (
     ("parameters", MILLION, 1, lambda a: a.cost.num_parameters),
-    ("  torchvision", MILLION, 1, lambda a: a.torchvision and a.torchvision.num_parameters),
+    ("  torchvision", MILLION, 1, lambda a: None if a.torchvision is None else a.torchvision.num_parameters),
     ("multiply-adds", BILLION, 2, lambda a: a.cost.multiply_adds),
     ("  the paper", BILLION, 1, lambda a: a.published_multiply_adds),
-    ("  torchvision", BILLION, 2, lambda a: a.torchvision and a.torchvision.multiply_adds),
+    ("  torchvision", BILLION, 2, lambda a: None if a.torchvision is None else a.torchvision.multiply_adds),
 )
 
 

@@ -16,7 +16,8 @@ from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_inference, compare_training, precision
 from resnet_torch.comparison.owner import compare_with_owner
 from resnet_torch.comparison.rows import PRECISIONS, Collected, collecting, rows_of
-from resnet_torch.comparison.subject import BATCH_NORMS, Subject, subject_of
+from resnet_torch.comparison.subject import Subject, subject_of
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.loading import load_model
 from resnet_torch.model import PortedModel
 from weight_transfer.converted import read_converted
@@ -94,7 +95,7 @@ def _owners(port: Path, recording: Recording, *, training: bool) -> list[Row]:
         for entry in recording.entries
         if entry.check in checks and (known.moving_variance == rule or not entry.name.endswith("/moving_variance"))
     )
-    kept = {
+    kept: dict[tuple[str, str, str], int] = {
         (entry.case, entry.check, entry.name): recording.starts[entry.case, entry.check, entry.name]
         for entry in entries
     }

@@ -97,7 +97,7 @@ def compare_local_step(subject: Subject, recording: Recording, runs: ExactRuns, 
         subject.run(given, note)
         model.zero_grad()
         if learnt := [value for value in sums if value.requires_grad]:  # of a port with other names there is none
-            torch.stack(learnt).sum().backward()
+            torch.autograd.backward(torch.stack(learnt).sum())
         state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in entries.items():
             if check in ("local gradient", "local statistics"):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from resnet_torch.comparison.exact_runs import drawn_arrays, drawn_inputs, replacing
 from resnet_torch.comparison.hypotheses import HYPOTHESES, Divergence, Hypothesis, statistics_hypotheses
 from resnet_torch.comparison.measuring import network_inputs, restored, training_mode
-from resnet_torch.comparison.subject import BATCH_NORMS, Note, Stop, Subject, Tap
+from resnet_torch.comparison.subject import Note, Stop, Subject, Tap
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.inference import inference
 from weight_transfer.parity.exact_runs import ExpectedDigest, input_name
 from weight_transfer.parity.inputs import Case

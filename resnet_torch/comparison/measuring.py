@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.comparison.subject import BATCH_NORMS, Subject
+from resnet_torch.comparison.subject import Subject
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.imported import without_chance
 from resnet_torch.inference import inference
 from weight_transfer.images import load_images
@@ -108,7 +109,7 @@ def compare_training(
             found("loss", "loss", recording.expected(rest["loss", "loss"]).error(value))
         model.zero_grad()
         if loss.requires_grad:  # a network without parameters learns nothing
-            loss.backward()
+            torch.autograd.backward(loss)
         state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in rest.items():
             if check in ("gradient", "statistics"):

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.imported import ImportedModel, steps, tails
 from resnet_torch.layers.activations import activation_module
-from resnet_torch.layers.convolutions import CONVS
 from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
 from resnet_torch.unwrapping import description_of_module
@@ -32,7 +31,7 @@ from weight_transfer.weight_mapping import Row, mapping
 
 Note = Callable[[str, Tensor], Tensor | None]  # returns what the layers behind it read, if that is something else
 
-CONVOLUTIONS = tuple(CONVS.values())
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORM_ROLES = {
     "gamma": "weight",
     "beta": "bias",
@@ -165,7 +164,7 @@ def subject_of(model: PortedModel) -> Subject:
     """Describes a converted model."""
     network = model.network
     rows = {row.keras: row for row in mapping(network)}
-    taps, endings = _of_graph(model, "") if isinstance(model, ImportedModel) else _of_resnet(model)
+    taps, endings = _of_resnet(model) if isinstance(model, ResNet) else _of_graph(model, "")
     losses = tuple(map(loss_of, network.final_activations))
     shapes = list(network.inputs.values())
     how = description_of_module(model).preprocessing
@@ -191,7 +190,7 @@ def _of_resnet(model: ResNet) -> Found:
     return {**taps, OUTPUT: Tap(())}, {OUTPUT: (0, finish)}
 
 
-def _of_graph(model: ImportedModel, prefix: str) -> Found:
+def _of_graph(model: PortedModel, prefix: str) -> Found:
     taps: dict[str, Tap] = {}
     calls: Counter[str] = Counter()
     network = model.network
@@ -203,7 +202,7 @@ def _of_graph(model: ImportedModel, prefix: str) -> Found:
             name = logits_name(value) if value in ended else value
             taps[name] = Tap(tuple(prefix + path for path in step.modules), calls[step.modules[-1]])
         calls.update(step.modules)
-    endings = {}
+    endings: dict[str, tuple[int, Callable[[Tensor], Tensor]]] = {}
     for position, (value, tail) in enumerate(zip(network.outputs, left_out, strict=True)):
         if tail is not None:
             taps[value] = Tap((prefix + tail,))

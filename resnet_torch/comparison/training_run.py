@@ -49,7 +49,7 @@ class TrainingRun:
                 self.optimizer.zero_grad()
                 logits = flat(self.subject.model(*network_inputs(self.subject, case)))
                 loss = loss_of(self.subject, logits, case.labels)
-                loss.backward()
+                torch.autograd.backward(loss)
                 self.before_step(step)
                 self.optimizer.step()
                 self.losses.append(loss.item())

@@ -152,8 +152,10 @@ def _search(
             if trials[-1][0].error <= GATE:
                 break
         every += [trial for trial, _ in trials]
-        nearest, mistake = min(trials, key=lambda pair: pair[0].error, default=(None, None))
-        if nearest is None or mistake is None or not nearest.error < distance / NEARER:
+        if not trials:
+            return (), every
+        nearest, mistake = min(trials, key=lambda pair: pair[0].error)
+        if not nearest.error < distance / NEARER:
             return (), every
         chosen.append(mistake)
         found.append(nearest)

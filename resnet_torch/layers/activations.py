@@ -17,7 +17,7 @@ from weight_transfer.layer_types.activations import rounded
 from weight_transfer.layer_types.layer_type import Settings, Shape
 
 
-def activation_module(settings: Settings) -> nn.Module:
+def activation_module(settings: Mapping[str, Any]) -> nn.Module:
     """Builds an activation.
 
     Args:

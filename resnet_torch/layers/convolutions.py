@@ -17,12 +17,13 @@ from weight_transfer.layer_types import Settings, Shape
 torch.fx.wrap("same_pad")  # one node of a traced graph; of an imported function, each module has to say so
 
 
-class _Same:
+class _Same(nn.modules.conv._ConvNd):
     """Makes a convolution without padding one whose output has ceil(size / stride) places."""
 
-    def forward(self: Any, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         window = _windows(self.kernel_size, self.dilation)
-        return self._conv_forward(same_pad(x, window, self.stride), self.weight, self.bias)
+        y: Tensor = self._conv_forward(same_pad(x, window, self.stride), self.weight, self.bias)
+        return y
 
 
 class SameConv1d(_Same, nn.Conv1d):
@@ -43,24 +44,26 @@ class CausalConv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolves (N, C, L) to (N, C_out, ceil(L / stride))."""
         window = _windows(self.kernel_size, self.dilation)[0]
-        return self._conv_forward(F.pad(x, (window - 1, 0)), self.weight, self.bias)
+        y: Tensor = self._conv_forward(F.pad(x, (window - 1, 0)), self.weight, self.bias)
+        return y
 
 
-class _Trimmed:
+class _Trimmed(nn.modules.conv._ConvTransposeNd):
     """Makes a transposed convolution drop ``trim`` places at the end of each spatial axis.
 
     PyTorch's ``padding`` takes as much from either end, TensorFlow's 'same' may take one more behind.
     """
 
-    def __init__(self: Any, *args: Any, trim: Sequence[int], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, trim: Sequence[int], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.trim = tuple(trim)
 
-    def forward(self: Any, x: Tensor) -> Tensor:
-        return F.pad(super().forward(x), [amount for trim in reversed(self.trim) for amount in (0, -trim)])
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return F.pad(super().forward(x, output_size), [amount for trim in reversed(self.trim) for amount in (0, -trim)])
 
-    def extra_repr(self: Any) -> str:
-        return f"{super().extra_repr()}, trim={self.trim}"
+    def extra_repr(self) -> str:
+        common = super().extra_repr()  # type: ignore[no-untyped-call]  # torch gives it no types
+        return f"{common}, trim={self.trim}"
 
 
 class TrimmedConvTranspose1d(_Trimmed, nn.ConvTranspose1d):

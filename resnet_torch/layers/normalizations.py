@@ -37,8 +37,9 @@ class BatchNorm(BatchNorm2d):
             needs the statistics as they were, which a call in training mode moves.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
+    # Torch declares a Parameter, and registers None for one that is missing.
+    weight: nn.Parameter | None  # type: ignore[assignment]
+    bias: nn.Parameter | None  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -65,10 +66,10 @@ class BatchNorm(BatchNorm2d):
         return y if self.axis == 1 else y.movedim(1, self.axis)
 
     def _inference(self, x: Tensor) -> Tensor:
-        moving = [self.running_mean, self.running_var]
+        mean, variance = self.running_mean, self.running_var
         if self.both_modes:
-            moving = [statistic.clone() for statistic in moving]
-        return batch_norm(x, *moving, self.weight, self.bias, False, self.momentum, self.eps)
+            mean, variance = mean.clone(), variance.clone()
+        return batch_norm(x, mean, variance, self.weight, self.bias, False, self.momentum, self.eps)
 
     def _training(self, x: Tensor) -> Tensor:
         gamma = torch.ones_like(self.running_mean) if self.weight is None else self.weight
@@ -262,8 +263,11 @@ def build_group_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: S
 def build_data_norm(settings: Settings, torch_shapes: TorchShapes, in_shapes: Sequence[Shape]) -> nn.Module:
     """Builds ``Normalization``."""
     sizes = _sizes(settings, in_shapes[0])
-    shape = [size if axis in settings["axis"] else 1 for axis, size in enumerate(sizes, 1)]
-    stored = [sizes[axis - 1] for axis in sorted(settings["axis"])]
+    axes = sorted(settings["axis"])
+    stored = [sizes[axis - 1] for axis in axes]
+    shape = [1] * len(sizes)
+    for axis, size in zip(axes, stored, strict=True):
+        shape[axis - 1] = size
     return DataNorm(shape, stored, settings["mean"], settings["variance"], settings.get("invert", False))
 
 

@@ -146,7 +146,7 @@ def _rate(lr: Any, current: float) -> dict[str, Any]:
         return {RATE: current}
     name = type(lr).__name__
     arguments = {}
-    if type(lr) is SCHEDULE_CLASSES.get(name):
+    if type(lr) is SCHEDULE_CLASSES.get(name) and dataclasses.is_dataclass(lr):
         arguments = {field.name: getattr(lr, field.name) for field in dataclasses.fields(lr)}
         arguments.pop("in_fit")
         arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}

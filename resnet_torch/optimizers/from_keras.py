@@ -64,7 +64,7 @@ def build_optimizer(spec: OptimizerSpec, params: Parameters, lr: LearningRate | 
     for argument in spec.row.arguments:
         if argument.effect == "rule" and argument.name not in (RATE, DECAY):
             by_name.setdefault(argument.torch_name, []).append(spec.value(argument.name))
-    chosen = {name: tuple(values) if len(values) > 1 else values[0] for name, values in by_name.items()}
+    chosen: dict[str, Any] = {name: tuple(values) if len(values) > 1 else values[0] for name, values in by_name.items()}
     if spec.generation == "tf_keras":
         chosen["ema_rule"] = "tf_keras"
     return OPTIMIZER_CLASSES[spec.row.name](params, lr=_learning_rate(spec) if lr is None else lr, **chosen)

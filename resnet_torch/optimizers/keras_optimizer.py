@@ -139,7 +139,7 @@ class KerasOptimizer(Optimizer):
     # In a compiled loop a step runs as it is: traced, numpy's float32 would become torch's, and the
     # counter a constant to compile anew for. Its kernels are fused or foreach ones without a compiler.
     # Not torch.compiler.disable, which imports the compiler here and now: 1.6 s.
-    @torch._disable_dynamo
+    @torch._disable_dynamo  # type: ignore[attr-defined]
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step on the parameters' gradients, which stay as they are.

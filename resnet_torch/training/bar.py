@@ -8,7 +8,8 @@ from typing import Any
 import lightning as L
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from resnet_torch.training.module import TrainedNetwork
+from resnet_torch.training.loading import Part
+from resnet_torch.training.module import TrainedNetwork, trained_network
 from weight_transfer.cli.terminal import err
 
 REFRESH_S = 0.25  # between two looks at the loss, for which a GPU is waited for
@@ -22,32 +23,43 @@ class Bar(L.Callback):
         self.task = TaskID(0)
         self.looked_s = 0.0
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork, *step: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Part, batch_idx: int
+    ) -> None:
         """Moves the bar on."""
+        network = trained_network(pl_module)
         if self.progress is None:
-            self._begin(trainer, pl_module)
+            self._begin(trainer, network)
         if self.progress is None:
             return
-        fields = {}
+        fields: dict[str, Any] = {}
         if time.monotonic() - self.looked_s > REFRESH_S:
-            fields["numbers"] = _numbers(pl_module)
+            fields["numbers"] = _numbers(network)
             self.looked_s = time.monotonic()
-        self.progress.update(self.task, completed=step[-1] + 1, **fields)
+        self.progress.update(self.task, completed=batch_idx + 1, **fields)
 
-    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork, *step: Any) -> None:
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Part,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
         """Moves the bar on."""
         if self.progress is not None:
             self.progress.advance(self.task)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Takes the bar away."""
         self._end()
 
-    def teardown(self, trainer: L.Trainer, pl_module: TrainedNetwork, stage: str) -> None:
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Takes the bar away."""
         self._end()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: TrainedNetwork, exception: BaseException) -> None:
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Takes the bar away, so that the message stands alone."""
         self._end()
 

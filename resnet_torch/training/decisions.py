@@ -14,7 +14,7 @@ from resnet_torch.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPla
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.saving import save_converted
 from resnet_torch.training.event_files import EventFiles
-from resnet_torch.training.module import PACKAGE, TrainedNetwork
+from resnet_torch.training.module import PACKAGE, TrainedNetwork, trained_network
 from weight_transfer.training import EpochRow, History, Recipe, RunFolder, write_history
 from weight_transfer.training.history import is_number, row_of
 from weight_transfer.training.printing import EpochTable
@@ -58,9 +58,9 @@ class Decisions(L.Callback):
 
     # When it decides
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Makes the deciders, and makes what is written say what is known."""
-        self._begin_phase(trainer, pl_module)
+        self._begin_phase(trainer, trained_network(pl_module))
         for name in self.deciders.keys() & self.restored.keys():
             self.deciders[name].load_state_dict(self.restored[name])
         if STOP in self.deciders and self.deciders[STOP].stop_training:
@@ -71,19 +71,21 @@ class Decisions(L.Callback):
             self.events = EventFiles(self.folder.tensorboard, len(self.history))
         self.begun_s = time.monotonic()
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begins the next phase, where one begins: in Keras, with another ``fit``."""
-        if pl_module.phases.number_of(pl_module.epoch) != pl_module.phases.number:
+        network = trained_network(pl_module)
+        if network.phases.number_of(network.epoch) != network.phases.number:
             self._end_phase(trainer)
-            pl_module.begin_phase()
-            self._begin_phase(trainer, pl_module)
+            network.begin_phase()
+            self._begin_phase(trainer, network)
         self.begun_s = time.monotonic()
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the epoch down, and decides."""
-        pl_module.stop_if_not_finite(keep=0)
-        logs = pl_module.logs()
-        row = row_of(pl_module.epoch + 1, logs, rate_that_keras_writes(optimizer_of(trainer)))
+        network = trained_network(pl_module)
+        network.stop_if_not_finite(keep=0)
+        logs = network.logs()
+        row = row_of(network.epoch + 1, logs, rate_that_keras_writes(optimizer_of(trainer)))
         self.history = self.history.added(row)
         if trainer.is_global_zero:
             write_history(self.folder.history, self.history)
@@ -92,11 +94,11 @@ class Decisions(L.Callback):
             self.events.add(row)
         self._decide(trainer, row.epoch - 1, logs)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ends the last phase."""
         self._end_phase(trainer)
 
-    def teardown(self, trainer: L.Trainer, pl_module: TrainedNetwork, stage: str) -> None:
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Closes the event files."""
         if self.events is not None:
             self.events.close()
@@ -151,8 +153,14 @@ class Decisions(L.Callback):
 
 
 def optimizer_of(trainer: L.Trainer) -> KerasOptimizer:
-    """Returns the one optimizer of a training."""
-    optimizer: KerasOptimizer = trainer.optimizers[0]
+    """Returns the one optimizer of a training.
+
+    Raises:
+        TypeError: It is none of `resnet_torch.optimizers`.
+    """
+    optimizer = trainer.optimizers[0]
+    if not isinstance(optimizer, KerasOptimizer):
+        raise TypeError(f"these trainings take a KerasOptimizer alone. Received: {type(optimizer).__name__}.")
     return optimizer
 
 

@@ -30,7 +30,7 @@ class EventFiles:
 
     def add(self, row: EpochRow) -> None:
         """Writes an epoch."""
-        values = {
+        values: dict[str, dict[str, float | None]] = {
             "train": {"loss": row.loss, "accuracy": row.accuracy, "learning_rate": row.learning_rate},
             "validation": {"loss": row.val_loss, "accuracy": row.val_accuracy},
         }

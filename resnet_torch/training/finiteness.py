@@ -29,7 +29,7 @@ class FiniteLosses:
         """
         copied, event = loss.detach().to("cpu", non_blocking=True), None
         if loss.is_cuda:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch gives it no types
             event.record()
         self._pending.append(_Watched(where, copied, event))
 

@@ -14,7 +14,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
 from resnet_torch.training.loading import Part
-from resnet_torch.training.module import TrainedNetwork
+from resnet_torch.training.module import trained_network
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import CheckpointError
 
@@ -78,13 +78,15 @@ class KeepLast(Checkpoint):
         self.every_steps = every_steps
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: TrainedNetwork, outputs: Any, batch: Part, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Part, batch_idx: int
     ) -> None:
         """Writes one in the middle of an epoch, between two steps."""
-        every = (self.every_steps or 0) * pl_module.settings.accumulate
+        network = trained_network(pl_module)
+        every = (self.every_steps or 0) * network.settings.accumulate
         if every and (batch_idx + 1) % every == 0 and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            pl_module.save(self.path, (pl_module.epoch, batch_idx + 1))
+            network.save(self.path, (network.epoch, batch_idx + 1))
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes one after an epoch, once all has been decided on it."""
-        pl_module.save(self.path, (pl_module.epoch + 1, 0))
+        network = trained_network(pl_module)
+        network.save(self.path, (network.epoch + 1, 0))

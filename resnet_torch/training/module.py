@@ -84,7 +84,8 @@ class TrainedNetwork(L.LightningModule):
 
     def position(self) -> Place:
         """The epoch that is to begin or to go on, and with which of its batches."""
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        current = self.trainer.fit_loop.epoch_progress.current
+        epoch: int = current.processed  # type: ignore[attr-defined]  # Lightning declares the tracker's base class
         piece = self.start[1] if epoch == self.start[0] else 0
         return epoch, piece // self.settings.accumulate
 
@@ -214,3 +215,14 @@ class TrainedNetwork(L.LightningModule):
         count = len(batch.y)
         tally.add(losses + penalty * count, (logits.argmax(1) == batch.y).sum(), count)
         return losses, penalty
+
+
+def trained_network(module: L.LightningModule) -> TrainedNetwork:
+    """Returns the module that Lightning gives a callback, which these callbacks know only as a `TrainedNetwork`.
+
+    Raises:
+        TypeError: It is another.
+    """
+    if not isinstance(module, TrainedNetwork):
+        raise TypeError(f"this callback works on a TrainedNetwork alone. Received: {type(module).__name__}.")
+    return module

@@ -9,7 +9,7 @@ import lightning as L
 
 from resnet_torch.training.decisions import optimizer_of, rate_that_keras_writes
 from resnet_torch.training.loading import Part
-from resnet_torch.training.module import TrainedNetwork
+from resnet_torch.training.module import trained_network
 from weight_transfer.training.step_log import StepLog
 
 
@@ -34,29 +34,32 @@ class StepLogging(L.Callback):
         """Goes on where `state_dict` was taken."""
         self.noted = [tuple(step) for step in state_dict["noted"]]
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the file, whose steps of later epochs, from before a kill, are dropped."""
         if trainer.is_global_zero:
-            self.log = StepLog(self.path, pl_module.position()[0])
+            self.log = StepLog(self.path, trained_network(pl_module).position()[0])
             for step in self.noted:
                 self.log.add(*step)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: TrainedNetwork, batch: Part, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Part, batch_idx: int
+    ) -> None:
         """Notes the rate of a step that begins."""
         self.rate = rate_that_keras_writes(optimizer_of(trainer))
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: TrainedNetwork, outputs: Any, batch: Part, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Part, batch_idx: int
     ) -> None:
         """Notes a step that is done."""
-        if (batch_idx + 1) % pl_module.settings.accumulate:
+        network = trained_network(pl_module)
+        if (batch_idx + 1) % network.settings.accumulate:
             return
-        step = pl_module.epoch + 1, pl_module.loss_of_step(), self.rate
+        step = network.epoch + 1, network.loss_of_step(), self.rate
         if self.log is not None:
             self.noted.append(step)
             self.log.add(*step)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: TrainedNetwork) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the epoch's steps."""
         self.noted.clear()
         if self.log is not None:

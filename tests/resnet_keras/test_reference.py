@@ -200,6 +200,12 @@ def test_weights_alone_are_no_reference(keras_side, tmp_path):
         keras_side(keras_references.load, saved.files["keras3-weights-h5"], None)
 
 
+def test_arrays_without_a_config_are_refused(keras_side, tmp_path):
+    saved = keras_side(keras_checkpoints.save_everywhere, tmp_path, "keras", "flat")
+    with pytest.raises(VerificationError, match=r"nothing says which model .* Received: no ResNet, and config=None"):
+        keras_side(keras_references.take_arrays_without_a_config, saved.files["keras3-weights-h5"])
+
+
 def test_another_backend_is_refused(keras_side, written):
     with pytest.raises(VerificationError, match="backend 'torch'"):
         keras_side(keras_references.load_on_another_backend, written("keras", "flat").files["legacy-h5"])

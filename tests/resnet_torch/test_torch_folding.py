@@ -139,6 +139,18 @@ def test_the_pad_is_one_colour():
     assert padded[0, :, 2:6, 2:6].abs().max() == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "other", "expected"),
+    [("conv", torch.nn.Identity(), "Conv2d"), ("conv1_pad", torch.nn.ReflectionPad2d(3), "ZeroPad2d")],
+)
+def test_a_stem_with_other_modules_is_not_folded(name, other, expected, tmp_path):
+    model = fed(load_model(checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())), "caffe")
+    setattr(model.stem, name, other)
+    message = rf"stem\.{name} must be a {expected} for .* Received: {type(other).__name__}\. Fold .* before replacing"
+    with pytest.raises(ArchitectureError, match=message):
+        fold_preprocessing(model)
+
+
 def test_only_a_resnet_is_folded(tmp_path):
     path = checkpoints.checkpoint(tmp_path / "model.h5", checkpoints.small())
     graph = load_model(path, Hints(import_as="graph"))

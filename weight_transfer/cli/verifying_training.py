@@ -16,6 +16,7 @@ from weight_transfer.cli import options
 from weight_transfer.cli.running import BY_VERDICT, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.cli.verifying import headed
+from weight_transfer.description import MovingVariance
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.optimizer.grammar import parse_call, training_optimizer
@@ -67,7 +68,7 @@ def verify_training_command(
     batch_size: int,
     data: str | None,
     port_optimizer: str | None,
-    moving_variance: str | None,
+    moving_variance: MovingVariance | None,
     curves: Path | None,
     json: bool,
     runner: Runner,

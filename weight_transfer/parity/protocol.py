@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
+from weight_transfer.description import MovingVariance
 from weight_transfer.images import Crop, ImageLoading
 from weight_transfer.parity.recording import Tops
 from weight_transfer.parity.report import Explanation, FieldDifference, Planted, Row
@@ -262,7 +263,7 @@ class TrainingComparisonRequest(Request[TrainingComparisonResult]):
     converted: Path
     references: tuple[Path, ...]
     optimizer: str | None = None
-    moving_variance: str | None = None
+    moving_variance: MovingVariance | None = None
 
 
 @dataclass(frozen=True)

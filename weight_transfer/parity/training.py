@@ -16,6 +16,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.data import open_images
+from weight_transfer.description import MovingVariance
 from weight_transfer.identified import Identified
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.error import tap_error
@@ -55,7 +56,7 @@ class Training:
     batch_size: int = 4
     data: str | None = None
     port_optimizer: str | None = None
-    moving_variance: str | None = None
+    moving_variance: MovingVariance | None = None
     seed: int = 0
 
 

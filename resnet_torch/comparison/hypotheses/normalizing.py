@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, set_tensor
-from resnet_torch.comparison.subject import BATCH_NORMS
+from resnet_torch.conv_norm import BATCH_NORMS
 from weight_transfer.parity.exact_runs import ExpectedDigest
 from weight_transfer.parity.sketch import positions
 
@@ -99,9 +99,15 @@ def _solved(divergence: Divergence, leaf: nn.Module) -> tuple[float, ...]:
     whole = expected.whole
     places = np.arange(x.size) if whole else positions(expected.shape, expected.key, expected.detail)
     channel = places % x.shape[-1]
+    arrays: tuple[tuple[Tensor | None, float], ...] = (
+        (getattr(leaf, "weight", None), 1.0),
+        (getattr(leaf, "bias", None), 0.0),
+        (mean, 0.0),
+        (variance, 1.0),
+    )
     gamma, beta, mean, variance = (
         (np.full(x.shape[-1], default) if tensor is None else tensor.detach().cpu().numpy())[channel]
-        for tensor, default in ((leaf.weight, 1.0), (leaf.bias, 0.0), (mean, 0.0), (variance, 1.0))
+        for tensor, default in arrays
     )
     above = gamma * (x.ravel()[places] - mean)
     below = expected.kept[: places.size] - beta
@@ -114,7 +120,7 @@ def _solved(divergence: Divergence, leaf: nn.Module) -> tuple[float, ...]:
     return tuple(one for one in found if f"{one:g}" != f"{leaf.eps:g}")
 
 
-def statistics_hypotheses(leaf: nn.Module) -> Iterator[tuple[str, str, Any]]:
+def statistics_hypotheses(leaf: BATCH_NORMS) -> Iterator[tuple[str, str, Any]]:
     """What goes wrong when a batch norm learns: cause, text, and the change of the module."""
     if not leaf.training:
         yield "frozen", "training mode: it was frozen", lambda norm: setattr(norm, "training", True)
@@ -137,14 +143,18 @@ def statistics_hypotheses(leaf: nn.Module) -> Iterator[tuple[str, str, Any]]:
             )
 
 
-def _keep_biased(norm: nn.Module) -> None:
+def _keep_biased(norm: BATCH_NORMS) -> None:
     """Makes a batch norm of PyTorch's keep the biased variance."""
-    plain, (mean, moving) = norm.forward, (norm.running_mean, norm.running_var)
+    plain, moving = norm.forward, norm.running_var
+    if moving is None:
+        return
 
-    def forward(x: Tensor) -> Tensor:
+    def forward(input: Tensor) -> Tensor:
         before = moving.clone()
-        y: Tensor = plain(x)
-        n = x.numel() // mean.numel()
+        y: Tensor = plain(input)
+        if norm.momentum is None:  # the mean over all batches
+            return y
+        n = input.numel() // moving.numel()
         rest = before * (1 - norm.momentum)
         moving.copy_(rest + (moving - rest) * (n - 1) / n)
         return y

@@ -163,7 +163,12 @@ def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
     if x.ndim == 4:
         changed.append(("kernel transposed", "the input's height and width swapped", lambda: x.transpose(2, 3)))
     for cause, text, make in changed:
-        yield Hypothesis(cause, text, lambda make=make: run(divergence.chain, (make(),)))
+        yield Hypothesis(cause, text, partial(_run_on, divergence, make))
+
+
+def _run_on(divergence: Divergence, make: Callable[[], Tensor]) -> Tensor:
+    """What the layer gives of another input."""
+    return run(divergence.chain, (make(),))
 
 
 def _preprocessed(divergence: Divergence, how: Preprocessing) -> Tensor:

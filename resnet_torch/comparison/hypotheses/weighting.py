@@ -41,7 +41,7 @@ def kernel_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
             yield Hypothesis(
                 "kernel flipped",
                 "the kernel turned by 180 degrees",
-                divergence.changed(place, set_tensor("weight", lambda w, axes=spatial: w.flip(axes))),
+                divergence.changed(place, set_tensor("weight", partial(torch.flip, dims=spatial))),
             )
         if weight.shape[0] == weight.shape[1] and getattr(leaf, "groups", 1) == 1:
             yield Hypothesis(
@@ -84,7 +84,7 @@ def bias_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         apart = np.abs(difference) > AGREES * expected.peak
         if np.any(telling[channel] & apart):
             rest = float(np.max(_spread(difference, channel)[telling]) / expected.peak)
-            yield Hypothesis("bias", "a constant added to each channel: a bias is missing", lambda rest=rest: rest)
+            yield Hypothesis("bias", "a constant added to each channel: a bias is missing", partial(float, rest))
 
 
 class _Along(nn.Module):
@@ -258,8 +258,13 @@ def flatten_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
                 yield Hypothesis(
                     "flatten order",
                     f"its {features} inputs in the order of {side} x {side} x {channels}",
-                    divergence.changed(place, set_tensor("weight", lambda w, index=index: w[:, index])),
+                    divergence.changed(place, set_tensor("weight", partial(_in_order, index=index))),
                 )
+
+
+def _in_order(weight: Tensor, index: Tensor) -> Tensor:
+    """A kernel whose inputs stand in another order."""
+    return weight[:, index]
 
 
 def _is_square(number: int) -> bool:

@@ -119,10 +119,10 @@ def _next_convolution(model: nn.Module, path: str) -> str | None:
 def _following_convolution(model: ImportedModel, path: str) -> str | None:
     """The convolution of a graph that is reached by values that one call alone reads, and no other value beside it."""
     readers: dict[str, list[Step]] = {}
-    for step in steps(model.network):
-        for value in step.call.inputs:
-            readers.setdefault(value, []).append(step)
-    step = next((step for step in steps(model.network) if path in step.modules), None)
+    for reader in steps(model.network):
+        for value in reader.call.inputs:
+            readers.setdefault(value, []).append(reader)
+    step = next((one for one in steps(model.network) if path in one.modules), None)
     while (
         step is not None and len(readers.get(step.call.value, ())) == 1 and step.call.value not in model.network.outputs
     ):

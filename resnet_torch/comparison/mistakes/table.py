@@ -13,7 +13,8 @@ from torch import nn
 from resnet_torch.comparison.mistakes import plants, sites
 from resnet_torch.comparison.mistakes.plants import Plant
 from resnet_torch.comparison.mistakes.sites import AVERAGE_POOLS, GLOBAL_AVERAGES, MAX_POOLS, Site, Sites
-from resnet_torch.comparison.subject import BATCH_NORMS, CONVOLUTIONS, Subject, subject_of
+from resnet_torch.comparison.subject import CONVOLUTIONS, Subject, subject_of
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.layers.poolings import GlobalPool, SamePool
 
 

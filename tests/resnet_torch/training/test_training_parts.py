@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import lightning as L
 import pytest
 import torch
 from torch import nn
 
+from resnet_torch.training.decisions import optimizer_of
 from resnet_torch.training.finiteness import FiniteLosses, problem_of_weights
+from resnet_torch.training.module import trained_network
 from resnet_torch.training.noise import reseed
 from resnet_torch.training.phases import Phases
 from resnet_torch.training.settings import Settings
@@ -102,3 +105,12 @@ def test_a_gpu_must_be_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(TransferError, match=r"this machine has 1 GPUs. Received: --devices 2"):
         Settings(devices=2).check()
+
+
+def test_callbacks_refuse_another_module_and_another_optimizer():
+    with pytest.raises(TypeError, match=r"works on a TrainedNetwork alone\. Received: LightningModule"):
+        trained_network(L.LightningModule())
+    trainer = L.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    trainer.strategy.optimizers = [torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)]
+    with pytest.raises(TypeError, match=r"take a KerasOptimizer alone\. Received: SGD"):
+        optimizer_of(trainer)
