@@ -1,61 +1,60 @@
-"""The packages of weight_transfer import one way: no two of them, and no longer circle, need one another."""
+"""The packages import one way, as pyproject.toml's contracts have it; and each contract sees what breaks it."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator, Mapping
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1] / "weight_transfer"
-Imports = Mapping[str, set[str]]
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("weight_transfer", "resnet_torch", "resnet_keras")
+LINT = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
 
-def imports_of(root: Path) -> dict[str, set[str]]:
-    """What each package imports of the others, within functions too; a module of the root counts as one."""
-    found: dict[str, set[str]] = {}
-    for path in sorted(root.rglob("*.py")):
-        own = path.relative_to(root).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text())):
-            module = node.module if isinstance(node, ast.ImportFrom) else None
-            names = [] if module is None or module.partition(".")[0] != root.name else [module]
-            if module == root.name and isinstance(node, ast.ImportFrom):
-                names = [f"{module}.{alias.name}" for alias in node.names]
-            others = {name.split(".")[1] for name in names} - {own}
-            found.setdefault(own, set()).update(others)
-    return found
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", LINT, "--no-cache", "pyproject.toml"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-def reached(start: str, imports: Imports) -> set[str]:
-    """All that a package needs, directly or through others."""
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for other in imports.get(waiting.pop(), set()) - found:
-            found.add(other)
-            waiting.append(other)
-    return found
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packages")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
-def circles(root: Path) -> Iterator[frozenset[str]]:
-    """The packages that need one another, each group once; a group of modules of the root alone is none of packages."""
-    imports = {name: others for name, others in imports_of(root).items() if name != "__init__"}
-    needs = {name: reached(name, imports) for name in imports}
-    groups = {frozenset(other for other in needs[name] if name in needs.get(other, set())) for name in needs}
-    return (group for group in groups if any((root / name).is_dir() for name in group))
+def test_contracts_are_kept():
+    done = lint_imports(ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_no_packages_need_one_another():
-    assert sorted(map(sorted, circles(ROOT))) == []
-
-
-def test_a_circle_is_seen(tmp_path):
-    root = tmp_path / "weight_transfer"
-    for name, text in {
-        "a/x.py": "from weight_transfer.b.y import f",
-        "b/y.py": "def f():\n    from weight_transfer import c",
-        "c/z.py": "from weight_transfer.a import x",
-        "d/w.py": "from weight_transfer.a import x",
-    }.items():
-        (root / name).parent.mkdir(parents=True)
-        (root / name).write_text(text)
-    assert list(circles(root)) == [{"a", "b", "c"}]
+@pytest.mark.parametrize(
+    ("module", "line", "contract"),
+    [
+        ("resnet_torch/folding.py", "import resnet_keras.stem", "The twins are independent"),
+        ("weight_transfer/errors.py", "import resnet_torch.stem", "The twins are independent"),
+        ("weight_transfer/errors.py", "def f():\n    import torch", "weight_transfer imports no framework"),
+        ("weight_transfer/parity/error.py", "import weight_transfer.report.charts", "import downwards"),
+        ("weight_transfer/version.py", "from weight_transfer.cli import main", "need one another"),
+        # A circle of three, data, report and parity, closed within a function.
+        ("weight_transfer/data/__init__.py", "def f():\n    from weight_transfer import report", "need one another"),
+        ("weight_transfer/converted.py", "import rich", "knows the terminal's libraries"),
+        ("resnet_torch/folding.py", "import weight_transfer.cli.terminal", "imports the command line"),
+    ],
+)
+def test_what_breaks_a_contract_is_seen(module, line, contract, copy):
+    path = copy / module
+    before = path.read_text()
+    path.write_text(f"{before}\n{line}\n")
+    try:
+        done = lint_imports(copy)
+    finally:
+        path.write_text(before)
+    broken = [row for row in done.stdout.splitlines() if row.endswith("BROKEN")]
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any(contract in row for row in broken), done.stdout
