@@ -23,6 +23,7 @@ from weight_transfer.parity.exact_runs import (
     SPARE_BITS,
     ArrayDraw,
     ExactRuns,
+    Regime,
     Round,
     digest,
     input_name,
@@ -88,6 +89,7 @@ def record_exact_runs(
     sizes: Sequence[Sizes],
     training_size: Sizes,
     *,
+    regimes: Sequence[Regime] = EXACT_REGIMES,
     training: bool,
 ) -> ExactRuns:
     """Runs the rebuilt float64 network on integers, and notes what every layer gives.
@@ -100,6 +102,7 @@ def record_exact_runs(
         seed: Of everything that is drawn.
         sizes: For each size, the shape of each input without the batch; the network's own first.
         training_size: Of the training step.
+        regimes: Which kinds of numbers to draw.
         training: Whether to record what the training step gives; without it the recording says only what it was
             to be, by which the port shows what each of its outputs is computed from.
 
@@ -109,21 +112,26 @@ def record_exact_runs(
     run = _ExactRun(subject, writer, seed)
     last = subject.graph.channels_last
     rounds = []
-    for number, size in enumerate(sizes):
-        shapes = tuple((SMALL_BATCH if number else 1, *shape) for shape in size)
-        name = f"integers {shown_size(size, last)}"
-        rounds += [run.inference(Round(f"{name}, {regime}", regime, shapes)) for regime in EXACT_REGIMES]
+    for regime in regimes:
+        run.draw_arrays(regime, run.variables)
+        for number, size in enumerate(sizes):
+            shapes = tuple((SMALL_BATCH if number else 1, *shape) for shape in size)
+            rounds.append(run.inference(Round(f"integers {shown_size(size, last)}, {regime}", regime, shapes)))
+            run.draw_arrays(regime, run.statistics)  # which a layer moves that is called with training=True
     step = tuple((SMALL_BATCH, *shape) for shape in training_size)
     local = Round(f"training step {shown_size(training_size, last)}", "real", step)
-    rounds.append(run.training_step(local) if training else local)
+    if training:
+        run.draw_arrays(local.regime, run.variables)
+        run.training_step(local)
+    rounds.append(local)
     return replace(run.runs, rounds=tuple(rounds))
 
 
-def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
+def exact_sizes(subject: Subject, *, quick: bool = False) -> tuple[list[Sizes], Sizes]:
     """Returns the sizes to probe, and that of the training step; of each the shape of each input.
 
     They are the network's own; of images of any size also an odd one, since padding depends on the size modulo a
-    stride, and the smallest that Keras takes.
+    stride, and the smallest that Keras takes. A quick verification has its own size alone.
     """
     given = [tuple(tensor.shape)[1:] for tensor in subject.reference.model.inputs]
     last = subject.graph.channels_last
@@ -138,12 +146,15 @@ def exact_sizes(subject: Subject) -> tuple[list[Sizes], Sizes]:
     def shape(height: int, width: int) -> tuple[int, ...]:
         return (height, width, channels) if last else (channels, height, width)
 
+    small = shape(*small_size(height, width))
+    training_size = (small,) if _takes(subject, small) else own
+    if quick:
+        return [own], training_size
     # What takes a size takes every larger one.
     smallest = 1 + bisect_left(range(1, min(height, width)), True, key=lambda n: _takes(subject, shape(n, n)))
     others = [odd_size(height, width), (smallest, smallest)]
     sizes: list[Sizes] = [own, *((shape(*size),) for size in others if _takes(subject, shape(*size)))]
-    small = shape(*small_size(height, width))
-    return list(dict.fromkeys(sizes)), (small,) if _takes(subject, small) else own
+    return list(dict.fromkeys(sizes)), training_size
 
 
 def _takes(subject: Subject, shape: tuple[int, ...]) -> bool:
@@ -168,6 +179,7 @@ class _ExactRun:
     def __init__(self, subject: Subject, writer: RecordingWriter, seed: int) -> None:
         self.subject, self.writer, self.graph = subject, writer, subject.graph
         self.variables = [one for one in subject.variables("float64") if one.array.dtype == np.float64]
+        self.statistics = [one for one in self.variables if one.role in STATISTICS]
         segments = segments_of(subject)
         self.layers = known_layers = {**self.graph.listed, **self.graph.layers}
         paths = {name: path for path, name in subject.layers.items()}
@@ -193,7 +205,6 @@ class _ExactRun:
 
     def inference(self, one: Round) -> Round:
         """Runs one forward pass, every output replaced by a probe."""
-        self._draw_arrays(one)
 
         def note(name: str, tensor: Any) -> Any:
             array = tensor.numpy()
@@ -206,9 +217,8 @@ class _ExactRun:
         self.subject.run("float64", self._inputs(one), note)
         return one
 
-    def training_step(self, one: Round) -> Round:
+    def training_step(self, one: Round) -> None:
         """Runs one step in training mode: each output has a cotangent of its own, so that every gradient is local."""
-        self._draw_arrays(one)
         probes: dict[str, Any] = {}
         sums: list[Any] = []
         found: list[tuple[str, np.ndarray]] = []
@@ -233,19 +243,18 @@ class _ExactRun:
         for name, gradient in gradients:
             if gradient is not None:
                 self._add(one, "local gradient", name, tf.convert_to_tensor(gradient).numpy())
-        for variable in self.variables:
-            if variable.role in STATISTICS:
-                self._add(one, "local statistics", variable.name, variable.array)
-        return one
+        for variable in self.statistics:
+            self._add(one, "local statistics", variable.name, variable.array)
 
     def _add(self, one: Round, check: Check, name: str, array: np.ndarray) -> None:
         """Adds a tensor, unless it has no numbers, as a quotient has none where a zero was drawn."""
         if np.isfinite(array).all():
             self.writer.add(one.name, check, name, array)
 
-    def _draw_arrays(self, one: Round) -> None:
-        for variable in self.variables:
-            variable.own.assign(self.runs.array(one, self.draws[variable.name]))
+    def draw_arrays(self, regime: Regime, variables: Sequence[Variable]) -> None:
+        """Gives arrays of the network the numbers that they have in every round of a regime."""
+        for variable in variables:
+            variable.own.assign(self.runs.array(regime, self.draws[variable.name]))
 
     def _inputs(self, one: Round) -> list[np.ndarray]:
         return [self._probe(one, input_name(number), shape) for number, shape in enumerate(one.inputs)]

@@ -19,6 +19,7 @@ from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.description import MovingVariance, moving_variance_of
 from weight_transfer.parity.environment import environment
+from weight_transfer.parity.exact_runs import EXACT_REGIMES, QUICK_REGIMES
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest, Written
@@ -54,33 +55,44 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
                     called = True
                     doubt = _record_owner(subject, writer, case, inputs, skipped, training=trains)
                 continue
-            try:
-                tensors = list(_training(subject, inputs))
-            except (tf.errors.OpError, LookupError) as error:
-                skipped["training"] = f"Keras cannot train this network in float64: {str(error).splitlines()[0]}"
-                continue
-            writer.add_case(case)
-            if zero := [name for _, name, _, peak in tensors if peak == 0.0]:
-                skipped["gradient"] = f"gradients that are zero in Keras prove nothing: {', '.join(zero)}"
-            for check, name, array, peak in tensors:
-                if peak != 0.0:
-                    writer.add(case.name, check, name, array, peak)
+            skipped |= _record_training(subject, writer, case, inputs)
             next(progress)
         if request.of_a_port:
-            skipped |= _record_exact_runs(subject, writer, training=trains)
+            skipped |= _record_exact_runs(subject, writer, training=trains, quick=request.quick)
         network = _network_of(subject, request.model)
         writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network, doubt=doubt)
     return Written()
 
 
-def _record_exact_runs(subject: Subject, writer: RecordingWriter, *, training: bool) -> dict[str, str]:
+def _record_exact_runs(subject: Subject, writer: RecordingWriter, *, training: bool, quick: bool) -> dict[str, str]:
     """Writes down what the layers give for integers; returns why not, where Keras cannot compute it."""
     try:
-        seed, sizes = secrets.randbits(63), exact_sizes(subject)
-        writer.exact_runs = record_exact_runs(subject, writer, seed, *sizes, training=training)
+        seed, sizes = secrets.randbits(63), exact_sizes(subject, quick=quick)
+        writer.exact_runs = record_exact_runs(
+            subject,
+            writer,
+            seed,
+            *sizes,
+            regimes=QUICK_REGIMES if quick else EXACT_REGIMES,
+            training=training and not quick,
+        )
     except (tf.errors.OpError, LookupError, ValueError, TypeError) as error:
         return {"exact": f"no exact runs: Keras cannot compute them: {(str(error).splitlines() or [''])[0]}"}
     return {}
+
+
+def _record_training(subject: Subject, writer: RecordingWriter, case: Case, inputs: list[np.ndarray]) -> dict[str, str]:
+    """Writes down what a step of the whole network gives; returns what it says nothing of, and why."""
+    try:
+        tensors = list(_training(subject, inputs))
+    except (tf.errors.OpError, LookupError) as error:
+        return {"training": f"Keras cannot train this network in float64: {str(error).splitlines()[0]}"}
+    writer.add_case(case)
+    for check, name, array, peak in tensors:
+        if peak != 0.0:
+            writer.add(case.name, check, name, array, peak)
+    zero = [name for _, name, _, peak in tensors if peak == 0.0]
+    return {"gradient": f"gradients that are zero in Keras prove nothing: {', '.join(zero)}"} if zero else {}
 
 
 def _refusal(subject: Subject, inputs: list[np.ndarray]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def compare_exact(subject: Subject, recording: Recording, runs: ExactRuns, one: 
     """Compares every layer's output of one round: bit for bit where Keras rounds nothing.
 
     Args:
-        subject: The port, in float64.
+        subject: The port, in float64, with the round's arrays.
         recording: Of the reference.
         runs: What the recording holds of exact runs.
         one: The round.
@@ -49,7 +50,7 @@ def compare_exact(subject: Subject, recording: Recording, runs: ExactRuns, one: 
         return replaced(name, output)
 
     model = subject.model
-    with restored(model), inference(model), without_chance(model), drawn_arrays(subject, runs, one):
+    with restored(model), inference(model), without_chance(model):
         try:
             subject.run(drawn_inputs(subject, runs, one), note)
         except RuntimeError as error:
@@ -58,22 +59,26 @@ def compare_exact(subject: Subject, recording: Recording, runs: ExactRuns, one: 
                 raise
 
 
-def compare_local_step(subject: Subject, recording: Recording, runs: ExactRuns, one: Round, found: Found) -> Reads:
+def compare_local_step(
+    subject: Subject, recording: Recording, runs: ExactRuns, one: Round, found: Found, *, training: bool
+) -> Reads:
     """Compares one training step in which every layer has inputs and cotangents of its own, so that each gradient is
     its own layer's.
 
     Args:
-        subject: The port, in float64.
+        subject: The port, in float64, with the round's arrays.
         recording: Of the reference.
         runs: What the recording holds of exact runs.
         one: The round.
         found: Called with each comparison.
+        training: Whether to compare anything; else this only shows what each output is computed from.
 
     Returns:
         What each output was computed from, as autograd has it.
     """
     model = subject.model
-    entries = {(entry.check, entry.name): entry for entry in recording.entries if entry.case == one.name}
+    step = recording.entries if training else ()
+    entries = {(entry.check, entry.name): entry for entry in step if entry.case == one.name}
     probes: dict[str, Tensor] = {}
     sums: list[Tensor] = []
     reads: Reads = {}
@@ -89,10 +94,11 @@ def compare_local_step(subject: Subject, recording: Recording, runs: ExactRuns, 
         array = subject.to_keras(output)
         if ("local output", name) in entries:
             found("local output", name, recording.expected(entries["local output", name]).error(array))
-        sums.append((output * subject.from_keras(runs.cotangent(one, name, array.shape))).sum())
+        if training:
+            sums.append((output * subject.from_keras(runs.cotangent(one, name, array.shape))).sum())
         return leaf(name, subject.from_keras(runs.probe(one, name, array.shape)))
 
-    with restored(model), training_mode(model), drawn_arrays(subject, runs, one), _learning(subject):
+    with restored(model), training_mode(model), _learning(subject):
         given = [leaf(input_name(number), x) for number, x in enumerate(drawn_inputs(subject, runs, one))]
         subject.run(given, note)
         model.zero_grad()
@@ -158,7 +164,9 @@ def _leaves(output: Tensor, probes: Mapping[str, Tensor]) -> frozenset[str]:
 
 @contextmanager
 def drawn_arrays(subject: Subject, runs: ExactRuns, one: Round) -> Iterator[None]:
-    """Gives the port a round's arrays, through the mapping of its weights; its own are put back afterwards."""
+    """Gives the port the arrays of a round, which are those of every round of its regime, through the mapping of its
+    weights; its own are put back afterwards.
+    """
     state = subject.model.state_dict(keep_vars=True)
     kept: dict[str, Tensor] = {}
     try:
@@ -167,7 +175,7 @@ def drawn_arrays(subject: Subject, runs: ExactRuns, one: Round) -> Iterator[None
                 row = subject.rows[draw.name]
                 tensor = state[row.torch]
                 kept[row.torch] = tensor.detach().clone()
-                tensor.copy_(torch.from_numpy(row.to_torch(runs.array(one, draw))))
+                tensor.copy_(torch.from_numpy(row.to_torch(runs.array(one.regime, draw))))
         yield
     finally:
         with torch.no_grad():
@@ -231,13 +239,16 @@ def compare_exact_runs(
         return ExactComparison((), (), 0, ())
     collected: Collected = {}
     reads: Reads = {}
-    for one in runs.rounds:
-        found = collecting(collected, "float64", one)
-        if one.is_training_step:
-            reads = compare_local_step(subject, recording, runs, one, found)
-        else:
-            compare_exact(subject, recording, runs, one, found)
-        next(progress)
+    for _, rounds in groupby(runs.rounds, key=lambda one: one.regime):
+        first, *others = rounds
+        with drawn_arrays(subject, runs, first):
+            for one in (first, *others):
+                found = collecting(collected, "float64", one)
+                if one.is_training_step:
+                    reads = compare_local_step(subject, recording, runs, one, found, training=training)
+                else:
+                    compare_exact(subject, recording, runs, one, found)
+                next(progress)
     steps = [one for one in runs.rounds if one.is_training_step and training]
     rows = (*_exact_rows(recording, runs, collected), *rows_of(recording, "cpu", steps, collected))
     differing, untraced, shown = [], [], {row.name for row in rows if row.check == "exact"}
@@ -254,8 +265,9 @@ def _exact_rows(recording: Recording, runs: ExactRuns, collected: Collected) -> 
     """One row for each layer output: the worst of all rounds, which must be no difference where nothing rounds."""
     tolerance = TOLERANCES["exact"]["float64"].error
     entries: dict[str, list[Entry]] = {}
+    run = {one.name for one in runs.rounds}
     for entry in recording.entries:
-        if entry.check == "exact":
+        if entry.check == "exact" and entry.case in run:
             entries.setdefault(entry.name, []).append(entry)
     missing = TapError(float("inf"), 1.0, ())
     for name in runs.reads:

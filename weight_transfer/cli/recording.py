@@ -19,19 +19,21 @@ from weight_transfer.parity.sketch import COMPACT, LIVE
 @options.checkpoint_file
 @click.option("-o", "--output", type=options.PathOf, required=True, help="The recording to write.")
 @click.option("--whole", is_flag=True, help="Keep tensors up to 2M elements whole: 0.7 GB for a ResNet-50.")
+@click.option("--quick", is_flag=True, help="For verify --quick: leaves out most of the integers.")
 @options.photographs
 @options.as_json
 @options.about_the_file_without("--crop")
 @options.with_runner
 def record_command(
-    file: Path, output: Path, whole: bool, photographs: int, json: bool, runner: Runner, **said: Any
+    file: Path, output: Path, whole: bool, quick: bool, photographs: int, json: bool, runner: Runner, **said: Any
 ) -> None:
     """Run Keras once and write down what every layer gives: outputs, loss, gradients, statistics.
 
     `weight-transfer verify --reference` then compares a port with it where there is no Keras.
     """
     with progress(quiet=json) as bar:
-        found = record(file, output, options.hints_of(**said), LIVE if whole else COMPACT, photographs, bar, runner)
+        detail = LIVE if whole else COMPACT
+        found = record(file, output, options.hints_of(**said), detail, photographs, bar, runner, quick=quick)
     size_bytes = output.stat().st_size
     if json:
         print_json(

@@ -52,6 +52,11 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
 @click.option("--certificate", type=options.PathOf, help="The same facts to write as JSON; see weight-transfer check.")
 @click.option("--junit", type=options.PathOf, help="JUnit XML to write: a test case for each tensor.")
 @click.option("--inference-only", is_flag=True, help="Leave out the training step: loss, gradients, statistics.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Leave out most of the integers: other sizes, other kinds of numbers, a training step of each layer.",
+)
 @click.option("--sensitivity", is_flag=True, help="Plant known mistakes in the port too: what do the gates see?")
 @click.option("--layers", is_flag=True, help="Print every layer's row.")
 @click.option(
@@ -73,6 +78,7 @@ def verify_command(
     certificate: Path | None,
     junit: Path | None,
     inference_only: bool,
+    quick: bool,
     sensitivity: bool,
     layers: bool,
     device: str,
@@ -101,6 +107,7 @@ def verify_command(
             with_sensitivity=sensitivity,
             on_progress=bar,
             runner=runner,
+            quick=quick,
         )
     written = write_outputs(found, report, certificate, junit)
     if json:
@@ -167,6 +174,7 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal",
                 "description": _description(found),
                 **({"exact runs": exact_runs(found)} if found.sizes else {}),
+                **({"left out": f"by --quick: {'; '.join(found.left_out)}"} if found.left_out else {}),
                 **({"not in the file": escape(", ".join(found.assumed))} if found.assumed else {}),
             }
         )
@@ -313,6 +321,7 @@ def check_command(certificate: Path, model: Path, require: str, json: bool) -> N
                     "certified": CERTIFIED[checked.verdict],
                     "checks": ", ".join(checked.checks) or "not written in it",
                     **({"sizes": ", ".join(checked.sizes)} if checked.sizes else {}),
+                    **({"left out": f"by --quick: {'; '.join(checked.left_out)}"} if checked.left_out else {}),
                     **({"not compared": ", ".join(checked.missing)} if checked.missing else {}),
                     "reference": f"{escape(checked.source)}, recorded {checked.recorded}",
                     "its sha256": checked.source_sha256,

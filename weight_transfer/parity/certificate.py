@@ -44,7 +44,8 @@ class Checked:
         recorded: When the reference was recorded, ISO 8601.
         checks: What was compared, by the checks of `Row`.
         sizes: At which sizes the exact runs were.
-        missing: What was required and was not compared.
+        missing: What was required and was not compared, or not all of it.
+        left_out: What a quick verification left out, in words.
     """
 
     match: Match
@@ -55,6 +56,7 @@ class Checked:
     checks: tuple[str, ...] = ()
     sizes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -88,6 +90,8 @@ def check_certificate(
     elif values["port_digest"] == port.digest:
         match = "tensors"
     checks = tuple(dict.fromkeys(str(row["check"]) for row in values.get("rows", ())))
+    left_out = tuple(map(str, values.get("left_out", ())))
+    whole = [name for name in checks if name != "exact" or not left_out]
     return Checked(
         match,
         _verdict(values),
@@ -96,7 +100,8 @@ def check_certificate(
         values["recorded"],
         checks,
         tuple(values.get("sizes", ())),
-        tuple(name for name in required if name not in checks),
+        tuple(name for name in required if name not in whole),
+        left_out,
     )
 
 

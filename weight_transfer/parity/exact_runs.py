@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,12 @@ Regime = Literal["wide", "unit", "negative", "real"]
 ArrayKind = Literal["kernel", "scale", "offset", "variance"]
 
 EXACT_REGIMES: tuple[Regime, ...] = ("wide", "unit", "negative")
+QUICK_REGIMES: tuple[Regime, ...] = ("unit",)
+QUICK_LEAVES_OUT = (
+    "exact runs at other sizes than the network's own",
+    "exact runs on integers of 18 bits, and on numbers below zero, which show what a pool is padded with",
+    "a training step of each layer by itself",
+)
 MANTISSA_BITS = 53  # of float64: whole numbers up to 2^53 are exact
 PROBE_BITS = 18
 ARRAY_BITS = 16
@@ -136,6 +142,18 @@ class ExactRuns:
         shapes = dict.fromkeys(one.inputs for one in self.rounds if not one.is_training_step)
         return tuple(shown_size([shape[1:] for shape in inputs], self.channels_last) for inputs in shapes)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What a quick verification leaves out, in words; nothing where all was run."""
+        regimes = {one.regime for one in self.rounds if not one.is_training_step}
+        return QUICK_LEAVES_OUT if regimes <= {*QUICK_REGIMES} else ()
+
+    def quick(self) -> ExactRuns:
+        """Returns the rounds of a quick verification: one kind of numbers at the network's own size, and the step."""
+        own = next(one.inputs for one in self.rounds)
+        kept = (one for one in self.rounds if one.inputs == own and one.regime in QUICK_REGIMES)
+        return replace(self, rounds=(*kept, *(one for one in self.rounds if one.is_training_step)))
+
     def expected(self, one: Round, name: str) -> ExpectedDigest:
         """Returns what Keras gave for a layer output whose arithmetic is exact."""
         shape, sha256 = one.digests[name]
@@ -160,9 +178,9 @@ class ExactRuns:
         """Returns what the sum of a layer output's elements is weighted with in a training step."""
         return drawn_probe(f"{self.seed}/{one.name}/{name}/cotangent", shape, "real", False, 1)
 
-    def array(self, one: Round, draw: ArrayDraw) -> Floats:
-        """Returns the numbers of an array, in Keras's layout."""
-        return drawn_array(f"{self.seed}/{one.regime}/{draw.name}", draw, one.regime)
+    def array(self, regime: Regime, draw: ArrayDraw) -> Floats:
+        """Returns the numbers that an array has in every round of a regime, in Keras's layout."""
+        return drawn_array(f"{self.seed}/{regime}/{draw.name}", draw, regime)
 
 
 def shown_size(shapes: Sequence[Sequence[int]], channels_last: bool) -> str:

@@ -20,7 +20,7 @@ from weight_transfer.parity.training_report import TrainingExplanation
 from weight_transfer.picture_classifier import Prediction
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
-VERSION = 2  # of all that is below: one more with each change
+VERSION = 3  # of all that is below: one more with each change
 Result = TypeVar("Result")
 
 
@@ -80,6 +80,7 @@ class ReferenceRequest(Request[Written]):
         output: The recording to write.
         of_a_port: Whether the recording is to verify a port: then the network runs on integers too, and the
             loaded model is called as its owner calls it. `assert_parity` compares neither.
+        quick: Whether to run on integers at the network's own size alone, of one kind, and without a training step.
     """
 
     answered_by: ClassVar[str] = "resnet_keras.recording:record"
@@ -89,6 +90,7 @@ class ReferenceRequest(Request[Written]):
     detail: Detail
     output: Path
     of_a_port: bool = True
+    quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,7 @@ class ComparisonRequest(Request[ComparisonResult]):
         devices: ``cpu``, ``cuda``; the latter is left out where there is none.
         training: Whether to compare a training step too.
         right: The port as the checkpoint makes it, where ``converted`` has other numbers.
+        quick: Whether to leave out of the exact runs what `ExactRuns.quick` does.
     """
 
     answered_by: ClassVar[str] = "resnet_torch.comparison.comparing:compare"
@@ -189,6 +192,7 @@ class ComparisonRequest(Request[ComparisonResult]):
     devices: tuple[str, ...] = ("cpu",)
     training: bool = True
     right: Path | None = None
+    quick: bool = False
 
 
 @dataclass(frozen=True)

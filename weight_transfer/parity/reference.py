@@ -31,6 +31,8 @@ def record(
     num_photographs: int = 0,
     on_progress: Progress = lambda stage, share: None,
     runner: Runner = run_in_process,
+    *,
+    quick: bool = False,
 ) -> Recording:
     """Runs Keras once on a checkpoint and writes down what it gives, for machines that have no Keras.
 
@@ -42,6 +44,7 @@ def record(
         num_photographs: Further photographs at the network's size, in one batch.
         on_progress: Called with what is going on and the share that is done.
         runner: What has Keras's side answer.
+        quick: Whether to run on integers at the network's own size alone, of one kind, and without a training step.
 
     Raises:
         CheckpointError, ArchitectureError, MappingError: As `convert`.
@@ -63,6 +66,7 @@ def record(
             hints=hints,
             on_progress=stage(on_progress, "Keras"),
             runner=runner,
+            quick=quick,
         )
     return read_recording(Path(output))
 
@@ -77,6 +81,8 @@ def record_checkpoint(
     hints: Hints | None,
     on_progress: OnProgress,
     runner: Runner,
+    *,
+    quick: bool = False,
 ) -> None:
     """Runs Keras on an open checkpoint and writes the recording; arguments as for `record`.
 
@@ -90,6 +96,7 @@ def record_checkpoint(
         hints: What the checkpoint may not show, such as how image files are loaded.
         on_progress: Called with the share that is done.
         runner: What has Keras's side answer.
+        quick: As for `record`.
     """
     loading = (hints or Hints()).image_loading or "keras"
     shown = cases(
@@ -100,7 +107,7 @@ def record_checkpoint(
         inputs = folder / "inputs.safetensors"
         save_cases(shown, inputs)
         model = reference_model(checkpoint, identified, hints)
-        runner(ReferenceRequest(model, inputs, detail, output), on_progress)
+        runner(ReferenceRequest(model, inputs, detail, output, quick=quick), on_progress)
 
 
 def reference_model(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> ReferenceModel:

@@ -276,6 +276,7 @@ class Verification(Report):
         untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
         doubt: Why the reference may not be the owner's model; empty where it is.
         sizes: Of the exact runs, in words: ``224x224``.
+        left_out: What a quick verification left out, in words.
         assumed: What the file does not show.
         environment: Versions and machine of both sides: ``keras 3.15.1``, ``torch 2.14.1``, ``cpu``, ...
         explanation: Of the first divergence, where there is one.
@@ -308,6 +309,7 @@ class Verification(Report):
     untraced: tuple[str, ...] = ()
     doubt: str = ""
     sizes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     explanation: Explanation | None = None
     predictions: tuple[Prediction, ...] = ()
     sensitivity: tuple[Planted, ...] = field(default=())
@@ -322,7 +324,8 @@ class Verification(Report):
         if found == "EQUAL" and self.doubt:
             return "NOT PROVEN"
         exact = any(row.check == "exact" for row in self.rows)
-        return "SAME FUNCTION" if found == "EQUAL" and exact and not self.untraced else found
+        whole = exact and not self.untraced and not self.left_out
+        return "SAME FUNCTION" if found == "EQUAL" and whole else found
 
     @property
     def num_exact(self) -> int:

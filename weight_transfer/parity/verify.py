@@ -48,6 +48,8 @@ def verify(
     with_sensitivity: bool = False,
     on_progress: Progress = lambda stage, share: None,
     runner: Runner = run_in_process,
+    *,
+    quick: bool = False,
 ) -> Verification:
     """Compares a Keras checkpoint with its port: every layer that both sides name, in inference and in training
     mode, the loss, the gradients of all parameters, the statistics after a step.
@@ -67,6 +69,8 @@ def verify(
         with_sensitivity: Whether to plant known mistakes in a port that is equal, which takes minutes.
         on_progress: Called with what is going on and the share that is done.
         runner: What has each side answer.
+        quick: Whether to leave out most of the exact runs: other sizes, kinds of numbers, a training step of each layer
+            by itself. What was left out is in the result, whose verdict is EQUAL at most.
 
     Raises:
         CheckpointError, ArchitectureError, MappingError: As `convert`.
@@ -89,6 +93,7 @@ def verify(
                 hints,
                 stage(on_progress, "Keras", end=REFERENCE_SHARE),
                 runner,
+                quick=quick,
             )
         recording = read_recording(Path(reference))
         check_same(recording, checkpoint)
@@ -102,7 +107,7 @@ def verify(
         if differing:
             convert(source, right, hints)
         request = ComparisonRequest(
-            port.path, Path(reference), tuple(devices), training, right=right if differing else None
+            port.path, Path(reference), tuple(devices), training, right if differing else None, quick
         )
         result = runner(request, stage(on_progress, "PyTorch", REFERENCE_SHARE))
         planted: tuple[Planted, ...] = ()
@@ -112,7 +117,9 @@ def verify(
     if not result.rows:
         raise VerificationError("nothing was compared: no device that was asked for is there")
     total = len(mapping(identified.network))
-    origin = recording.origin
+    origin, runs = recording.origin, recording.exact_runs
+    if runs is not None and quick:
+        runs = runs.quick()
     return Verification(
         title=identified.network.title,
         source=checkpoint.path.name,
@@ -135,7 +142,8 @@ def verify(
         wiring_differing=result.wiring,
         untraced=result.untraced,
         doubt=origin.doubt,
-        sizes=() if recording.exact_runs is None else recording.exact_runs.sizes,
+        sizes=() if runs is None else runs.sizes,
+        left_out=() if runs is None else runs.left_out,
         assumed=(*identified.assumed, *origin.skipped.values()),
         environment=environments(origin, result.environment),
         explanation=result.explanation,

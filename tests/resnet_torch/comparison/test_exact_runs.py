@@ -81,6 +81,29 @@ def test_a_right_port_is_the_same_function(source, recorded, model, recording):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_a_quick_comparison_says_what_it_left_out(source, recorded, keras_side, tmp_path):
+    quick = tmp_path / "quick.safetensors"
+    record(source, quick, GRAPH, runner=sides_here(keras_side), quick=True)
+    port = recorded.with_name("port.safetensors")
+    found = {
+        name: verify(source, port, GRAPH, ("cpu",), reference=reference, runner=sides_here(), quick=asked)
+        for name, reference, asked in (("recorded so", quick, False), ("asked for", recorded, True))
+    }
+    whole = read_recording(recorded).exact_runs
+    assert whole is not None
+    assert whole.left_out == ()
+    for one in found.values():
+        assert one.verdict == "EQUAL"
+        assert one.left_out == whole.quick().left_out != ()
+        assert one.wiring_total == 15
+        assert len(list(one.of("exact"))) == 15
+        assert not list(one.of("local gradient"))
+        assert one.sizes == ("16x16",)
+    runs = read_recording(quick).exact_runs
+    assert runs is not None
+    assert [one.regime for one in runs.rounds] == ["unit", "real"]
+
+
 class OneChannelThrough(nn.Module):
     """An activation that one channel goes round."""
 

@@ -78,6 +78,17 @@ def test_it_says_what_was_found(port, certificate):
     assert values["environment"] == {"reference keras": "3.15.1", "port torch": "2.14.1"}
 
 
+def test_a_quick_one_is_not_all_of_the_exact_runs(port, tmp_path):
+    exact = Row("exact", "conv1_relu", "cpu", (1, 2, 2, 4), 1.0, {"float64": 0.0}, {"float64": 0.0})
+    left_out = ("exact runs at other sizes",)
+    for name, words in (("whole", ()), ("quick", left_out)):
+        write_certificate(verification(port, rows=(exact,), left_out=words), tmp_path / f"{name}.json")
+    assert check_certificate(tmp_path / "whole.json", port, ["exact"]).passed
+    checked = check_certificate(tmp_path / "quick.json", port, ["exact"])
+    assert (checked.missing, checked.left_out, checked.passed) == (("exact",), left_out, False)
+    assert check_certificate(tmp_path / "quick.json", port).passed
+
+
 def test_pictures_are_left_out(port, tmp_path):
     pictures = (Prediction("photographs, 1", "iVBORw0K", ((1, 0.5),), ((1, 0.5),)),)
     write_certificate(verification(port, predictions=pictures), tmp_path / "certificate.json")
