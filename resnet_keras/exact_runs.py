@@ -113,15 +113,14 @@ def record_exact_runs(
     last = subject.graph.channels_last
     rounds = []
     for regime in regimes:
-        run.draw_arrays(regime, run.variables)
+        run.draw_arrays(regime)
         for number, size in enumerate(sizes):
             shapes = tuple((SMALL_BATCH if number else 1, *shape) for shape in size)
             rounds.append(run.inference(Round(f"integers {shown_size(size, last)}, {regime}", regime, shapes)))
-            run.draw_arrays(regime, run.statistics)  # which a layer moves that is called with training=True
     step = tuple((SMALL_BATCH, *shape) for shape in training_size)
     local = Round(f"training step {shown_size(training_size, last)}", "real", step)
     if training:
-        run.draw_arrays(local.regime, run.variables)
+        run.draw_arrays(local.regime)
         run.training_step(local)
     rounds.append(local)
     return replace(run.runs, rounds=tuple(rounds))
@@ -185,8 +184,11 @@ class _ExactRun:
         paths = {name: path for path, name in subject.layers.items()}
         layers = {one.name: known_layers[paths[one.layer]] for one in self.variables}
         self.draws, crowded = _draws(segments, self.variables, layers)
+        averaging = {call.layer for call in self.graph.calls if call.training}  # over the batch, which rounds
         self.exact = {
-            name for name, segment in segments.items() if not segment.finishes and _is_exact(segment, known_layers)
+            name
+            for name, segment in segments.items()
+            if not segment.finishes and averaging.isdisjoint(segment.layers) and _is_exact(segment, known_layers)
         } - crowded
         self.runs = ExactRuns(
             seed=seed,
@@ -251,9 +253,9 @@ class _ExactRun:
         if np.isfinite(array).all():
             self.writer.add(one.name, check, name, array)
 
-    def draw_arrays(self, regime: Regime, variables: Sequence[Variable]) -> None:
-        """Gives arrays of the network the numbers that they have in every round of a regime."""
-        for variable in variables:
+    def draw_arrays(self, regime: Regime) -> None:
+        """Gives the network the arrays of every round of a regime."""
+        for variable in self.variables:
             variable.own.assign(self.runs.array(regime, self.draws[variable.name]))
 
     def _inputs(self, one: Round) -> list[np.ndarray]:

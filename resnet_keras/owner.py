@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes  # TensorFlow brings it: its finfo knows bfloat16 too
@@ -11,13 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.moving_statistics import STATISTICS, batch_variance, mean_scale
+from resnet_keras.owner_step import NotCompared, held_still, record_step
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.parity.inputs import Case, mirrored
 from weight_transfer.parity.recording import RecordingWriter
 
-CHANCE = ("rate", "stddev")  # of a layer that draws numbers: what is zero where it changes nothing
+# What a Keras raises that cannot call a model, or train it.
+CANNOT_BE_CALLED = (tf.errors.OpError, ValueError, TypeError, NotImplementedError)
 # How far a model may be from its layers rebuilt in float64, by the precision it computes in; see docs/parity.md.
 REBUILT_WITHIN: Mapping[str, float] = {"float64": 1e-10, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 STORED_SHARE = 10  # of the gate's factor, 30: three roundings of what is stored
@@ -33,109 +36,164 @@ def fits(subject: Subject, inputs: Sequence[np.ndarray]) -> bool:
     )
 
 
-def record_owner(
-    subject: Subject,
-    writer: RecordingWriter,
-    case: Case,
-    inputs: Sequence[np.ndarray],
-    skipped: MutableMapping[str, str],
-    *,
-    training: bool,
-) -> str | None:
-    """Writes down what the owner's own calls give: ``predict``, and ``model(x, training=True)`` with what it moves.
+class OwnersModel:
+    """The model as its Keras loaded it, and what is needed to call it when the rest of the reference is gone.
 
     Args:
-        subject: The reference.
-        writer: Of the recording; the case is in it.
+        subject: The reference, with the file's arrays.
         case: Which inputs.
         inputs: They, as Keras takes them.
-        skipped: Takes what was not compared, and why.
-        training: Whether to call the model in training mode too, its random layers held still.
-
-    Returns:
-        Why the layers rebuilt in float64 are no reference for this model; None where they are.
-
-    Raises:
-        ValueError: The model gives no number for these inputs.
     """
-    model, batch = subject.reference.model, mirrored(inputs)
-    names = subject.output_names
-    rebuilt: dict[str, np.ndarray] = {}
 
-    def note(name: str, tensor: Any) -> None:
-        if name in names:
-            rebuilt[name] = tensor.numpy()
+    def __init__(self, subject: Subject, case: Case, inputs: Sequence[np.ndarray]) -> None:
+        self.reference, self.model, self.case = subject.reference, subject.reference.model, case.name
+        self.batch, self.names = mirrored(inputs), subject.output_names
+        self.keys = subject.graph.output_names
+        self.last_activations = subject.last_activations
+        self.rebuilt: dict[str, np.ndarray] = {}
+        held = subject.variables_by_layer
+        self.arrays = {
+            path: [(one.name, one.role) for one in held.get(subject.layers.get(path, path), ())]
+            for path in layer_objects(self.model)
+        }
 
-    subject.run("float64", [*batch], note)
-    precision = _precision(model)
-    outputs = [np.asarray(y, np.float64) for y in _flat(subject, model.predict(_given(batch), verbose=0))]
-    if not all(np.isfinite(output).all() for output in outputs):  # float16 ends at 65,504
-        raise ValueError(f"in {precision} its predict gives no number for these images")
-    called = [np.asarray(y, np.float64) for y in _flat(subject, model(_given(batch), training=False))]
-    apart = max(_apart(one, other, float(np.max(np.abs(one)))) for one, other in zip(called, outputs, strict=True))
-    if apart > REBUILT_WITHIN[precision]:  # TensorFlow's graph of some 3-D convolutions is not what they compute
-        skipped["predict"] = (
-            f"Keras contradicts itself: model.predict(x) is {apart:.1e} of the peak away from model(x), which the port "
-            "is compared with"
-        )
-        outputs = called
-    for name, output in zip(names, outputs, strict=True):
-        writer.add(case.name, "predict", name, output)
-        noise = writer.measure_noise(case.name, "predict", name, rebuilt[name])
-        if not noise <= REBUILT_WITHIN[precision]:
-            return (
-                f"the model as {subject.reference.loaded_by} calls it gives other numbers than its layers rebuilt in "
-                f"float64 ({name} differs by {noise:.1e} of the peak)"
+        def note(name: str, tensor: Any) -> None:
+            if name in self.names:
+                self.rebuilt[name] = tensor.numpy()
+
+        subject.run("float64", [*self.batch], note)
+
+    def record(
+        self, writer: RecordingWriter, path: Path, skipped: MutableMapping[str, str], *, training: bool, step: bool
+    ) -> str:
+        """Writes down what the owner's own calls give: ``predict``, ``model(x, training=True)`` with what it moves, and
+        one ``train_on_batch``.
+
+        Args:
+            writer: Of the recording; the case is in it.
+            path: The model's file.
+            skipped: Takes what was not compared, and why.
+            training: Whether to call the model in training mode too, its random layers held still.
+            step: Whether to train it for a step.
+
+        Returns:
+            Why the layers rebuilt in float64 are no reference for this model; empty where they are.
+
+        Raises:
+            ValueError: The model gives no number for these inputs.
+        """
+        precision = _precision(self.model)
+        doubt = self._record_predict(writer, precision, skipped)
+        augments = any(type(layer).__name__ in AUGMENTATION_TYPES for layer in layer_objects(self.model).values())
+        if doubt or not training or augments:
+            return doubt
+        noise = _eps(_dtype(precision)) * ROUNDINGS
+        self._record_training_call(writer, noise)
+        if not step:
+            return ""
+        try:
+            if precision not in ("float32", "float64"):
+                raise NotCompared(f"the model computes in {precision}")
+            writer.owner_step = record_step(
+                self.reference,
+                path,
+                writer,
+                self.case,
+                self.batch,
+                lambda batch, seed: _nudged(batch, noise / ROUNDINGS, seed),
+                self.arrays,
+                self.last_activations,
+                noise,
             )
-    if training and not any(type(layer).__name__ in AUGMENTATION_TYPES for layer in layer_objects(model).values()):
-        limits = ml_dtypes.finfo(_dtype(precision))  # type: ignore[no-untyped-call]  # ml_dtypes gives it no types
-        _record_training_call(subject, writer, case, batch, names, float(limits.eps) * ROUNDINGS)
-    return None
+        except (NotCompared, *CANNOT_BE_CALLED) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            skipped["trained"] = f"no training step of the owner's own model: {reason}"
+        return ""
+
+    def _record_predict(self, writer: RecordingWriter, precision: str, skipped: MutableMapping[str, str]) -> str:
+        with self._statistics_kept():
+            outputs = self._outputs(self.model.predict(_given(self.batch), verbose=0))
+        if not all(np.isfinite(output).all() for output in outputs):  # float16 ends at 65,504
+            raise ValueError(f"in {precision} its predict gives no number for these images")
+        with self._statistics_kept():
+            called = self._outputs(self.model(_given(self.batch), training=False))
+        apart = max(_apart(one, other, float(np.max(np.abs(one)))) for one, other in zip(called, outputs, strict=True))
+        if apart > REBUILT_WITHIN[precision]:  # TensorFlow's graph of some 3-D convolutions is not what they compute
+            skipped["predict"] = (
+                f"Keras contradicts itself: model.predict(x) is {apart:.1e} of the peak away from model(x), which the "
+                "port is compared with"
+            )
+            outputs = called
+        for name, output in zip(self.names, outputs, strict=True):
+            writer.add(self.case, "predict", name, output)
+            noise = writer.measure_noise(self.case, "predict", name, self.rebuilt[name])
+            if not noise <= REBUILT_WITHIN[precision]:
+                return (
+                    f"the model as {self.reference.loaded_by} calls it gives other numbers than its layers rebuilt in "
+                    f"float64 ({name} differs by {noise:.1e} of the peak)"
+                )
+        return ""
+
+    def _record_training_call(self, writer: RecordingWriter, noise: float) -> None:
+        statistics, shares = self._statistics()
+        before = {name: variable.numpy() for name, variable in statistics.items()}
+        outputs, moved = self._training_call(self.batch, statistics)
+        # How far a last bit of the inputs moves it: a deep network that nobody trained amplifies every rounding.
+        again, moved_again = self._training_call(_nudged(self.batch, noise / ROUNDINGS, 0), statistics)
+        for name, output, other in zip(self.names, outputs, again, strict=True):
+            if np.isfinite(output).all():
+                rounding = max(noise, _apart(output, other, float(np.max(np.abs(output)))))
+                writer.add(self.case, "training call", name, output, noise=rounding)
+        for name, change in moved.items():
+            scale = _scale(name, moved, before, shares)
+            # A float16 statistic near 72 moves in steps of 1/16: what is stored is rounded, before and after.
+            stored = _eps(before[name].dtype) * float(np.max(np.abs(before[name]), initial=0.0)) / scale
+            rounding = max(noise, _apart(change, moved_again[name], scale), stored / STORED_SHARE)
+            writer.add(self.case, "moved statistics", name, change, scale, rounding)
+
+    def _training_call(
+        self, batch: Sequence[np.ndarray], statistics: Mapping[str, Any]
+    ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+        """What the model gives in training mode, and by how much its statistics move, which are put back."""
+        before = {name: variable.numpy() for name, variable in statistics.items()}
+        with self._statistics_kept(), held_still(self.model):
+            outputs = self._outputs(self.model(_given(batch), training=True))
+            moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
+        return outputs, moved
+
+    @contextmanager
+    def _statistics_kept(self) -> Iterator[None]:
+        """Puts the moving statistics back afterwards, which a layer called with ``training=True`` moves always."""
+        statistics, _ = self._statistics()
+        before = {name: variable.numpy() for name, variable in statistics.items()}
+        try:
+            yield
+        finally:
+            for name, variable in statistics.items():
+                variable.assign(before[name])
+
+    def _statistics(self) -> tuple[dict[str, Any], dict[str, float]]:
+        """The moving statistics by ``layer/role``, and the share that a step takes of the new one."""
+        found: dict[str, Any] = {}
+        shares: dict[str, float] = {}
+        for path, layer in layer_objects(self.model).items():
+            for (name, role), variable in zip(self.arrays[path], getattr(layer, "weights", ()), strict=False):
+                if role in STATISTICS:
+                    found[name] = variable if isinstance(variable, tf.Variable) else variable.value
+                    shares[name] = 1 - layer.momentum
+        return found, shares
+
+    def _outputs(self, outputs: Any) -> list[np.ndarray]:
+        """What a call returned, in the order of the model's outputs."""
+        if isinstance(outputs, Mapping):
+            outputs = [outputs[name] for name in self.keys or tuple(outputs)]
+        listed = [*outputs] if isinstance(outputs, list | tuple) else [outputs]
+        return [np.asarray(output, np.float64) for output in listed]
 
 
-def _record_training_call(
-    subject: Subject,
-    writer: RecordingWriter,
-    case: Case,
-    batch: Sequence[np.ndarray],
-    names: Sequence[str],
-    noise: float,
-) -> None:
-    statistics, shares = _statistics(subject)
-    before = {name: variable.numpy() for name, variable in statistics.items()}
-    outputs, moved = _training_call(subject, batch, statistics)
-    # How far a last bit of the inputs moves it: a deep network that nobody trained amplifies every rounding.
-    again, moved_again = _training_call(subject, _nudged(batch, noise / ROUNDINGS), statistics)
-    for name, output, other in zip(names, outputs, again, strict=True):
-        if np.isfinite(output).all():
-            rounding = max(noise, _apart(output, other, float(np.max(np.abs(output)))))
-            writer.add(case.name, "training call", name, output, noise=rounding)
-    for name, change in moved.items():
-        scale = _scale(name, moved, before, shares)
-        # A float16 statistic near 72 moves in steps of 1/16: what is stored is rounded, before and after.
-        limits = ml_dtypes.finfo(before[name].dtype)  # type: ignore[no-untyped-call]  # ml_dtypes gives it no types
-        stored = float(limits.eps * np.max(np.abs(before[name]), initial=0.0)) / scale
-        rounding = max(noise, _apart(change, moved_again[name], scale), stored / STORED_SHARE)
-        writer.add(case.name, "moved statistics", name, change, scale, rounding)
-
-
-def _training_call(
-    subject: Subject, batch: Sequence[np.ndarray], statistics: Mapping[str, Any]
-) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
-    """What the model gives in training mode, and by how much its statistics move, which are put back."""
-    model = subject.reference.model
-    before = {name: variable.numpy() for name, variable in statistics.items()}
-    with held_still(model):
-        outputs = [np.asarray(y, np.float64) for y in _flat(subject, model(_given(batch), training=True))]
-    moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
-    for name, variable in statistics.items():
-        variable.assign(before[name])
-    return outputs, moved
-
-
-def _nudged(batch: Sequence[np.ndarray], unit: float) -> list[np.ndarray]:
+def _nudged(batch: Sequence[np.ndarray], unit: float, seed: int) -> list[np.ndarray]:
     """Inputs of which every other number, by chance, is larger by this part of itself."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     return [array * (1 + unit * random.integers(0, 2, array.shape)).astype(array.dtype) for array in batch]
 
 
@@ -155,45 +213,8 @@ def _scale(
     return max(float(np.max(np.abs(moved[name]))), scale)
 
 
-def _statistics(subject: Subject) -> tuple[dict[str, Any], dict[str, float]]:
-    """The moving statistics of the loaded model by ``layer/role``, and the share that a step takes of the new one."""
-    found: dict[str, Any] = {}
-    shares: dict[str, float] = {}
-    arrays = subject.variables_by_layer
-    for path, layer in layer_objects(subject.reference.model).items():
-        name = subject.layers.get(path, path)
-        for one, variable in zip(arrays.get(name, ()), getattr(layer, "weights", ()), strict=False):
-            if one.role in STATISTICS:
-                found[one.name] = variable if isinstance(variable, tf.Variable) else variable.value
-                shares[one.name] = 1 - layer.momentum
-    return found, shares
-
-
-@contextmanager
-def held_still(model: Any) -> Iterator[None]:
-    """Keeps a loaded model's random layers from changing anything."""
-    before: list[tuple[Any, str, Any]] = []
-    for layer in layer_objects(model).values():
-        before += [(layer, name, getattr(layer, name)) for name in CHANCE if hasattr(layer, name)]
-    try:
-        for layer, name, _ in before:
-            setattr(layer, name, 0.0)
-        yield
-    finally:
-        for layer, name, value in before:
-            setattr(layer, name, value)
-
-
 def _given(batch: Sequence[np.ndarray]) -> Any:
     return batch[0] if len(batch) == 1 else [*batch]
-
-
-def _flat(subject: Subject, outputs: Any) -> list[Any]:
-    """What a call returned, in the order of the model's outputs."""
-    if isinstance(outputs, Mapping):
-        names = subject.graph.output_names or tuple(outputs)
-        return [outputs[name] for name in names]
-    return [*outputs] if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _precision(model: Any) -> str:
@@ -204,3 +225,7 @@ def _precision(model: Any) -> str:
 
 def _dtype(precision: str) -> Any:
     return tf.bfloat16.as_numpy_dtype if precision == "bfloat16" else np.dtype(precision)
+
+
+def _eps(dtype: Any) -> float:
+    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]  # ml_dtypes gives it no types

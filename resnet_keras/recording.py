@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import secrets
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from resnet_keras.exact_runs import exact_sizes, record_exact_runs
 from resnet_keras.moving_statistics import STATISTICS, mean_scale
-from resnet_keras.owner import fits, record_owner
+from resnet_keras.owner import CANNOT_BE_CALLED, OwnersModel, fits
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
@@ -41,7 +42,8 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
     shown = [(case, subject.inputs(case)) for case in load_cases(request.inputs)]
     progress = steps(sum(2 if case.check == "inference" else 1 for case, _ in shown), on_progress)
     skipped: dict[str, str] = {}
-    trains, called, doubt = any(case.check == "training" for case, _ in shown), False, ""
+    trains = any(case.check == "training" for case, _ in shown)
+    owner: OwnersModel | None = None
     with RecordingWriter(request.output, request.detail, request.output.parent) as writer:
         writer.feeds = subject.feeds
         for case, inputs in shown:
@@ -51,16 +53,19 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
             if case.check == "inference":
                 writer.add_case(case)
                 _record_inference(subject, writer, case, inputs, progress)
-                if request.of_a_port and not called and request.model.reference == "file" and fits(subject, inputs):
-                    called = True
-                    doubt = _record_owner(subject, writer, case, inputs, skipped, training=trains)
+                if request.of_a_port and owner is None and request.model.reference == "file" and fits(subject, inputs):
+                    owner = _owners_model(subject, case, inputs, skipped)
                 continue
             skipped |= _record_training(subject, writer, case, inputs)
             next(progress)
         if request.of_a_port:
             skipped |= _record_exact_runs(subject, writer, training=trains, quick=request.quick)
         network = _network_of(subject, request.model)
-        writer.origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network, doubt=doubt)
+        origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network)
+        del subject  # its rebuilt models make room for what the owner's calls need
+        gc.collect()
+        doubt = _record_owner(owner, writer, request, skipped, training=trains) if owner is not None else ""
+        writer.origin = dataclasses.replace(origin, doubt=doubt, skipped=skipped)
     return Written()
 
 
@@ -179,21 +184,29 @@ def origin_of(
     )
 
 
+def _owners_model(
+    subject: Subject, case: Case, inputs: list[np.ndarray], skipped: dict[str, str]
+) -> OwnersModel | None:
+    try:
+        return OwnersModel(subject, case, inputs)
+    except CANNOT_BE_CALLED as error:
+        skipped["predict"] = _not_called(error)
+        return None
+
+
 def _record_owner(
-    subject: Subject,
-    writer: RecordingWriter,
-    case: Case,
-    inputs: list[np.ndarray],
-    skipped: dict[str, str],
-    *,
-    training: bool,
+    owner: OwnersModel, writer: RecordingWriter, request: ReferenceRequest, skipped: dict[str, str], *, training: bool
 ) -> str:
     """The owner's own calls; returns why the reference may be another model."""
     try:
-        return record_owner(subject, writer, case, inputs, skipped, training=training) or ""
-    except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
-        skipped["predict"] = f"the model as it was loaded cannot be called: {(str(error).splitlines() or [''])[0]}"
+        return owner.record(writer, request.model.checkpoint, skipped, training=training, step=not request.quick)
+    except CANNOT_BE_CALLED as error:
+        skipped["predict"] = _not_called(error)
         return ""
+
+
+def _not_called(error: Exception) -> str:
+    return f"the model as it was loaded cannot be called: {(str(error).splitlines() or [''])[0]}"
 
 
 def _record_inference(

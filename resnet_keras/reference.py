@@ -2,7 +2,7 @@
 
 The first that works counts: Keras 3 and then Keras 2 (tf_keras), the other way round where Keras 2 wrote the file, on
 the file as it is; each of them on a copy whose config is mended (`repairs`); each of them on the mended config alone,
-with the weights set from what `weight_transfer` read. Training is of no interest: models are never compiled, so an
+with the weights set from what `weight_transfer` read. Training is of no interest: models are not compiled, so an
 optimizer's ``lr``, a loss's ``reduction=auto`` and a custom metric stop nothing.
 
 Keras runs code that a config names, so all of it is looked up first among what is known to be harmless (`allowed`).
@@ -44,11 +44,13 @@ class Reference:
         module: `keras` or `tf_keras`; what builds layers that go with the model's.
         model: Not compiled.
         loaded_by: Which Keras, and what had to be done: ``keras 3.15.1 after repairs: class paths``.
+        as_stored: Whether that Keras loaded the file as it is.
     """
 
     module: Any
     model: Any
     loaded_by: str
+    as_stored: bool = False
 
 
 def load_reference(path: Path, only: str | None = None) -> Reference:
@@ -73,6 +75,24 @@ def load_reference(path: Path, only: str | None = None) -> Reference:
         check_classes(path, config)
         attempts = _attempts(checkpoint, config, Path(folder))
         return _first(path, (attempt for attempt in attempts if only in (None, attempt.module.__name__)))
+
+
+def load_compiled(reference: Reference, path: Path) -> Any:
+    """Loads the model of a file once more, compiled as the file says, by the Keras that loaded it as it is.
+
+    Args:
+        reference: What `load_reference` gave.
+        path: The file. Its optimizer, loss and metrics are Keras's own (`is_keras_training`).
+
+    Raises:
+        VerificationError: The file had to be repaired.
+    """
+    if not reference.as_stored:
+        raise VerificationError("the file had to be repaired")
+    with read_checkpoint(path) as checkpoint, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"model{SUFFIXES[checkpoint.container]}"
+        file.symlink_to(checkpoint.path.resolve())
+        return _load(reference.module, file, compiled=True)
 
 
 def reference_from_config(config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Reference:
@@ -110,7 +130,7 @@ def _first(path: Path, attempts: Iterator[Attempt]) -> Reference:
     for attempt in attempts:
         loaded_by = f"{attempt.module.__name__} {attempt.module.__version__}{attempt.how}"
         try:
-            return Reference(attempt.module, attempt.load(), loaded_by)
+            return Reference(attempt.module, attempt.load(), loaded_by, as_stored=not attempt.how)
         except Exception as error:  # whatever this Keras raises; the next may load it
             reasons.append(f"{loaded_by}: {_reason(error)}")
     raise VerificationError(
@@ -156,10 +176,10 @@ def _keras_modules() -> list[Any]:
     return [keras, tf_keras]
 
 
-def _load(module: Any, file: Path, write: Callable[[], None] | None = None) -> Any:
+def _load(module: Any, file: Path, write: Callable[[], None] | None = None, *, compiled: bool = False) -> Any:
     if write is not None:
         write()
-    return module.models.load_model(file, custom_objects=custom_objects(module), compile=False, safe_mode=True)
+    return module.models.load_model(file, custom_objects=custom_objects(module), compile=compiled, safe_mode=True)
 
 
 def _write_h5(path: Path, file: Path, config: Mapping[str, Any]) -> None:

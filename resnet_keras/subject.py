@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.images import load_images, network_input
+from resnet_keras.moving_statistics import STATISTICS
 from resnet_keras.rebuilding import Rebuilt, last_activations_of, rebuild
 from resnet_keras.reference import Reference, load_reference, reference_from_config
 from resnet_keras.resnet import resnet
@@ -102,6 +104,8 @@ class Subject:
             The outputs before their last activation, and the first output.
         """
         model = self.models[dtype]
+        moved = not training and any(call.training for call in model.graph.calls)  # which inference is to leave alone
+        before = [(one.own, one.array) for one in self.variables(dtype) if moved and one.role in STATISTICS]
         last: dict[str, Any] = {}
 
         def shown(name: str | None, tensor: Any) -> Any:
@@ -123,6 +127,8 @@ class Subject:
         logits = model.run(inputs, named, training=training)
         for name, value in zip(self.outputs, model.graph.outputs, strict=False):
             last[value] = shown(name, last[value])
+        for variable, array in before:
+            variable.assign(array)
         return logits, last[model.graph.outputs[0]]
 
     def loss(self, logits: Sequence[Any], labels: Any = None) -> Any:
@@ -249,7 +255,7 @@ def _reference(asked: ReferenceModel, network: Graph | None) -> Reference:
     """The model that Keras loads from the file, or one that takes the file's weights."""
     if asked.reference == "file":
         found = load_reference(asked.checkpoint)
-        return Reference(found.module, found.model, f"{found.loaded_by} from the file")
+        return dataclasses.replace(found, loaded_by=f"{found.loaded_by} from the file")
     with read_checkpoint(asked.checkpoint) as checkpoint:
         arrays = {name: checkpoint[source] for name, source in asked.arrays.items()}
     if network is not None and network.resnet is not None:

@@ -22,11 +22,11 @@ def save(path: Path) -> Path:
     return path
 
 
-def doubt_of_another_reference(path: Path, folder: Path) -> tuple[str | None, str | None]:
+def doubt_of_another_reference(path: Path, folder: Path) -> tuple[str, str]:
     """What is said of the rebuilt layers as they are, and once one of them computes something else."""
     import numpy as np
 
-    from resnet_keras.owner import record_owner
+    from resnet_keras.owner import OwnersModel
     from resnet_keras.subject import subject_of
     from weight_transfer.parity.inputs import Case
     from weight_transfer.parity.protocol import ReferenceModel
@@ -40,7 +40,8 @@ def doubt_of_another_reference(path: Path, folder: Path) -> tuple[str | None, st
         case = Case(f"image {number}", (image,), raw=False)
         writer = RecordingWriter(folder / "unused.safetensors", COMPACT)
         writer.add_case(case)
-        found.append(record_owner(subject, writer, case, [image], {}, training=False))
+        owner = OwnersModel(subject, case, [image])
+        found.append(owner.record(writer, path, {}, training=False, step=False))
         layer = subject.models["float64"].layers["learns"]
         layer.epsilon = 0.5
     return found[0], found[1]

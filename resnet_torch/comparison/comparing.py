@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
-from weight_transfer.parity.recording import OUTPUT, TOP, Recording, Tops, read_recording
-from weight_transfer.parity.report import OWNER_CHECKS, Row
+from weight_transfer.parity.recording import OUTPUT, TOP, Entry, Recording, Tops, read_recording
+from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Row
 
 
 def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonResult:
@@ -45,22 +45,14 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
     progress = steps(sum(_runs(device, case) for device in devices for case in cases) + num_exact, on_progress)
     rows: list[Row] = []
     tops: dict[str, Tops | None] = {}
+    notes: list[str] = []
     for device in devices:
-        collected: Collected = {}
-        for name in PRECISIONS[device]:
-            subject = subject_for_comparison(load_model(request.converted, unfreeze=True), recording, device, name)
-            with precision(name):
-                for case in cases:
-                    if case.check == "training" and name != "float64":
-                        continue
-                    logits = _compare_case(subject, recording, case, name, collected)
-                    if name == "float32" and case.raw and logits:
-                        tops[case.name] = tops_of(subject, logits)
-                    next(progress)
-        rows += rows_of(recording, device, cases, collected)
+        rows += _images(request.converted, recording, device, cases, tops, progress)
     exact = ExactComparison((), (), 0, ())
     if devices:
-        rows += _owners(request.converted, recording, training=request.training)
+        owners, reason = _owners(request, recording)
+        rows += owners
+        notes += [] if reason is None else [f"no training step of the owner's own model: {reason}"]
         exact = _exact(request.converted, recording, progress, training=request.training and not request.quick)
     rows += exact.rows
     failed = next((row for row in rows if not row.passed and row.check not in OWNER_CHECKS), None)
@@ -79,39 +71,71 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
         wiring=exact.wiring,
         num_wired=exact.num_wired,
         untraced=exact.untraced,
+        notes=tuple(notes),
     )
 
 
-def _owners(port: Path, recording: Recording, *, training: bool) -> list[Row]:
-    """The owner's own calls, on the CPU, by the port as it is delivered.
+def _images(
+    port: Path,
+    recording: Recording,
+    device: str,
+    cases: Sequence[Case],
+    tops: dict[str, Tops | None],
+    progress: Iterator[None],
+) -> list[Row]:
+    """The whole network on images, in every precision of a device; ``tops`` takes the classes of pictures."""
+    collected: Collected = {}
+    for name in PRECISIONS[device]:
+        subject = subject_for_comparison(load_model(port, unfreeze=True), recording, device, name)
+        with precision(name):
+            for case in cases:
+                if case.check == "training" and name != "float64":
+                    continue
+                logits = _compare_case(subject, recording, case, name, collected)
+                if name == "float32" and case.raw and logits:
+                    tops[case.name] = tops_of(subject, logits)
+                next(progress)
+    return rows_of(recording, device, cases, collected)
+
+
+def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row], str | None]:
+    """The owner's own calls, on the CPU, by the port as it is delivered; and why its step is not compared.
 
     Where the Keras that loaded the model moves a variance by another rule than the one that wrote it, variances cannot
     be compared.
     """
-    collected: Collected = {}
-    checks = OWNER_CHECKS if training else ("predict",)
-    known = read_converted(port).description
+    known = read_converted(request.converted).description
     rule = "keras3" if recording.origin.module == "keras" or known.precision.dtype == "float64" else "tf_keras"
-    entries = tuple(
-        entry
-        for entry in recording.entries
-        if entry.check in checks and (known.moving_variance == rule or not entry.name.endswith("/moving_variance"))
-    )
-    kept: dict[tuple[str, str, str], int] = {
-        (entry.case, entry.check, entry.name): recording.starts[entry.case, entry.check, entry.name]
-        for entry in entries
-    }
-    called = dataclasses.replace(recording, entries=entries, starts=kept)
+    checks = OWNER_CHECKS if request.training else {"predict"}
+    called = _with_checks(recording, checks - (STEP_CHECKS if request.quick else set()))
+    if known.moving_variance != rule:
+        called = _without(called, lambda entry: entry.name.endswith("/moving_variance"))
+    collected: Collected = {}
+    reason: str | None = None
     for case in recording.cases:
-        if any(entry.case == case.name for entry in entries):
-            compare_with_owner(port, called, case, collecting(collected, "float32", case))
-    return rows_of(called, "cpu", recording.cases, collected, owners=True)
+        if any(entry.case == case.name for entry in called.entries):
+            found = collecting(collected, "float32", case)
+            reason = compare_with_owner(request.converted, called, case, found, request.optimizer) or reason
+    if reason is not None:
+        called = _with_checks(called, checks - STEP_CHECKS)
+    return rows_of(called, "cpu", recording.cases, collected, owners=True), reason
+
+
+def _with_checks(recording: Recording, checks: Collection[str]) -> Recording:
+    """A recording of some checks alone."""
+    step = recording.owner_step if set(checks) >= STEP_CHECKS else None
+    return dataclasses.replace(_without(recording, lambda entry: entry.check not in checks), owner_step=step)
+
+
+def _without(recording: Recording, left_out: Callable[[Entry], bool]) -> Recording:
+    entries = tuple(entry for entry in recording.entries if not left_out(entry))
+    return dataclasses.replace(recording, entries=entries)
 
 
 def _exact(port: Path, recording: Recording, progress: Iterator[None], *, training: bool) -> ExactComparison:
     """Exact runs, on the CPU: of a GPU it is not known which of its algorithms keep integers exact."""
     subject = subject_for_comparison(load_model(port, unfreeze=True), recording, "cpu", "float64")
-    return compare_exact_runs(subject, recording, progress, training=training)
+    return compare_exact_runs(subject, recording, progress, training=training, restore=False)
 
 
 def subject_for_comparison(model: PortedModel, recording: Recording, device: str, precision_name: str) -> Subject:

@@ -80,7 +80,6 @@ def compare_local_step(
     step = recording.entries if training else ()
     entries = {(entry.check, entry.name): entry for entry in step if entry.case == one.name}
     probes: dict[str, Tensor] = {}
-    sums: list[Tensor] = []
     reads: Reads = {}
 
     def leaf(name: str, tensor: Tensor) -> Tensor:
@@ -94,16 +93,16 @@ def compare_local_step(
         array = subject.to_keras(output)
         if ("local output", name) in entries:
             found("local output", name, recording.expected(entries["local output", name]).error(array))
-        if training:
-            sums.append((output * subject.from_keras(runs.cotangent(one, name, array.shape))).sum())
+        if training and output.requires_grad:  # of a port with other names it may not be
+            # At once, which frees what lies behind it; kept while it runs, for two outputs may share an unnamed value.
+            cotangent = subject.from_keras(runs.cotangent(one, name, array.shape))
+            torch.autograd.backward(output, cotangent.to(output.dtype), retain_graph=True)
         return leaf(name, subject.from_keras(runs.probe(one, name, array.shape)))
 
     with restored(model), training_mode(model), _learning(subject):
         given = [leaf(input_name(number), x) for number, x in enumerate(drawn_inputs(subject, runs, one))]
-        subject.run(given, note)
         model.zero_grad()
-        if learnt := [value for value in sums if value.requires_grad]:  # of a port with other names there is none
-            torch.autograd.backward(torch.stack(learnt).sum())
+        subject.run(given, note)
         state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in entries.items():
             if check in ("local gradient", "local statistics"):
@@ -163,7 +162,7 @@ def _leaves(output: Tensor, probes: Mapping[str, Tensor]) -> frozenset[str]:
 
 
 @contextmanager
-def drawn_arrays(subject: Subject, runs: ExactRuns, one: Round) -> Iterator[None]:
+def drawn_arrays(subject: Subject, runs: ExactRuns, one: Round, *, restore: bool = True) -> Iterator[None]:
     """Gives the port the arrays of a round, which are those of every round of its regime, through the mapping of its
     weights; its own are put back afterwards.
     """
@@ -174,7 +173,8 @@ def drawn_arrays(subject: Subject, runs: ExactRuns, one: Round) -> Iterator[None
             for draw in _known(subject, runs.arrays):
                 row = subject.rows[draw.name]
                 tensor = state[row.torch]
-                kept[row.torch] = tensor.detach().clone()
+                if restore:
+                    kept[row.torch] = tensor.detach().clone()
                 tensor.copy_(torch.from_numpy(row.to_torch(runs.array(one.regime, draw))))
         yield
     finally:
@@ -223,7 +223,7 @@ class ExactComparison:
 
 
 def compare_exact_runs(
-    subject: Subject, recording: Recording, progress: Iterator[None], *, training: bool = True
+    subject: Subject, recording: Recording, progress: Iterator[None], *, training: bool = True, restore: bool = True
 ) -> ExactComparison:
     """Compares all rounds that a recording holds.
 
@@ -233,6 +233,7 @@ def compare_exact_runs(
         progress: Asked for the next after each round.
         training: Whether to compare the training step; without it, autograd shows what each output is computed from,
             and nothing else of it is looked at.
+        restore: Whether the port's own arrays are put back afterwards, for which they are kept.
     """
     runs = recording.exact_runs
     if runs is None:
@@ -241,7 +242,7 @@ def compare_exact_runs(
     reads: Reads = {}
     for _, rounds in groupby(runs.rounds, key=lambda one: one.regime):
         first, *others = rounds
-        with drawn_arrays(subject, runs, first):
+        with drawn_arrays(subject, runs, first, restore=restore):
             for one in (first, *others):
                 found = collecting(collected, "float64", one)
                 if one.is_training_step:

@@ -87,7 +87,7 @@ def load_optimizer(
     if state.learning_rate is not None:
         arguments["learning_rate"] = state.learning_rate
     built = optimizer_from_keras({**state.config, "config": arguments}, bare.named_parameters(), lr)
-    _fill(built, state, parameters)
+    fill(built, state, parameters)
     return built
 
 
@@ -182,7 +182,14 @@ def _freeze(model: PortedModel, state: OptimizerState) -> None:
 
 
 @torch.no_grad()
-def _fill(optimizer: KerasOptimizer, state: OptimizerState, parameters: Mapping[str, nn.Parameter]) -> None:
+def fill(optimizer: KerasOptimizer, state: OptimizerState, parameters: Mapping[str, nn.Parameter]) -> None:
+    """Gives an optimizer the slots and the step count of a state.
+
+    Args:
+        optimizer: Of the state's class and arguments.
+        state: Each of its slots is of a parameter that is here.
+        parameters: By name.
+    """
     for slot, tensors in state.slots.items():
         for name, tensor in tensors.items():
             param = parameters[name]

@@ -34,7 +34,7 @@ QUICK_REGIMES: tuple[Regime, ...] = ("unit",)
 QUICK_LEAVES_OUT = (
     "exact runs at other sizes than the network's own",
     "exact runs on integers of 18 bits, and on numbers below zero, which show what a pool is padded with",
-    "a training step of each layer by itself",
+    "a training step of each layer by itself, and of the owner's own model",
 )
 MANTISSA_BITS = 53  # of float64: whole numbers up to 2^53 are exact
 PROBE_BITS = 18
@@ -232,7 +232,7 @@ def drawn_probe(key: str, shape: tuple[int, ...], regime: Regime, nonnegative: b
         nonnegative: Whether none may be below zero.
         multiple: All are multiples of this, or of an eighth of it.
     """
-    raw = _raw(key, math.prod(shape))
+    raw = random_words(key, math.prod(shape))
     values: Floats
     if regime == "real":
         values = (raw >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
@@ -260,7 +260,7 @@ def drawn_array(key: str, draw: ArrayDraw, regime: Regime) -> Floats:
         regime: What kind of numbers.
     """
     size, unit = math.prod(draw.shape), regime in ("unit", "real")
-    raw = _raw(key, size)
+    raw = random_words(key, size)
     values: Floats
     if draw.kind == "variance":
         powers = (raw % np.uint64(4)).astype(np.float64) - (1.0 if unit else 0.0)
@@ -268,7 +268,7 @@ def drawn_array(key: str, draw: ArrayDraw, regime: Regime) -> Floats:
     elif draw.kind == "kernel" and unit:
         spread = math.ceil(math.log2(4 * math.sqrt(terms(draw.kind, draw.shape))))
         filters = draw.shape[-1] if draw.shape else 1
-        smaller = (_raw(f"{key}/filters", filters) % np.uint64(FILTER_SCALES)).astype(np.float64)
+        smaller = (random_words(f"{key}/filters", filters) % np.uint64(FILTER_SCALES)).astype(np.float64)
         values = _integers(raw, min(4, draw.bits)) * 2.0**-spread * np.tile(2.0**-smaller, size // filters)
     elif unit:
         values = _integers(raw, 5) * 0.125
@@ -283,8 +283,13 @@ def _integers(raw: npt.NDArray[np.uint64], bits: int) -> Floats:
     return np.where(values >= 0, values + 1, values)
 
 
-def _raw(key: str, size: int) -> npt.NDArray[np.uint64]:
-    """Random words of 64 bits, which NumPy draws alike in every version: a bit generator's raw output."""
+def random_words(key: str, size: int) -> npt.NDArray[np.uint64]:
+    """Returns random words of 64 bits, which NumPy draws alike in every version: a bit generator's raw output.
+
+    Args:
+        key: Decides them.
+        size: How many.
+    """
     found: npt.NDArray[np.uint64] = np.random.PCG64(
         int.from_bytes(hashlib.sha256(key.encode()).digest()[:16], "little")
     ).random_raw(size)

@@ -13,6 +13,8 @@ CHECKS: Mapping[Check, tuple[str, str]] = {
     "predict": ("The owner's predict", "What model.predict gives, in the model's own precision."),
     "training call": ("The owner's training call", "What model(x, training=True) gives, random layers held still."),
     "moved statistics": ("What it moves", "By how much that call moves each batch norm's mean and variance."),
+    "trained loss": ("The owner's loss", "What one train_on_batch gives: the file's own loss, its penalties included."),
+    "trained weights": ("What it trains", "By how much that step moves each array, by the file's own optimizer."),
     "exact": ("Exact runs", "What each layer gives for numbers on which its arithmetic rounds nothing."),
     "local output": ("Layers in training", "What each layer by itself gives for random numbers, in training mode."),
     "local gradient": ("Layers' gradients", "The gradients that each layer by itself gives back for random ones."),

@@ -161,6 +161,7 @@ class ComparisonResult:
         wiring: Layer outputs that are not computed from what they are in Keras.
         num_wired: Layer outputs of which that was compared.
         untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
+        notes: What was not compared, in words.
     """
 
     rows: tuple[Row, ...]
@@ -170,6 +171,7 @@ class ComparisonResult:
     wiring: tuple[FieldDifference, ...] = ()
     num_wired: int = 0
     untraced: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ class ComparisonRequest(Request[ComparisonResult]):
         training: Whether to compare a training step too.
         right: The port as the checkpoint makes it, where ``converted`` has other numbers.
         quick: Whether to leave out of the exact runs what `ExactRuns.quick` does.
+        optimizer: The state of the file's optimizer, where it has one: a file that lies beside the port, or one as
+            `weight-transfer convert --with-optimizer` writes it.
     """
 
     answered_by: ClassVar[str] = "resnet_torch.comparison.comparing:compare"
@@ -193,6 +197,7 @@ class ComparisonRequest(Request[ComparisonResult]):
     training: bool = True
     right: Path | None = None
     quick: bool = False
+    optimizer: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.exact_runs import ExactRuns
 from weight_transfer.parity.inputs import Case, case_of, describe_case
+from weight_transfer.parity.owner_step import OwnerStep
 from weight_transfer.parity.recorded_network import RecordedNetwork
 from weight_transfer.parity.report import LAYER_CHECKS, Check
 from weight_transfer.parity.sketch import BY_LAYER, DETAILS, Detail, Expected, sketch
@@ -80,7 +81,7 @@ class Entry:
 
     def detail(self, usual: Detail) -> Detail:
         """Returns how much of it is kept in a recording that keeps so much of a layer's output on images."""
-        return BY_LAYER if self.check in LAYER_CHECKS else usual
+        return BY_LAYER if self.check in LAYER_CHECKS or self.check == "trained weights" else usual
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class RecordingWriter:
         self.feeds: dict[str, tuple[str, ...]] = {}
         self.tops: dict[str, Tops] = {}
         self.exact_runs: ExactRuns | None = None
+        self.owner_step: OwnerStep | None = None
         self._cases: list[Case] = []
         self._entries: dict[tuple[str, str, str], Entry] = {}
         self._starts: dict[tuple[str, str, str], int] = {}
@@ -222,6 +224,7 @@ class RecordingWriter:
             "tops": self.tops,
             "cases": [describe_case(case) for case in self._cases],
             "exact_runs": msgspec.to_builtins(self.exact_runs),
+            "owner_step": msgspec.to_builtins(self.owner_step),
             "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
         }
         Content(RECORDING, facts, (values, *inputs)).write(self.path)
@@ -245,6 +248,7 @@ class Recording:
         feeds: By layer, the layers whose outputs it reads.
         tops: By case, the top classes that Keras gives each picture.
         exact_runs: What was drawn on integers, and what Keras gave; None of a recording that has none.
+        owner_step: How the owner's own model was trained for one step; None where it was not.
     """
 
     file: TensorFile
@@ -256,6 +260,7 @@ class Recording:
     tops: Mapping[str, Tops]
     starts: Mapping[tuple[str, str, str], int] = field(repr=False)
     exact_runs: ExactRuns | None = field(default=None, repr=False)
+    owner_step: OwnerStep | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
@@ -303,9 +308,12 @@ def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
     feeds = {name: tuple(inputs) for name, inputs in facts["feeds"].items()}
     try:
         exact_runs = msgspec.convert(facts.get("exact_runs"), ExactRuns | None)
+        owner_step = msgspec.convert(facts.get("owner_step"), OwnerStep | None)
     except msgspec.ValidationError as error:
-        raise ValueError(f"exact_runs: {error}") from error
-    return Recording(file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts, exact_runs)
+        raise ValueError(f"exact_runs, owner_step: {error}") from error
+    return Recording(
+        file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts, exact_runs, owner_step
+    )
 
 
 def _starts(entries: Sequence[Entry], detail: Detail) -> tuple[dict[tuple[str, str, str], int], int]:

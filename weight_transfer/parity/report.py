@@ -11,6 +11,8 @@ Check = Literal[
     "predict",
     "training call",
     "moved statistics",
+    "trained loss",
+    "trained weights",
     "exact",
     "local output",
     "local gradient",
@@ -30,7 +32,8 @@ Check = Literal[
 Verdict = Literal["SAME FUNCTION", "EQUAL", "DIFFERS", "NOT PROVEN"]
 PASSING: tuple[Verdict, ...] = ("SAME FUNCTION", "EQUAL")
 # Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
-OWNER_CHECKS: frozenset[Check] = frozenset({"predict", "training call", "moved statistics"})
+STEP_CHECKS: frozenset[Check] = frozenset({"trained loss", "trained weights"})
+OWNER_CHECKS: frozenset[Check] = STEP_CHECKS | {"predict", "training call", "moved statistics"}
 LAYER_CHECKS: frozenset[Check] = frozenset({"exact", "local output", "local gradient", "local statistics"})
 
 
@@ -40,8 +43,9 @@ class Row:
 
     Attributes:
         check: What it is. Of the owner's own calls, what ``predict`` gives, what a ``training call`` gives and by how
-            much it ``moved statistics``. Of each layer by itself its output on numbers that round nothing, ``exact``,
-            and in a training step its ``local output``, the ``local gradient`` of a parameter or of what a layer
+            much it ``moved statistics``; of one ``train_on_batch`` the ``trained loss``, and by how much each of the
+            ``trained weights`` moved. Of each layer by itself its output on numbers that round nothing, ``exact``, and
+            in a training step its ``local output``, the ``local gradient`` of a parameter or of what a layer
             reads, a batch norm's ``local statistics``. Of the whole network a layer's output in ``inference`` or in
             ``training`` mode, the ``loss``, the ``gradient`` of a parameter, a batch norm's moving ``statistics``
             after one training step. Of a training run, the loss of one ``step``; after the last one the

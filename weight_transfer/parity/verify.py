@@ -13,14 +13,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from weight_transfer.checkpoint import read_checkpoint
+from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.conversion.convert import convert, tensors_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, read_converted
-from weight_transfer.errors import VerificationError
+from weight_transfer.errors import TransferError, VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.images import load_images
+from weight_transfer.optimizer.from_keras import read_optimizer_state
+from weight_transfer.optimizer.state import state_beside, state_content
 from weight_transfer.parity.fields import compared_fields
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
@@ -107,7 +109,13 @@ def verify(
         if differing:
             convert(source, right, hints)
         request = ComparisonRequest(
-            port.path, Path(reference), tuple(devices), training, right if differing else None, quick
+            port.path,
+            Path(reference),
+            tuple(devices),
+            training,
+            right if differing else None,
+            quick,
+            _optimizer_state(checkpoint, identified, port, hints, folder / "optimizer.safetensors", recording),
         )
         result = runner(request, stage(on_progress, "PyTorch", REFERENCE_SHARE))
         planted: tuple[Planted, ...] = ()
@@ -120,6 +128,7 @@ def verify(
     origin, runs = recording.origin, recording.exact_runs
     if runs is not None and quick:
         runs = runs.quick()
+    step_notes = () if recording.owner_step is None or quick or not training else recording.owner_step.notes
     return Verification(
         title=identified.network.title,
         source=checkpoint.path.name,
@@ -144,13 +153,37 @@ def verify(
         doubt=origin.doubt,
         sizes=() if runs is None else runs.sizes,
         left_out=() if runs is None else runs.left_out,
-        assumed=(*identified.assumed, *origin.skipped.values()),
+        assumed=(*identified.assumed, *origin.skipped.values(), *result.notes, *step_notes),
         environment=environments(origin, result.environment),
         explanation=result.explanation,
         predictions=tuple(_predictions(recording, result.tops)),
         sensitivity=planted,
         duration_s=round(time.monotonic() - started, 1),
     )
+
+
+def _optimizer_state(
+    checkpoint: Checkpoint,
+    identified: Identified,
+    port: Converted,
+    hints: Hints | None,
+    output: Path,
+    recording: Recording,
+) -> Path | None:
+    """The state of the optimizer that the owner's model goes on with: what lies beside the port, else what is in the
+    file; None where there is none, or none is needed.
+    """
+    step = recording.owner_step
+    if step is None or not step.iterations:
+        return None
+    if (beside := state_beside(port.path)).exists():
+        return beside
+    try:
+        state = read_optimizer_state(checkpoint, identified, None, (hints or Hints()).like, [])
+    except TransferError:
+        return None
+    state_content(state, "", port.origin).write(output)
+    return output
 
 
 KERAS = ("keras", "tf_keras", "tensorflow")  # installed beside the port, perhaps, and not at work there
