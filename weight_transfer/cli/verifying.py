@@ -12,6 +12,7 @@ from typing import Any
 import rich_click as click
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
@@ -28,8 +29,8 @@ from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
 from weight_transfer.parity.wording import exact_runs, same_function, what_is_missing, where_it_differs
 
-NAME_WIDTH = 18  # so that a summary has room for its figures in 80 columns
-
+SHORTEST_NAME = 8  # characters
+WIDE = 100  # columns, from which on shapes are shown
 
 CERTIFIED: Mapping[Verdict, str] = {
     "SAME FUNCTION": "the same function as Keras's",
@@ -204,37 +205,41 @@ def _description(found: Verification) -> str:
 
 def _summary(found: Verification) -> Table:
     """One row per check and device: how many tensors agree, how far off the worst is and where."""
-    table = headed("check", "agree", "float64", "at", "float32", "Keras's", "")
+    rows = []
     for group in groups(found):
         noises = [row.noise for _, row in group.rows if row.noise is not None]
         worst = group.worst("float64"), group.worst("float32")
-        table.add_row(
-            group.check + (f" ({group.device})" if group.device != "cpu" else ""),
-            str(group.num_equal) if group.num_equal == len(group.rows) else f"{group.num_equal} of {len(group.rows)}",
-            "" if worst[0] is None else f"{worst[0].errors['float64']:.1e}",
-            "" if worst[0] is None else f"[dim]{escape(shortened(worst[0].name))}[/]",
-            "" if worst[1] is None else f"{worst[1].errors['float32']:.1e}",
-            f"{max(noises):.1e}" if noises else "",
-            _judged([row for _, row in group.rows]),
+        rows.append(
+            (
+                group.check + (f" ({group.device})" if group.device != "cpu" else ""),
+                f"{group.num_equal}" + (f" of {len(group.rows)}" if group.num_equal != len(group.rows) else ""),
+                "" if worst[0] is None else f"{worst[0].errors['float64']:.1e}",
+                "" if worst[0] is None else worst[0].name,
+                "" if worst[1] is None else f"{worst[1].errors['float32']:.1e}",
+                f"{max(noises):.1e}" if noises else "",
+                _judged([row for _, row in group.rows]),
+            )
         )
-    return table
+    return fitted_table(("check", "agree", "float64", "at", "float32", "Keras's", ""), rows, names=3)
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    run = precisions(rows)
-    table = headed("check", "layer", "shape", "peak", *run, "Keras's", "")
-    several = len(devices(rows)) > 1
-    for row in rows:
-        table.add_row(
+    run, several = precisions(rows), len(devices(rows)) > 1
+    narrow = out.width < WIDE
+    headings = ("check", "layer", *(() if narrow else ("shape",)), "peak", *run, "Keras's", "")
+    cells = [
+        (
             row.check,
-            escape(shortened(row.name)) + (f" ({row.device})" if several else ""),
-            " x ".join(map(str, row.shape[1:] or row.shape)),
+            row.name + (f" ({row.device})" if several else ""),
+            *(() if narrow else (" x ".join(map(str, row.shape[1:] or row.shape)),)),
             f"{row.peak:.3g}",
             *(_number(row, precision) for precision in run),
             "" if row.noise is None else f"{row.noise:.1e}",
             _judged([row]),
         )
-    return table
+        for row in rows
+    ]
+    return fitted_table(headings, cells, names=1)
 
 
 def _judged(rows: Sequence[Row]) -> str:
@@ -244,26 +249,43 @@ def _judged(rows: Sequence[Row]) -> str:
     return "[green]equal[/]" if any(row.proves for row in rows) else "[yellow]says nothing[/]"
 
 
-def headed(*headings: str) -> Table:
-    """Returns a table without lines; words stand left, numbers right."""
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in headings:
-        left = heading in ("check", "layer", "shape", "at", "")
+def fitted_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> Table:
+    """Returns a table without lines that fits the terminal: names are shortened in their middle, and figures never.
+
+    Words stand left, numbers right.
+
+    Args:
+        headings: Of the columns.
+        rows: The cells, in rich's markup but for the names.
+        names: Which column holds names.
+    """
+    widths = [
+        max(Text.from_markup(cell).cell_len for cell in (heading, *(row[column] for row in rows)))
+        for column, heading in enumerate(headings)
+    ]
+    taken = sum(widths) - widths[names]
+    padding = 2 if taken + len(widths) * 2 + SHORTEST_NAME <= out.width else 1
+    room = max(SHORTEST_NAME, out.width - taken - padding * len(widths))
+    table = Table(box=None, header_style="bold", padding=(0, padding, 0, 0))
+    for column, heading in enumerate(headings):
+        left = column == names or heading in ("check", "shape", "")
         table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row[:names], escape(shortened(row[names], room)), *row[names + 1 :])
     return table
 
 
-def shortened(name: str) -> str:
-    """Returns a name of at most `NAME_WIDTH` characters: a longer one lacks its middle, as both ends tell it apart."""
-    half = (NAME_WIDTH - 1) // 2
-    return name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1 - half]}…{name[-half:]}"
+def shortened(name: str, width: int) -> str:
+    """Returns a name of at most so many characters: a longer one lacks its middle, as both ends tell it apart."""
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
 
 
 def _number(row: Row, precision: str) -> str:
     if precision not in row.errors:
         return ""
     error, limit = row.errors[precision], row.limits.get(precision)
-    return f"{error:.1e}" if limit is None or error <= limit else f"[red]{error:.1e} > {limit:.1e}[/]"
+    return f"{error:.1e}" if limit is None or error <= limit else f"[red]{error:.1e}>{limit:.1e}[/]"
 
 
 def _print_explanation(found: Verification) -> None:

@@ -15,7 +15,7 @@ from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.running import BY_VERDICT, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
-from weight_transfer.cli.verifying import headed
+from weight_transfer.cli.verifying import fitted_table
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
@@ -146,20 +146,22 @@ def print_training(found: TrainingVerification) -> None:
 
 
 def _print_table(rows: Sequence[Row]) -> None:
-    table = headed("check", "agree", "worst", "gate", "at", "")
+    cells = []
     for check in dict.fromkeys(row.check for row in rows):
         here = [row for row in rows if row.check == check]
         worst, agree = worst_of(here, "float64"), sum(row.passed for row in here)
         if worst is not None:
-            table.add_row(
-                CHECKS[check][0].lower(),
-                str(agree) if agree == len(here) else f"{agree} of {len(here)}",
-                f"{worst.errors['float64']:.1e}",
-                f"{worst.limits['float64']:.0e}",
-                f"[dim]{escape(worst.name)}[/]",
-                "[green]equal[/]" if agree == len(here) else "[red]DIFFERS[/]",
+            cells.append(
+                (
+                    CHECKS[check][0].lower(),
+                    str(agree) if agree == len(here) else f"{agree} of {len(here)}",
+                    f"{worst.errors['float64']:.1e}",
+                    f"{worst.limits['float64']:.0e}",
+                    worst.name,
+                    "[green]equal[/]" if agree == len(here) else "[red]DIFFERS[/]",
+                )
             )
-    out.print(table)
+    out.print(fitted_table(("check", "agree", "worst", "gate", "at", ""), cells, names=4))
 
 
 def in_words(config: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from weight_transfer.parity.report import Planted
 
 CHECKS = [
     "inference", "training", "loss", "gradient", "statistics", "predict", "training call", "moved statistics",
-    "exact", "local output", "local gradient", "local statistics",
+    "trained loss", "trained weights", "exact", "local output", "local gradient", "local statistics",
 ]  # fmt: skip
 
 
