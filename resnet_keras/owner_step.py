@@ -66,7 +66,7 @@ def record_step(
     model, facts = _compiled(reference, path, last_activations)
     given = [array[:STEP_IMAGES] for array in batch]
     variables = [*_variables(model), *_variables(model.optimizer)]
-    kept = [np.asarray(variable) for variable in variables]
+    kept = [np.array(variable) for variable in variables]
     outputs = _listed(model.predict_on_batch(_one(given)))
     _put_back(variables, kept)  # a batch norm that is called with training=True moves always
     names = tuple(sorted(outputs)) if isinstance(outputs, dict) else None
@@ -77,28 +77,27 @@ def record_step(
     targets = dict(zip(names, drawn, strict=True)) if names is not None else _one(drawn)
     config, iterations = config_of(reference.module, model.optimizer), int(np.asarray(model.optimizer.iterations))
     own = _by_name(model, arrays)
-    before = {name: np.asarray(variable).astype(np.float64) for name, variable in own.items()}
-    runs = []
-    for number in range(NUDGES + 1):
-        with held_still(model):
-            loss = _step(model, given if number == 0 else nudged(given, number), targets)
-        moved = {name: np.asarray(variable).astype(np.float64) - before[name] for name, variable in own.items()}
-        runs.append((loss, moved))
-        _put_back(variables, kept)
-    (loss, moved), others = runs[0], runs[1:]
+    before = {name: np.array(variable) for name, variable in own.items()}
+    loss, after = _step(model, given, targets), {name: np.array(variable) for name, variable in own.items()}
     if not np.isfinite(loss):
         raise NotCompared("its loss is no number")
-    apart = max(abs(other - loss) for other, _ in others) / abs(loss) if loss else 0.0
-    writer.add(case, "trained loss", "loss", np.array([loss]), noise=max(noise, apart))
-    scales = _scales({name: _largest(change) for name, change in moved.items()})
+    other_losses, apart = [loss], dict.fromkeys(own, 0.0)
+    for seed in range(1, NUDGES + 1):
+        _put_back(variables, kept)
+        other_losses.append(_step(model, nudged(given, seed), targets))
+        for name, variable in own.items():
+            apart[name] = max(apart[name], _largest(np.asarray(variable) - after[name]))
+    spread = max(abs(other - loss) for other in other_losses) / abs(loss) if loss else 0.0
+    writer.add(case, "trained loss", "loss", np.array([loss]), noise=max(noise, spread))
+    scales = _scales({name: _largest(after[name] - before[name]) for name in own})
     learning = {id(variable) for variable in model.trainable_variables}
     unit = float(np.finfo(np.float32).eps)
-    for name, change in moved.items():
+    for name, variable in own.items():
         stored = unit * _largest(before[name])
         scale = max(scales[name], stored, unit)
-        apart = max(_largest(other[name] - change) for _, other in others)
         # What is frozen does not move by a bit.
-        rounding = max(noise, (apart + stored) / scale) if id(own[name]) in learning else None
+        rounding = max(noise, (apart[name] + stored) / scale) if id(variable) in learning else None
+        change = after.pop(name).astype(np.float64) - before.pop(name)
         writer.add(case, "trained weights", name, change, scale, rounding)
     return OwnerStep(case, optimizer=config, iterations=iterations, targets=draws, names=names, **facts)
 
@@ -177,9 +176,10 @@ def _largest(array: np.ndarray) -> float:
 
 
 def _step(model: Any, batch: Sequence[np.ndarray], targets: Any) -> float:
-    """Takes a step; returns its loss, the penalties included."""
+    """Takes a step, with random layers held still; returns its loss, the penalties included."""
     model.reset_metrics()
-    return float(np.ravel(model.train_on_batch(_one(batch), targets, return_dict=True)["loss"])[0])
+    with held_still(model):
+        return float(np.ravel(model.train_on_batch(_one(batch), targets, return_dict=True)["loss"])[0])
 
 
 def _by_name(model: Any, arrays: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Any]:

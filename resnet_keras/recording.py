@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import gc
 import secrets
@@ -63,7 +65,7 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
         network = _network_of(subject, request.model)
         origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network)
         del subject  # its rebuilt models make room for what the owner's calls need
-        gc.collect()
+        _free()
         doubt = _record_owner(owner, writer, request, skipped, training=trains) if owner is not None else ""
         writer.origin = dataclasses.replace(origin, doubt=doubt, skipped=skipped)
     return Written()
@@ -182,6 +184,13 @@ def origin_of(
         skipped=skipped,
         optimizer=optimizer,
     )
+
+
+def _free() -> None:
+    """Gives memory that is no longer needed back to the system, as far as the system's allocator can be asked to."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # of glibc
 
 
 def _owners_model(
