@@ -313,7 +313,8 @@ def peaks_of(gradients: Mapping[str, Mapping[str, float]]) -> dict[str, float | 
     found: dict[str, float | None] = {}
     for roles in gradients.values():
         largest = max(roles.values())
-        if largest <= ZERO_LAYER * of_all:
+        is_fed_zeros = min(roles.values()) == 0.0  # its kernel learns nothing; what its bias does may be rounding
+        if largest <= (ZERO if is_fed_zeros else ZERO_LAYER) * of_all:
             largest = of_all
         found |= {name: largest if own <= ZERO * largest else None for name, own in roles.items()}
     return found

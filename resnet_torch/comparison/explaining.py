@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resnet_torch.comparison.exact_runs import drawn_arrays, drawn_inputs, replacing
-from resnet_torch.comparison.hypotheses import HYPOTHESES, Divergence, Hypothesis, statistics_hypotheses
+from resnet_torch.comparison.hypotheses import Divergence, Hypothesis
 from resnet_torch.comparison.measuring import network_inputs, restored, training_mode
+from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.subject import Note, Stop, Subject, Tap
 from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.inference import inference
-from weight_transfer.parity.exact_runs import ExpectedDigest, input_name
+from weight_transfer.parity.exact_runs import ExpectedDigest, input_name, logits_name
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Explanation, Row, Trial, layer_of
@@ -74,7 +77,7 @@ def _explained(
     if not row.errors["float64"] <= limit:
         if row.check in ("inference", "training", "exact"):
             tried = _try_layer(subject, recording, row, limit, right, as_it_is=as_it_is)
-        elif row.check == "statistics":
+        elif row.check in ("statistics", "local statistics"):
             tried = _try_statistics(subject, recording, row, limit)
         elif row.check == "gradient":
             tried = _try_gradient(subject, row)
@@ -143,12 +146,18 @@ def _try_all(divergence: Divergence, limit: float) -> list[Trial]:
     """Tries hypothesis after hypothesis until one agrees."""
     tried: list[Trial] = []
     with torch.no_grad():
-        for kind in HYPOTHESES:
-            for hypothesis in kind(divergence):
-                tried.append(Trial(hypothesis.cause, hypothesis.text, _error(divergence, hypothesis)))
-                if tried[-1].error <= limit:
-                    return tried
+        for hypothesis in _hypotheses(divergence):
+            tried.append(Trial(hypothesis.cause, hypothesis.text, _error(divergence, hypothesis)))
+            if tried[-1].error <= limit:
+                return tried
     return tried
+
+
+def _hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Everything that may be wrong with a layer, mistake by mistake."""
+    for cause, mistake in MISTAKES.items():
+        for recognise in mistake.hypotheses:
+            yield from (hypothesis for hypothesis in recognise(divergence) if hypothesis.cause == cause)
 
 
 def _error(divergence: Divergence, hypothesis: Hypothesis) -> float:
@@ -192,7 +201,7 @@ def _divergences(
         expected = recording.expected(entry)
         if expected.error(subject.to_keras(outputs[row.name])).error <= limit:
             continue
-        inputs = fed if tap.modules else tuple(outputs[name] for name in feeds if name in outputs)
+        inputs = _read(subject, row.name, fed, feeds, outputs)
         if not inputs:
             continue  # nothing that feeds it has a name here
         yield Divergence(
@@ -235,7 +244,7 @@ def _exact_divergences(subject: Subject, recording: Recording, row: Row) -> Gene
             if row.name not in outputs or expected.error(subject.to_keras(outputs[row.name])).error == 0.0:
                 continue
             read = {name: outputs[name] for name in feeds if name in outputs}
-            inputs = fed if tap.modules else tuple(read.values())
+            inputs = _read(subject, row.name, fed, feeds, outputs)
             if inputs:
                 yield Divergence(
                     subject=subject,
@@ -249,6 +258,15 @@ def _exact_divergences(subject: Subject, recording: Recording, row: Row) -> Gene
                     network_inputs=given,
                     training=False,
                 )
+
+
+def _read(
+    subject: Subject, layer: str, fed: tuple[Tensor, ...], feeds: Sequence[str], outputs: Mapping[str, Tensor]
+) -> tuple[Tensor, ...]:
+    """What a layer was fed: its first module; without one, or where the port ends otherwise, what Keras feeds it."""
+    if layer in subject.endings and logits_name(layer) in outputs:
+        return (outputs[logits_name(layer)],)
+    return fed if subject.taps[layer].modules else tuple(outputs[name] for name in feeds if name in outputs)
 
 
 def _before(subject: Subject, recording: Recording, layer: str) -> tuple[nn.Module, ...] | None:
@@ -317,39 +335,84 @@ def _mode(model: nn.Module, *, training: bool, as_it_is: bool = False) -> Iterat
 
 
 def _try_statistics(subject: Subject, recording: Recording, failed: Row, limit: float) -> list[Trial]:
-    """Runs the one batch norm's step with other rules."""
-    layer = layer_of(failed.check, failed.name)
-    tap, row = subject.taps.get(layer), subject.rows.get(failed.name)
+    """Runs the one batch norm's step by other rules, on what it was fed in the network's."""
+    tap, row = subject.taps.get(layer_of(failed.check, failed.name)), subject.rows.get(failed.name)
     if tap is None or row is None:
         return []
     path, _, statistic = row.torch.rpartition(".")
+    norm = subject.model.get_submodule(path)
     tried: list[Trial] = []
-    for case, entry in _cases(recording, failed):
-        expected = recording.expected(entry)
-        norm = subject.model.get_submodule(path)
-        if not isinstance(norm, BATCH_NORMS):
-            return []
-        with _mode(subject.model, training=True):
-            steps = _fed(subject, path, network_inputs(subject, case))
-        with _mode(subject.model, training=True):
-            for cause, text, change in statistics_hypotheses(norm):
-                changed = copy.deepcopy(norm)
-                change(changed)
-                for fed in steps:
-                    changed(*fed)
-                value = row.to_keras(getattr(changed, statistic).cpu().numpy())
-                tried.append(Trial(cause, text, expected.error(value).error))
-                if tried[-1].error <= limit:
-                    return tried
+    if not isinstance(norm, BATCH_NORMS):
+        return tried
+    for moved in _moves(subject, recording, failed):
+        with moved.arrays:
+            with _mode(subject.model, training=True):
+                fed = _fed(subject, path, moved.given, moved.replaced)
+            with _mode(subject.model, training=True):
+                for cause, text, changed, calls in _moved_otherwise(norm, fed):
+                    for one in calls:
+                        changed(*one)
+                    value = row.to_keras(getattr(changed, statistic).cpu().numpy())
+                    tried.append(Trial(cause, text, moved.expected.error(value).error))
+                    if tried[-1].error <= limit:
+                        return tried
     return tried
 
 
+@dataclass(frozen=True)
+class _Moved:
+    """One training step in which statistics moved.
+
+    Attributes:
+        expected: Where Keras's are afterwards.
+        given: The network's inputs.
+        replaced: What layers read in place of what those before them gave.
+        arrays: Gives the port the arrays of the step.
+    """
+
+    expected: Expected
+    given: Sequence[Tensor]
+    replaced: Note
+    arrays: AbstractContextManager[None]
+
+
+def _moves(subject: Subject, recording: Recording, failed: Row) -> Iterator[_Moved]:
+    """The steps of a row: of batches of inputs, or that of exact runs."""
+    runs = recording.exact_runs
+    if failed.check == "statistics" or runs is None:
+        for case, entry in _cases(recording, failed):
+            yield _Moved(
+                recording.expected(entry), network_inputs(subject, case), lambda layer, output: None, nullcontext()
+            )
+        return
+    for one in (one for one in runs.rounds if one.is_training_step):
+        for entry in (entry for entry in recording.of(one.name, failed.check) if entry.name == failed.name):
+            yield _Moved(
+                recording.expected(entry),
+                drawn_inputs(subject, runs, one),
+                replacing(subject, runs, one),
+                drawn_arrays(subject, runs, one),
+            )
+
+
+def _moved_otherwise(norm: nn.Module, fed: Sequence[Any]) -> Iterator[tuple[str, str, nn.Module, Sequence[Any]]]:
+    """Copies of a batch norm with another rule, and its calls; the right one with its calls in another order."""
+    for mistake in MISTAKES.values():
+        for recognise in mistake.statistics:
+            for cause, text, change in recognise(norm):
+                if MISTAKES[cause] is mistake:
+                    changed = copy.deepcopy(norm)
+                    change(changed)
+                    yield cause, text, changed, fed
+    if len(fed) > 1:
+        yield "call order", "its calls in the other order", copy.deepcopy(norm), tuple(reversed(fed))
+
+
 def _try_gradient(subject: Subject, failed: Row) -> list[Trial]:
-    """A gradient that is missing has one cause."""
+    """Asks each mistake whether the parameter's gradient differs because of it."""
     row = subject.rows.get(failed.name)
-    if row is None:
+    parameter = None if row is None else dict(subject.model.named_parameters()).get(row.torch)
+    if row is None or parameter is None:
         return []
-    parameter = dict(subject.model.named_parameters()).get(row.torch)
-    if parameter is None or parameter.requires_grad:
-        return []
-    return [Trial("frozen", f"requires_grad of {row.torch}, which is False", 0.0)]
+    said = {cause: says(parameter, row.torch) for cause, one in MISTAKES.items() for says in one.gradients}
+    return [Trial(cause, text, 0.0) for cause, text in said.items() if text is not None]

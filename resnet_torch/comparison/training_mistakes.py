@@ -24,11 +24,11 @@ OWN_CLASSES = {"Nadam": "NAdam"}  # PyTorch's name, where it has another
 
 
 @dataclass(frozen=True)
-class Mistake:
+class TrainingMistake:
     """One way to be wrong.
 
     Attributes:
-        cause: A key of `TRAINING_CAUSES`.
+        cause: A key of `CAUSES`.
         text: In words, what the port has.
         plant: Changes a run by Keras's rule that has not begun.
         alone: Whether it leaves nothing of Keras's rule that another mistake could change.
@@ -40,7 +40,7 @@ class Mistake:
     alone: bool = False
 
 
-def mistakes(run: TrainingRun, rates: Sequence[float]) -> Iterator[Mistake]:
+def mistakes(run: TrainingRun, rates: Sequence[float]) -> Iterator[TrainingMistake]:
     """Yields every mistake that a run by Keras's rule has a place for.
 
     Args:
@@ -51,32 +51,32 @@ def mistakes(run: TrainingRun, rates: Sequence[float]) -> Iterator[Mistake]:
     group, schedule = optimizer.param_groups[0], optimizer.defaults["lr"]
     if "eps" in group and group["eps"] != TORCH_EPSILON:
         text = f"epsilon {TORCH_EPSILON:g} for Keras's {group['eps']:g}"
-        yield Mistake("epsilon", text, _setting(eps=TORCH_EPSILON))
+        yield TrainingMistake("optimizer epsilon", text, _setting(eps=TORCH_EPSILON))
     if "amsgrad" in group:
-        yield Mistake("place of epsilon", "epsilon inside the correction of the bias", _epsilon_inside)
+        yield TrainingMistake("place of epsilon", "epsilon inside the correction of the bias", _epsilon_inside)
     if "eps_outside_root" in group:
         text = "epsilon outside the root, for Keras's inside"
-        yield Mistake("place of epsilon", text, _setting(eps_outside_root=not group["eps_outside_root"]))
-    yield Mistake("powers", "exact betas and decays, which Keras casts through float32", _exact)
+        yield TrainingMistake("place of epsilon", text, _setting(eps_outside_root=not group["eps_outside_root"]))
+    yield TrainingMistake("powers", "exact betas and decays, which Keras casts through float32", _exact)
     if group["weight_decay"]:
-        yield Mistake("weight decay", "the weight decay added to the gradient", _coupled)
+        yield TrainingMistake("weight decay", "the weight decay added to the gradient", _coupled)
     yield from _of_the_rate(schedule, rates)
     if callable(schedule) and group.get("momentum"):
         text = "a momentum that a change of the learning rate does not rescale"
-        yield Mistake("momentum", text, functools.partial(_kept_momentum, schedule=schedule))
+        yield TrainingMistake("rescaled momentum", text, functools.partial(_kept_momentum, schedule=schedule))
     for name, other in (("clipnorm", "global_clipnorm"), ("global_clipnorm", "clipnorm")):
         if group[name]:
             text = f"the clipping of {other} for that of {name}"
-            yield Mistake("clipping", text, _setting(**{name: None, other: group[name]}))
+            yield TrainingMistake("clipping", text, _setting(**{name: None, other: group[name]}))
     if any(group[name] for name in ("clipnorm", "global_clipnorm", "clipvalue")):
         nothing = dict.fromkeys(("clipnorm", "global_clipnorm", "clipvalue"))
-        yield Mistake("clipping", "gradients that are not clipped", _setting(**nothing))
+        yield TrainingMistake("clipping", "gradients that are not clipped", _setting(**nothing))
     if any(isinstance(module, BatchNorm2d) for module in run.subject.model.modules()):
-        yield Mistake("moving variance", "moving variances that move by the unbiased variance", _unbiased)
+        yield TrainingMistake("moving variance", "moving variances that move by the unbiased variance", _unbiased)
     yield from _own_classes(optimizer, rates)
 
 
-def _of_the_rate(schedule: Any, rates: Sequence[float]) -> Iterator[Mistake]:
+def _of_the_rate(schedule: Any, rates: Sequence[float]) -> Iterator[TrainingMistake]:
     """The learning rates that the other run has, in words that fit them."""
     right = [schedule(step) if callable(schedule) else schedule for step in range(len(rates) + 1)]
     wrong = next((step for step, rate in enumerate(rates) if rate != right[step]), None)
@@ -89,10 +89,10 @@ def _of_the_rate(schedule: Any, rates: Sequence[float]) -> Iterator[Mistake]:
         text = "a schedule one step ahead"
     elif list(rates) == [right[0], *right[: len(rates) - 1]]:
         text = "a schedule one step behind"
-    yield Mistake("learning rate", text, functools.partial(_at_rates, rates=rates))
+    yield TrainingMistake("learning rate", text, functools.partial(_at_rates, rates=rates))
 
 
-def _own_classes(optimizer: KerasOptimizer, rates: Sequence[float]) -> Iterator[Mistake]:
+def _own_classes(optimizer: KerasOptimizer, rates: Sequence[float]) -> Iterator[TrainingMistake]:
     """PyTorch's class of the same name, with the same arguments, and with its own epsilon."""
     name = type(optimizer).__name__
     kind = getattr(torch.optim, OWN_CLASSES.get(name, name), None)
@@ -107,7 +107,7 @@ def _own_classes(optimizer: KerasOptimizer, rates: Sequence[float]) -> Iterator[
         others.append(("its own epsilon", {**same, "eps": takes["eps"].default}))
     for what, arguments in others:
         plant = functools.partial(_in_its_place, kind=kind, arguments=arguments, rates=rates)
-        yield Mistake("optimizer", f"torch.optim.{kind.__name__} with {what}", plant, alone=True)
+        yield TrainingMistake("optimizer", f"torch.optim.{kind.__name__} with {what}", plant, alone=True)
 
 
 def _setting(**values: Any) -> Callable[[TrainingRun], None]:

@@ -10,7 +10,7 @@ import torch
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.rows import limits_of
-from resnet_torch.comparison.training_mistakes import Mistake, mistakes
+from resnet_torch.comparison.training_mistakes import TrainingMistake, mistakes
 from resnet_torch.comparison.training_run import TrainingRun, keras_run, optimizer_of, run_with
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from weight_transfer.parity.environment import environment
@@ -113,7 +113,7 @@ def explain(
     if not all(row.passed for row in rows_of(right, recording)):
         return TrainingExplanation(failed.check, failed.name, error, by_rule=False)
 
-    def tried(chosen: Sequence[Mistake]) -> Trial:
+    def tried(chosen: Sequence[TrainingMistake]) -> Trial:
         other = begin_right()
         for mistake in chosen:
             mistake.plant(other)
@@ -130,7 +130,7 @@ def explain(
 
 
 def _search(
-    known: Sequence[Mistake], tried: Callable[[Sequence[Mistake]], Trial], distance: float
+    known: Sequence[TrainingMistake], tried: Callable[[Sequence[TrainingMistake]], Trial], distance: float
 ) -> tuple[tuple[Trial, ...], list[Trial]]:
     """Adds mistake to mistake, each time the one that leads nearest to the port's run, until they lead there.
 
@@ -142,7 +142,7 @@ def _search(
     Returns:
         Those that lead there, or none; and all trials.
     """
-    chosen: list[Mistake] = []
+    chosen: list[TrainingMistake] = []
     found: list[Trial] = []
     every: list[Trial] = []
     while len(chosen) < MOST_TOGETHER:

@@ -46,6 +46,19 @@ def compared_fields(
         file = describe(checkpoint, _in_form_of(port.network, checkpoint, identified, hints), hints)
     except TransferError as error:
         return 1, [FieldDifference(NETWORK, "structure", str(error).partition("\n")[0], port.network.title)]
+    return differing_fields(file, port)
+
+
+def differing_fields(file: Description, port: Description) -> tuple[int, list[FieldDifference]]:
+    """Compares two descriptions.
+
+    Args:
+        file: Of the file.
+        port: What the port says of itself.
+
+    Returns:
+        How many fields were compared, and those that differ.
+    """
     expected, actual = (dict(_fields(one)) for one in (file, port))
     if file.keras_config is None:  # a file of weights alone shows no size, and the port may have been given one
         expected, actual = ({key: one for key, one in of.items() if key[1] != "inputs"} for of in (expected, actual))

@@ -34,7 +34,7 @@ def sensitivity(
         source: The Keras checkpoint.
         hints: What the checkpoint may not show.
         reference: A recording of this checkpoint; by default Keras runs now.
-        kinds: Keys of `resnet_torch.comparison.mistakes.MISTAKES`, by default all.
+        kinds: Keys of `resnet_torch.comparison.mistakes.KINDS`, by default all.
         on_progress: Called with what is going on and the share that is done.
         runner: What has each side answer.
 

@@ -218,7 +218,7 @@ class SensitivityRequest(Request[SensitivityResult]):
     Attributes:
         converted: The port.
         reference: The recording.
-        kinds: Keys of `resnet_torch.comparison.mistakes.MISTAKES`; None for all.
+        kinds: Keys of `resnet_torch.comparison.mistakes.KINDS`; None for all.
     """
 
     answered_by: ClassVar[str] = "resnet_torch.comparison.sensitivity:plant_all"

@@ -90,7 +90,8 @@ class Row:
 
 def layer_of(check: Check, name: str) -> str:
     """Returns the Keras layer of a row's name: a gradient's and a statistic's is ``layer/role``."""
-    return name.rpartition("/")[0] if check in ("gradient", "statistics") else name
+    of_arrays = ("gradient", "statistics", "local gradient", "local statistics")
+    return name.rpartition("/")[0] if check in of_arrays else name
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,17 @@ class Planted:
     """What the gates saw of one kind of mistake, planted at several layers of this port.
 
     Attributes:
-        kind: Key of the kind, as `CAUSES` lists them.
+        kind: Key of the kind, as `resnet_torch.comparison.mistakes.KINDS` lists them.
         title: In words.
         planted: Layers where it was planted.
         seen: How many of these the gates saw.
         named: How many of these the explanation named right, layer and cause.
-        smallest_error: The smallest float64 error that one of them made.
-        gate: The limit that it exceeded.
+        smallest_error: The smallest float64 error that one of them made; where no output shows it, how many fields
+            or arrays differ.
+        gate: The limit that it exceeded; 0 of fields and arrays.
         seen_by_float32: How many the float32 gates would have seen alone.
         seen_by_top_1: How many changed the class of one of the pictures.
+        located: How many of those seen were seen first at the very layer.
     """
 
     kind: str
@@ -188,6 +191,7 @@ class Planted:
     gate: float
     seen_by_float32: int
     seen_by_top_1: int
+    located: int = 0
 
 
 @dataclass(frozen=True)

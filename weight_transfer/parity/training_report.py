@@ -7,41 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from weight_transfer.parity.causes import Cause
+from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.report import Check, Report, Row, Trial, Verdict
 
 OURS = "resnet_torch.optimizers has Keras's rules: optimizer_from_keras builds one from Keras's config."
 
-TRAINING_CAUSES: Mapping[str, Cause] = {
-    "epsilon": Cause("epsilon of the optimizer", "Keras's is 1e-7, most of torch.optim's 1e-8: pass eps=1e-7."),
-    "place of epsilon": Cause(
-        "place of epsilon",
-        "Keras's Adam adds it to sqrt(v), PyTorch's to sqrt(v / (1 - beta_2^t)). Keras 3's RMSprop and Adagrad add "
-        "it to v, PyTorch's to sqrt(v).",
-    ),
-    "powers": Cause("powers of the betas", "Keras casts a beta through float32 first, for float64 weights too."),
-    "weight decay": Cause(
-        "weight decay",
-        "Keras's is decoupled in every optimizer, w -= w * weight_decay * lr. That of torch.optim's SGD and Adam is "
-        "part of the gradient, as an L2 regularizer.",
-    ),
-    "learning rate": Cause(
-        "learning rate", "Give the port Keras's own. A schedule of Keras counts steps from 0, and computes in float32."
-    ),
-    "momentum": Cause(
-        "momentum when the learning rate changes",
-        "Keras's momentum holds the learning rate of its steps: multiply PyTorch's by the old rate over the new.",
-    ),
-    "clipping": Cause(
-        "clipping of gradients",
-        "Keras's clipnorm is of each variable by itself, global_clipnorm and clip_grad_norm_ of all together.",
-    ),
-    "moving variance": Cause(
-        "rule of the moving variance",
-        "Keras 3 keeps the batch's biased variance, PyTorch the unbiased: resnet_torch.BatchNorm2d has both rules.",
-    ),
-    "optimizer": Cause("PyTorch's own optimizer", "Its rule is another than Keras's."),
-}
 AMPLIFIED = 100  # times the effect of one unit in the last place of each weight: the effect of all roundings
 NOT_THE_OPTIMIZERS = ("learning rate", "moving variance")
 
@@ -107,7 +77,7 @@ class TrainingExplanation:
         """What to do about it."""
         causes = dict.fromkeys(trial.cause for trial in self.found)
         ours = [OURS] if set(causes) - set(NOT_THE_OPTIMIZERS) else []
-        return [TRAINING_CAUSES[cause].advice for cause in causes] + ours
+        return [CAUSES[cause].advice for cause in causes] + ours
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,62 @@
-"""Known mistakes of ports, each as a hypothesis that can be tried on one layer alone."""
+"""What recognises the mistakes of ports: each yields what one layer alone would give without a mistake.
 
-from collections.abc import Callable, Iterator
+`resnet_torch.comparison.mistakes` says of which mistake each is.
+"""
 
-from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis
-from resnet_torch.comparison.hypotheses.normalizing import normalization_hypotheses, statistics_hypotheses
+from resnet_torch.comparison.hypotheses.divergence import Change, Divergence, Hypothesis
+from resnet_torch.comparison.hypotheses.normalizing import (
+    epsilon_hypotheses,
+    mixed_up_hypotheses,
+    mode_hypotheses,
+    statistics_hypotheses,
+)
 from resnet_torch.comparison.hypotheses.passing import (
     activation_hypotheses,
     added_activation_hypotheses,
+    clipped_hypotheses,
     input_hypotheses,
     last_activation_hypotheses,
+    merge_hypotheses,
     pad_hypotheses,
     pool_hypotheses,
+    pool_window_hypotheses,
     sum_hypotheses,
 )
 from resnet_torch.comparison.hypotheses.weighting import (
     bias_hypotheses,
     file_hypotheses,
     flatten_hypotheses,
+    frozen_parameter,
     kernel_hypotheses,
     partner_hypotheses,
+    transposed_input_hypotheses,
     window_hypotheses,
 )
 
-# In the order in which they are tried: what says most first.
-HYPOTHESES: tuple[Callable[[Divergence], Iterator[Hypothesis]], ...] = (
-    input_hypotheses,
-    normalization_hypotheses,
-    kernel_hypotheses,
-    added_activation_hypotheses,
-    window_hypotheses,
-    pad_hypotheses,
-    pool_hypotheses,
-    flatten_hypotheses,
-    last_activation_hypotheses,
-    activation_hypotheses,
-    sum_hypotheses,
-    bias_hypotheses,
-    partner_hypotheses,
-    file_hypotheses,
-)
-
-__all__ = ["HYPOTHESES", "Divergence", "Hypothesis", "statistics_hypotheses"]
+__all__ = [
+    "Change",
+    "Divergence",
+    "Hypothesis",
+    "activation_hypotheses",
+    "added_activation_hypotheses",
+    "bias_hypotheses",
+    "clipped_hypotheses",
+    "epsilon_hypotheses",
+    "file_hypotheses",
+    "flatten_hypotheses",
+    "frozen_parameter",
+    "input_hypotheses",
+    "kernel_hypotheses",
+    "last_activation_hypotheses",
+    "merge_hypotheses",
+    "mixed_up_hypotheses",
+    "mode_hypotheses",
+    "pad_hypotheses",
+    "partner_hypotheses",
+    "pool_hypotheses",
+    "pool_window_hypotheses",
+    "statistics_hypotheses",
+    "sum_hypotheses",
+    "transposed_input_hypotheses",
+    "window_hypotheses",
+]

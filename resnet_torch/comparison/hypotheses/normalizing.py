@@ -26,11 +26,15 @@ WHOSE = {
 STRONGEST = 16  # samples from which an unknown epsilon is computed
 
 
-def normalization_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
-    """Epsilon; batch norm in the other mode; statistics and parameters mixed up."""
+def mode_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Batch norm in the other mode."""
+    for place, leaf in divergence.leaves(BATCH_NORMS):
+        yield from _mode(divergence, place, leaf)
+
+
+def epsilon_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Another epsilon: those that frameworks and projects have, and the one that the expected output shows."""
     for place, leaf in divergence.leaves(nn.Module):
-        if isinstance(leaf, BATCH_NORMS):
-            yield from _mode(divergence, place, leaf)
         if isinstance(getattr(leaf, "eps", None), float):
             for epsilon in (*EPSILONS, *_solved(divergence, leaf)):
                 whose = f" ({WHOSE[epsilon]})" if epsilon in WHOSE else ""
@@ -39,8 +43,12 @@ def normalization_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
                     f"epsilon {epsilon:g} in place of {leaf.eps:g}{whose}",
                     divergence.changed(place, _set_epsilon(epsilon)),
                 )
-        if isinstance(leaf, BATCH_NORMS):
-            yield from _mixed_up(divergence, place)
+
+
+def mixed_up_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Statistics and parameters of a batch norm mixed up."""
+    for place, _ in divergence.leaves(BATCH_NORMS):
+        yield from _mixed_up(divergence, place)
 
 
 def _set_epsilon(epsilon: float) -> Any:
@@ -120,7 +128,7 @@ def _solved(divergence: Divergence, leaf: nn.Module) -> tuple[float, ...]:
     return tuple(one for one in found if f"{one:g}" != f"{leaf.eps:g}")
 
 
-def statistics_hypotheses(leaf: BATCH_NORMS) -> Iterator[tuple[str, str, Any]]:
+def statistics_hypotheses(leaf: nn.Module) -> Iterator[tuple[str, str, Any]]:
     """What goes wrong when a batch norm learns: cause, text, and the change of the module."""
     if not leaf.training:
         yield "frozen", "training mode: it was frozen", lambda norm: setattr(norm, "training", True)
@@ -133,7 +141,7 @@ def statistics_hypotheses(leaf: BATCH_NORMS) -> Iterator[tuple[str, str, Any]]:
             )
     if not hasattr(leaf, "moving_variance"):  # PyTorch's own
         yield "moving variance", "the rule of keras3: the biased variance of the batch", _keep_biased
-    momentum = leaf.momentum
+    momentum = getattr(leaf, "momentum", None)
     if isinstance(momentum, float):
         for other in dict.fromkeys((1 - momentum, 0.01, 0.001, 0.1, 0.99, 0.9, 0.997, 0.003)):
             yield (

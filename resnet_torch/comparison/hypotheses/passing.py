@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,10 @@ from torch.nn import functional as F
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run
 from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
 from resnet_torch.comparison.measuring import network_inputs
+from resnet_torch.layers.activations import Formula
+from resnet_torch.layers.merges import OPERATIONS, Merge
 from resnet_torch.layers.poolings import MODULES, GlobalPool, SamePool, padded_pool
-from resnet_torch.padding import pad_axes
+from resnet_torch.padding import pad_axes, same_padding
 from weight_transfer.layer_types.activations import rounded
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
@@ -51,6 +54,8 @@ ACTIVATION_MODULES = (
     nn.Sigmoid,
     nn.Softmax,
 )
+CLIPPED = ("negative_slope", "threshold", "max_value")
+USUAL = ((0.0, *map(rounded, (0.01, 0.1, 0.2, 0.3)), 0.1, 0.2, 0.3), (0.0, 0.1, 0.5, 1.0), (None, 6.0, 1.0))
 LAST = ("softmax", "sigmoid", "no activation")
 POOLS = (*MODULES["Max"], *MODULES["Average"])
 GLOBAL_POOLS = (
@@ -112,7 +117,7 @@ def pool_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         kernel = tuple(leaf.pool_size) if same else _tuple(leaf.kernel_size, rank)
         stride = tuple(leaf.strides) if same else _tuple(leaf.stride, rank)
         own = leaf.kind if same else type(leaf).__name__
-        held = None if same else tuple((padding, padding) for padding in _tuple(leaf.padding, rank))
+        held = _held_padding(leaf, x, kernel, stride)
         for pads in pads_that_fit(x.shape[2:], kernel, stride[0], 1, divergence.expected_size):
             for kind, called in (("Max", "max"), ("Average", "average")):
                 same_kind = ("Max" in own) == (kind == "Max")
@@ -121,6 +126,78 @@ def pool_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
                     f"{called} pooling, padding {' x '.join(map(str, pads))}",
                     partial(padded_pool, x, kind, list(kernel), list(stride), pads),
                 )
+
+
+def _held_padding(leaf: Any, x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """What a pool itself adds before and behind each axis."""
+    if isinstance(leaf, SamePool):
+        return tuple(same_padding(*one) for one in zip(x.shape[2:], kernel, stride, strict=True))
+    return tuple((padding, padding) for padding in _tuple(leaf.padding, len(kernel)))
+
+
+def pool_window_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Another window of a pool."""
+    for place, leaf in divergence.leaves(*POOLS, SamePool):
+        name = "pool_size" if isinstance(leaf, SamePool) else "kernel_size"
+        rank = divergence.inputs[0].ndim - 2
+        own = _tuple(getattr(leaf, name), rank)
+        for step in (-1, 1, -2, 2):
+            window = [size + step for size in own]
+            if min(window) > 0:
+                yield Hypothesis(
+                    "pooling",
+                    f"a window of {' x '.join(map(str, window))}",
+                    divergence.changed(place, partial(_set, name=name, value=window)),
+                )
+
+
+def merge_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """Another operation on the inputs of a merge, or its inputs in the other order."""
+    for place, leaf in divergence.leaves(Merge):
+        for operation in (one for one in OPERATIONS if one != leaf.operation):
+            yield Hypothesis(
+                "merge",
+                f"{operation} in place of {leaf.operation}",
+                divergence.changed(place, partial(_set, name="operation", value=operation)),
+            )
+    if len(divergence.inputs) > 1:
+        turned = tuple(reversed(divergence.inputs))
+        yield Hypothesis("merge", "its inputs in the other order", lambda: run(divergence.chain, turned))
+
+
+def _set(leaf: nn.Module, *, name: str, value: Any) -> None:
+    """Sets an attribute of a module."""
+    setattr(leaf, name, value)
+
+
+def clipped_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """A ReLU with another slope, threshold or largest value."""
+    for place, leaf in divergence.leaves(Formula, nn.ReLU, nn.LeakyReLU):
+        held = _constants(leaf)
+        if held is None:
+            continue
+        slopes, thresholds, largest = (
+            dict.fromkeys((held[name], *usual)) for name, usual in zip(CLIPPED, USUAL, strict=True)
+        )
+        for slope, threshold, most in itertools.product(slopes, thresholds, largest):
+            arguments = {"negative_slope": slope, "threshold": threshold, "max_value": most}
+            yield Hypothesis(
+                "activation",
+                "a ReLU with " + ", ".join(f"{name} {value}" for name, value in arguments.items()),
+                divergence.changed(place, partial(_clipped_relu, arguments=arguments)),
+            )
+
+
+def _clipped_relu(leaf: nn.Module, *, arguments: dict[str, Any]) -> nn.Module:
+    """A ReLU to stand in the place of another."""
+    return Formula("clipped_relu", **arguments)
+
+
+def _constants(leaf: Any) -> dict[str, Any] | None:
+    """What a ReLU of any kind has for slope, threshold and largest value."""
+    if isinstance(leaf, Formula):
+        return leaf.arguments if leaf.name == "clipped_relu" else None
+    return {"negative_slope": getattr(leaf, "negative_slope", 0.0), "threshold": 0.0, "max_value": None}
 
 
 def _tuple(value: Any, rank: int) -> tuple[int, ...]:
@@ -160,8 +237,6 @@ def input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         ("input scale", "the input divided by 255", lambda: x / 255),
         ("input scale", "the input times 255", lambda: x * 255),
     ]
-    if x.ndim == 4:
-        changed.append(("kernel transposed", "the input's height and width swapped", lambda: x.transpose(2, 3)))
     for cause, text, make in changed:
         yield Hypothesis(cause, text, partial(_run_on, divergence, make))
 

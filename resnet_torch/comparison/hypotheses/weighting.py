@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run, set_tensor
+from resnet_torch.comparison.neighbours import flattened_shape
 from resnet_torch.comparison.subject import CONVOLUTIONS
 from resnet_torch.layers.shapes import Flatten
 from resnet_torch.padding import SamePad2d, pad_axes
@@ -42,6 +43,12 @@ def kernel_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
                 "kernel flipped",
                 "the kernel turned by 180 degrees",
                 divergence.changed(place, set_tensor("weight", partial(torch.flip, dims=spatial))),
+            )
+        for axis in spatial if sum(weight.shape[axis] > 1 for axis in spatial) > 1 else ():
+            yield Hypothesis(
+                "kernel flipped",
+                f"the kernel mirrored along its {('first', 'second', 'third')[axis - 2]} axis",
+                divergence.changed(place, set_tensor("weight", partial(torch.flip, dims=(axis,)))),
             )
         if weight.shape[0] == weight.shape[1] and getattr(leaf, "groups", 1) == 1:
             yield Hypothesis(
@@ -144,7 +151,7 @@ def partner_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
 def file_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
     """The arrays that the Keras file has for this layer."""
     differing: list[str] = []
-    partner, dropped = None, True
+    partner, is_bias = None, True
     chain = copy.deepcopy(divergence.chain)
     for path, module in zip(divergence.paths, chain, strict=True):
         for name, tensor in module.state_dict(keep_vars=True).items():
@@ -153,11 +160,11 @@ def file_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
             if right is not None and not np.array_equal(right, held):
                 differing.append(name)
                 partner = partner or _whose(held, divergence.right)
-                dropped &= name.endswith("bias") and isinstance(module, (*CONVOLUTIONS, nn.Linear)) and not held.any()
+                is_bias &= name.endswith("bias") and isinstance(module, (*CONVOLUTIONS, nn.Linear))
                 tensor.data = torch.from_numpy(right).to(tensor)
     if differing:
         text = f"the file's own {', '.join(differing)}" + (f"; it holds {partner}" if partner else "")
-        cause = "partner" if partner else "bias" if dropped else "weights"
+        cause = "partner" if partner else "bias" if is_bias else "weights"
         yield Hypothesis(cause, text, lambda: run(chain, divergence.inputs))
 
 
@@ -251,15 +258,29 @@ def flatten_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
         yield Hypothesis("flatten order", "the channels flattened first", lambda: x.flatten(1))
     for place, leaf in divergence.leaves(nn.Linear):
         features = leaf.in_features
-        for channels in (c for c in range(2, features) if features % c == 0 and _is_square(features // c)):
-            side = round((features // channels) ** 0.5)
-            for shape, order in (((channels, side, side), (1, 2, 0)), ((side, side, channels), (2, 0, 1))):
-                index = torch.arange(features).reshape(shape).permute(order).reshape(-1)
+        for *sizes, channels in _maps(divergence, features):
+            first, last = (channels, *sizes), (*sizes, channels)
+            indices = (
+                torch.arange(features).reshape(first).movedim(0, -1).reshape(-1),
+                torch.arange(features).reshape(last).movedim(-1, 0).reshape(-1),
+            )
+            for index in indices:
                 yield Hypothesis(
                     "flatten order",
-                    f"its {features} inputs in the order of {side} x {side} x {channels}",
+                    f"its {features} inputs in the order of {' x '.join(map(str, last))}",
                     divergence.changed(place, set_tensor("weight", partial(_in_order, index=index))),
                 )
+
+
+def _maps(divergence: Divergence, features: int) -> Iterator[tuple[int, ...]]:
+    """The map that was flattened, channels last: as the network says it, or any square one with so many features."""
+    known = flattened_shape(divergence.subject.model, divergence.layer)
+    if known is not None:
+        yield known
+        return
+    for channels in (c for c in range(2, features) if features % c == 0 and _is_square(features // c)):
+        side = round((features // channels) ** 0.5)
+        yield side, side, channels
 
 
 def _in_order(weight: Tensor, index: Tensor) -> Tensor:
@@ -269,3 +290,19 @@ def _in_order(weight: Tensor, index: Tensor) -> Tensor:
 
 def _is_square(number: int) -> bool:
     return number > 1 and round(number**0.5) ** 2 == number
+
+
+def transposed_input_hypotheses(divergence: Divergence) -> Iterator[Hypothesis]:
+    """The input with height and width swapped."""
+    x = divergence.inputs[0]
+    if divergence.read_from_input is not None and x.ndim == 4:
+        yield Hypothesis(
+            "kernel transposed",
+            "the input's height and width swapped",
+            lambda: run(divergence.chain, (x.transpose(2, 3),)),
+        )
+
+
+def frozen_parameter(parameter: nn.Parameter, path: str) -> str | None:
+    """A gradient that is missing has one cause."""
+    return None if parameter.requires_grad else f"requires_grad of {path}, which is False"

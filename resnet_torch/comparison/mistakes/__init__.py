@@ -1,10 +1,11 @@
-"""Mistakes that ports of Keras networks make, to be planted in a correct port: what the gates must see.
+"""Mistakes that ports of Keras networks make: how each is planted in a correct port, and how it is recognised.
 
-Each is planted at an early, a middle and a late layer. `hypotheses` looks for the same causes from
-the other side.
+Sensitivity plants each at an early, a middle and a late layer; explanations try what recognises them. A new mistake is
+one entry of `MISTAKES`, and two sentences on it in `weight_transfer.parity.causes`.
 """
 
+from resnet_torch.comparison.mistakes.mistake import Kind, Mistake
 from resnet_torch.comparison.mistakes.sites import Site
-from resnet_torch.comparison.mistakes.table import MISTAKES, Mistake, chosen_sites, planted
+from resnet_torch.comparison.mistakes.table import CAUSE_OF, KINDS, MISTAKES, chosen_sites, planted
 
-__all__ = ["MISTAKES", "Mistake", "Site", "chosen_sites", "planted"]
+__all__ = ["CAUSE_OF", "KINDS", "MISTAKES", "Kind", "Mistake", "Site", "chosen_sites", "planted"]

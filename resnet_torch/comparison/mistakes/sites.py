@@ -12,14 +12,22 @@ import torch
 from torch import nn
 
 from resnet_torch.blocks import ResidualBlock
+from resnet_torch.comparison.neighbours import flattened_shape, is_never_negative, made_by, needed_by, sizes_read
 from resnet_torch.comparison.subject import CONVOLUTIONS, Subject
 from resnet_torch.imported import ImportedModel, Step, steps
-from resnet_torch.layers.merges import Merge
+from resnet_torch.layers.activations import Formula
+from resnet_torch.layers.merges import Concatenate, Merge
 from resnet_torch.layers.poolings import MODULES as POOLS
+from resnet_torch.layers.poolings import SamePool
 from resnet_torch.layers.shapes import Flatten
+from resnet_torch.padding import same_padding
 from resnet_torch.resnet import ACTIVATIONS
+from weight_transfer.parity.exact_runs import logits_name
 
 MAX_POOLS, AVERAGE_POOLS = POOLS["Max"], POOLS["Average"]
+TORCH_SLOPE, KERAS_SLOPE = 0.01, 0.3  # of leaky ReLUs by default
+APART = 1e-6  # two constants: float32 tells them apart
+ORDERED = ("subtract", "divide")  # merges whose inputs have an order
 GLOBAL_AVERAGES = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 
 
@@ -148,6 +156,119 @@ def blocks(subject: Subject) -> Iterator[Site]:
             yield Site(layer, parent)
 
 
+def reading_negatives(sites: Sites) -> Sites:
+    """Those of some places whose layer may be given a number below zero."""
+
+    def found(subject: Subject) -> Iterator[Site]:
+        made = made_by(subject.model)
+        for site in sites(subject):
+            step = made.get(site.layer)
+            reads = step.call.inputs if step is not None and step.modules[0] == site.path else ()
+            if not is_never_negative(subject.model, made, reads):
+                yield site
+
+    return found
+
+
+def sloped(subject: Subject) -> Iterator[Site]:
+    """Leaky ReLUs, those with a largest value or a threshold too."""
+    return modules(nn.LeakyReLU, Formula, where=_has_slope)(subject)
+
+
+def _has_slope(module: Any) -> bool:
+    return isinstance(module, nn.LeakyReLU) or bool(module.arguments.get("negative_slope"))
+
+
+def clipped(name: str) -> Sites:
+    """ReLUs that have a threshold, or a largest value."""
+    return modules(
+        Formula,
+        nn.ReLU6,
+        where=lambda module: name == "max_value" if isinstance(module, nn.ReLU6) else _has(module, name),
+    )
+
+
+def _has(formula: Formula, name: str) -> bool:
+    return formula.name == "clipped_relu" and bool(formula.arguments.get(name))
+
+
+def ordered_merges(subject: Subject) -> Iterator[Site]:
+    """Merges of different values whose result depends on their order."""
+    made = made_by(subject.model)
+    for site in modules(Merge, Concatenate, where=_has_order)(subject):
+        inputs = made[site.layer].call.inputs
+        if inputs != tuple(reversed(inputs)):
+            yield site
+
+
+def _has_order(merge: Any) -> bool:
+    return isinstance(merge, Concatenate) or merge.operation in ORDERED
+
+
+def padding_pools(subject: Subject) -> Iterator[Site]:
+    """Pools whose own padding may matter: a maximum of what may be negative, or any average."""
+    made = made_by(subject.model)
+    for site in modules(SamePool, where=pools_many)(subject):
+        pool: Any = subject.model.get_submodule(site.path)
+        call = made[site.layer].call
+        sizes = sizes_read(subject.model, made[site.layer])
+        pads = zip(sizes, pool.pool_size, pool.strides, strict=True)
+        if any(n is None or sum(same_padding(n, window, stride)) for n, window, stride in pads) and (
+            pool.kind == "Average" or not is_never_negative(subject.model, made, call.inputs)
+        ):
+            yield site
+
+
+def dense_behind_flatten(subject: Subject) -> Iterator[Site]:
+    """Dense layers that read a flattened map of several places and channels."""
+    for site in modules(nn.Linear)(subject):
+        shape = flattened_shape(subject.model, site.layer)
+        if shape and shape[-1] > 1 and math.prod(shape[:-1]) > 1:
+            yield site
+
+
+def fitting(sites: Sites, window: Callable[[Any], int]) -> Sites:
+    """Those of some places whose layer reads at least so many numbers along each axis, where the network says so."""
+
+    def found(subject: Subject) -> Iterator[Site]:
+        made = made_by(subject.model)
+        for site in sites(subject):
+            step = made.get(site.layer.removesuffix(logits_name("")))
+            sizes = () if step is None else sizes_read(subject.model, step)
+            if all(n is None or n >= window(subject.model.get_submodule(site.path)) for n in sizes):
+                yield site
+
+    return found
+
+
+def moving(sites: Sites) -> Sites:
+    """Those of some places where a call of the layer leaves its mode to the model."""
+
+    def found(subject: Subject) -> Iterator[Site]:
+        network = subject.model.network if isinstance(subject.model, ImportedModel) else None
+        calls = () if network is None else network.calls
+        still = {call.layer for call in calls if call.training is False}
+        still -= {call.layer for call in calls if call.training is not False}
+        return (site for site in sites(subject) if site.layer not in still)
+
+    return found
+
+
+def called_twice(*kinds: Any) -> Sites:
+    """Layers that are called more than once, the last time on what no earlier call is needed for."""
+
+    def sites(subject: Subject) -> Iterator[Site]:
+        if not isinstance(subject.model, ImportedModel):
+            return
+        network = subject.model.network
+        for site in modules(*kinds)(subject):
+            values = [call.value for call in network.calls if call.layer == site.layer]
+            if len(values) > 1 and not needed_by(network, values[-1]) & set(values[:-1]):
+                yield site
+
+    return sites
+
+
 def flattened_maps(subject: Subject) -> Iterator[Site]:
     """Flattens of more than one place, whose order matters."""
     network: Any = subject.model
@@ -180,6 +301,11 @@ def has_square_window(module: Any) -> bool:
 def is_wide(module: Any) -> bool:
     """Whether a convolution sees more than one place."""
     return bool(max(module.kernel_size) > 1)
+
+
+def is_wide_on_many_axes(module: Any) -> bool:
+    """Whether a convolution sees more than one place along its last axis, and along another."""
+    return bool(module.kernel_size[-1] > 1 and max(module.kernel_size[:-1], default=1) > 1)
 
 
 def pads(module: Any) -> bool:

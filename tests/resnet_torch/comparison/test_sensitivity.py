@@ -11,7 +11,7 @@ import pytest
 from torch_recordings import ORIGIN, images, record_subject
 
 from resnet_torch import load_model
-from resnet_torch.comparison.mistakes import MISTAKES
+from resnet_torch.comparison.mistakes import KINDS
 from resnet_torch.comparison.sensitivity import plant_all, sensitivity
 from resnet_torch.comparison.subject import Subject, subject_of
 from weight_transfer import convert
@@ -53,7 +53,7 @@ def subject(files) -> Subject:
 def test_each_planted_mistake_is_counted(subject, recording):
     before = {name: tensor.clone() for name, tensor in subject.model.state_dict().items()}
     (found,) = sensitivity(subject, recording, ["kernel transposed"])
-    assert found.title == MISTAKES["kernel transposed"].title
+    assert found.title == KINDS["kernel transposed"].title
     assert found.planted == ("conv", "res2b_branch2b", "res3a_branch2b")
     assert found.seen == found.named == 3
     assert found.smallest_error > found.gate == 1e-12

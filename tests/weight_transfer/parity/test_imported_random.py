@@ -5,7 +5,9 @@ Each is a JSON description of `keras_random_networks`; hypothesis shortens one t
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import keras_random_networks
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from weight_transfer import Hints, verify
@@ -343,6 +345,8 @@ def check(keras_side, tmp_path_factory, runner):
         yield run
 
 
+RIGHT_PORTS = 100
+
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 
@@ -351,3 +355,30 @@ QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_to
 @given(description=networks())
 def test_random_networks(check, description):
     check(description)
+
+
+@pytest.mark.slow
+def test_a_hundred_right_ports_raise_no_alarm(keras_side, tmp_path, runner):
+    verdicts: Counter[str] = Counter()
+    alarms: list[str] = []
+
+    @settings(
+        max_examples=RIGHT_PORTS,
+        phases=[Phase.generate],
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=QUIET,
+    )
+    @given(description=networks())
+    def judge(description: dict[str, Any]) -> None:
+        path = tmp_path / f"model{description['suffix']}"
+        keras_side(keras_random_networks.save_described, path, description)
+        found = verify(path, hints=GRAPH, devices=("cpu",), runner=runner)
+        verdicts[found.verdict] += 1
+        if found.verdict not in ("SAME FUNCTION", "EQUAL"):
+            rows = [f"{row.check} {row.name} {row.errors}" for row in found.rows if not row.passed]
+            alarms.append(f"{found.verdict}: {rows or found.unproven}: {json.dumps(description)}")
+
+    judge()
+    assert not alarms, "\n".join(alarms)
+    assert sum(verdicts.values()) >= RIGHT_PORTS

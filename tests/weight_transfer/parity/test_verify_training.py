@@ -149,10 +149,10 @@ DECAY = "ExponentialDecay(decay_steps=3, decay_rate=0.5)"
 SGD = "resnet_torch.optimizers.SGD"
 PLANTED = {
     # Keras's optimizer; the port's; which step differs first; what is named.
-    "epsilon": (config("Adam"), "resnet_torch.optimizers.Adam(eps=1e-8)", 2, ["epsilon"]),
+    "epsilon": (config("Adam"), "resnet_torch.optimizers.Adam(eps=1e-8)", 2, ["optimizer epsilon"]),
     "powers": (config("Adam"), "port_optimizers.ExactPowers", 2, ["powers"]),
     "epsilon inside": (config("Adam"), "torch.optim.Adam(eps=1e-7)", 2, ["place of epsilon", "powers"]),
-    "torch's Adam": (config("Adam"), "torch.optim.Adam", 2, ["place of epsilon", "epsilon", "powers"]),
+    "torch's Adam": (config("Adam"), "torch.optim.Adam", 2, ["optimizer epsilon", "place of epsilon", "powers"]),
     "epsilon outside": (config("RMSprop"), "torch.optim.RMSprop(alpha=0.9, eps=1e-7)", 2, ["place of epsilon"]),
     "Adagrad": (
         config("Adagrad"),
@@ -170,7 +170,12 @@ PLANTED = {
     "rate": (config("Adam"), "resnet_torch.optimizers.Adam(lr=0.02)", 2, ["learning rate"]),
     "late": (config("SGD", "", DECAY, 0.05), "port_optimizers.behind", 3, ["learning rate"]),
     "constant": (config("SGD", "", DECAY, 0.05), f"{SGD}(lr={float(np.float32(0.05))})", 3, ["learning rate"]),
-    "momentum": (config("SGD(momentum=0.5)", "", DECAY, 0.05), "torch.optim.SGD(momentum=0.5)", 3, ["momentum"]),
+    "momentum": (
+        config("SGD(momentum=0.5)", "", DECAY, 0.05),
+        "torch.optim.SGD(momentum=0.5)",
+        3,
+        ["rescaled momentum"],
+    ),
     "clipping": (config("SGD", "clipnorm=0.3"), f"{SGD}(global_clipnorm=0.3)", 2, ["clipping"]),
     "unclipped": (config("SGD", "clipvalue=0.02"), "torch.optim.SGD", 2, ["clipping"]),
     "another rule": (config("Nadam"), "torch.optim.NAdam(eps=1e-7)", 2, ["optimizer"]),
