@@ -27,6 +27,7 @@ RATE = 0.01  # of the optimizer of a file that was saved without one
 LOSSES = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
 NUDGES = 2  # further steps on inputs that a last bit was changed of
 ROUNDING = 1e-5  # of the largest of its layer: a move as small as this is what float32 has rounded
+MOST_ROUNDED = 100  # times its rounding: a move that is less says little of its own
 CHANCE = ("rate", "stddev")  # of a layer that draws numbers: what is zero where it changes nothing
 
 
@@ -89,14 +90,15 @@ def record_step(
             apart[name] = max(apart[name], _largest(np.asarray(variable) - after[name]))
     spread = max(abs(other - loss) for other in other_losses) / abs(loss) if loss else 0.0
     writer.add(case, "trained loss", "loss", np.array([loss]), noise=max(noise, spread))
-    scales = _scales({name: _largest(after[name] - before[name]) for name in own})
     learning = {id(variable) for variable in model.trainable_variables}
     unit = float(np.finfo(np.float32).eps)
-    for name, variable in own.items():
-        stored = unit * _largest(before[name])
-        scale = max(scales[name], stored, unit)
+    rounded = {name: apart[name] + unit * _largest(before[name]) for name in own}
+    learns = {name: id(variable) in learning for name, variable in own.items()}
+    scales = _scales({name: _largest(after[name] - before[name]) for name in own}, rounded, learns)
+    for name in own:
+        scale = max(scales[name], unit * _largest(before[name]), unit)
         # What is frozen does not move by a bit.
-        rounding = max(noise, (apart[name] + stored) / scale) if id(variable) in learning else None
+        rounding = max(noise, rounded[name] / scale) if learns[name] else None
         change = after.pop(name).astype(np.float64) - before.pop(name)
         writer.add(case, "trained weights", name, change, scale, rounding)
     return OwnerStep(case, optimizer=config, iterations=iterations, targets=draws, names=names, **facts)
@@ -156,10 +158,15 @@ def _compiled(reference: Reference, path: Path, last_activations: Sequence[str |
     return model, {**facts, "loss": per_output, "notes": (note,)}
 
 
-def _scales(moved: Mapping[str, float]) -> dict[str, float]:
+def _scales(moved: Mapping[str, float], rounded: Mapping[str, float], learns: Mapping[str, bool]) -> dict[str, float]:
     """What to measure an error of each array's move against: its largest, or its layer's where it is but rounding.
 
     The gradient of a bias in front of a batch norm is zero, and in float32 some rounding of the layer's others.
+
+    Args:
+        moved: By how much each array moved.
+        rounded: What of that may be rounding.
+        learns: Whether it learns.
     """
     of_layer: dict[str, float] = {}
     for name, size in moved.items():
@@ -168,7 +175,10 @@ def _scales(moved: Mapping[str, float]) -> dict[str, float]:
     of_all = max(of_layer.values(), default=0.0)
     layers = {layer: of_all if size <= ROUNDING * of_all else size for layer, size in of_layer.items()}
     sizes = {name: (size, layers[name.rpartition("/")[0]]) for name, size in moved.items()}
-    return {name: own if own == 0.0 or own > ROUNDING * layer else layer for name, (own, layer) in sizes.items()}
+    return {
+        name: layer if learns[name] and own <= max(ROUNDING * layer, MOST_ROUNDED * rounded[name]) else own
+        for name, (own, layer) in sizes.items()
+    }
 
 
 def _largest(array: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
 from weight_transfer.parity.recording import OUTPUT, TOP, Entry, Recording, Tops, read_recording
-from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Row
+from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Check, Row
 
 
 def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonResult:
@@ -115,7 +115,9 @@ def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row]
     for case in recording.cases:
         if any(entry.case == case.name for entry in called.entries):
             found = collecting(collected, "float32", case)
-            reason = compare_with_owner(request.converted, called, case, found, request.optimizer) or reason
+            compared = compare_with_owner(request.converted, called, case, found, request.optimizer)
+            reason = compared.left_out or reason
+            called = _with_rounding(called, case, compared.rounding)
     if reason is not None:
         called = _with_checks(called, checks - STEP_CHECKS)
     return rows_of(called, "cpu", recording.cases, collected, owners=True), reason
@@ -125,6 +127,17 @@ def _with_checks(recording: Recording, checks: Collection[str]) -> Recording:
     """A recording of some checks alone."""
     step = recording.owner_step if set(checks) >= STEP_CHECKS else None
     return dataclasses.replace(_without(recording, lambda entry: entry.check not in checks), owner_step=step)
+
+
+def _with_rounding(recording: Recording, case: Case, rounding: Mapping[tuple[Check, str], float]) -> Recording:
+    """A recording in which the port's own rounding counts as the reference's does, where it is the larger one."""
+    entries = tuple(
+        dataclasses.replace(one, noise=max(one.noise or 0.0, rounding.get((one.check, one.name), 0.0)))
+        if one.case == case.name and (one.check, one.name) in rounding
+        else one
+        for one in recording.entries
+    )
+    return dataclasses.replace(recording, entries=entries)
 
 
 def _without(recording: Recording, left_out: Callable[[Entry], bool]) -> Recording:

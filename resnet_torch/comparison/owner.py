@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_torch.comparison.measuring import Found, keras_inputs, restored
 from resnet_torch.comparison.randomness import held_still
+from resnet_torch.comparison.rows import limits_of
 from resnet_torch.comparison.subject import Subject, flat, subject_of
+from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.loading import load_model
 from resnet_torch.losses import loss_from_keras
 from resnet_torch.model import PortedModel
@@ -29,10 +32,28 @@ from weight_transfer.parity.owner_step import STEP_IMAGES, OwnerStep, TargetDraw
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check
 
+Name = tuple[Check, str]
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+NUDGES = 4  # further calls in which every layer rounds otherwise
+
+
+@dataclass(frozen=True)
+class OwnerComparison:
+    """What a comparison with the owner's own calls found, beside the errors.
+
+    Attributes:
+        left_out: Why the step is not compared; None where it is, or where the recording has none.
+        rounding: By check and name, how far rounding alone moves what the port gives, as a share of the peak; of those
+            that are farther from Keras's than Keras's own rounding explains.
+    """
+
+    left_out: str | None
+    rounding: Mapping[tuple[Check, str], float]
+
 
 def compare_with_owner(
     port: Path, recording: Recording, case: Case, found: Found, optimizer: Path | None = None
-) -> str | None:
+) -> OwnerComparison:
     """Compares what the owner's calls gave with the port's `predict`, with its own call in training mode, and with the
     step that it takes.
 
@@ -42,63 +63,154 @@ def compare_with_owner(
         case: Which inputs.
         found: Called with the worse comparison of the two memory layouts.
         optimizer: The state of the file's optimizer.
-
-    Returns:
-        Why the step is not compared; None where it is, or where the recording has none.
     """
     step = recording.owner_step if recording.owner_step and recording.owner_step.case == case.name else None
-    entries = {(one.check, one.name): one for one in recording.entries if one.case == case.name}
-    worst: dict[tuple[Check, str], TapError] = {}
+    calls = _Calls(port, recording, case, optimizer)
+    worst: dict[Name, TapError] = {}
+    given: list[dict[Name, Any]] = []
     reason: str | None = None
-    for layout in (torch.contiguous_format, torch.channels_last):
+    for layout in LAYOUTS:
         model = load_model(port)
-        compared = _compared(model, recording, case, entries, layout)
+        arrays = dict(calls.called(model, layout))
         if step is not None:
             try:
-                made = optimizer_of(step, model, optimizer)
-                compared = chain(compared, _trained(model, made, recording, step, case, entries, layout))
+                arrays |= calls.trained(model, step, layout)
             except TransferError as refused:
                 step, reason = None, str(refused).splitlines()[0]
-        for check, name, error in compared:
-            if (check, name) not in worst or not error.error <= worst[check, name].error:
-                worst[check, name] = error
+        given.append(arrays)
+        for key, array in arrays.items():
+            error = recording.expected(calls.entries[key]).error(array)
+            if key not in worst or not error.error <= worst[key].error:
+                worst[key] = error
     for (check, name), error in worst.items():
         found(check, name, error)
-    return reason
+    far = {key for key, error in worst.items() if key[0] != "predict" and not error.error <= calls.limit(key)}
+    return OwnerComparison(reason, calls.rounding(far, given[0], step) if far else {})
 
 
-def _compared(
-    model: PortedModel,
-    recording: Recording,
-    case: Case,
-    entries: dict[tuple[Check, str], Entry],
-    layout: torch.memory_format,
-) -> Iterator[tuple[Check, str, TapError]]:
-    subject = subject_of(model)
-    given = [_laid_out(subject, array, layout) for array in mirrored(keras_inputs(subject, case))]
-    with restored(model):  # a batch norm that is called with training=True moves always
-        predicted = flat(model.predict(*given))
-    for name, output in zip(recording.origin.outputs, predicted, strict=True):
-        yield "predict", name, recording.expected(entries["predict", name]).error(_as_keras(subject, output))
-    moved = {name for check, name in entries if check == "moved statistics"}
-    if not any(check == "training call" for check, _ in entries):
-        return
-    state = model.state_dict()
-    before = {name: state[subject.rows[name].torch].clone() for name in moved if name in subject.rows}
-    model.train()
-    with restored(model), torch.no_grad(), held_still(model, ()):
-        outputs = flat(model.finished(model(*given)))
-        after = {name: state[subject.rows[name].torch].clone() for name in before}
-    for name, output in zip(recording.origin.outputs, outputs, strict=True):
-        yield (
-            "training call",
-            name,
-            recording.expected(entries["training call", name]).error(_as_keras(subject, output)),
-        )
-    for name, old in before.items():
-        row = subject.rows[name]
-        change = row.to_keras((after[name].double() - old.double()).numpy())
-        yield "moved statistics", name, recording.expected(entries["moved statistics", name]).error(change)
+class _Calls:
+    """The port, called as the owner calls the Keras model.
+
+    Args:
+        port: The converted file.
+        recording: Of the reference.
+        case: Which inputs.
+        optimizer: The state of the file's optimizer.
+    """
+
+    def __init__(self, port: Path, recording: Recording, case: Case, optimizer: Path | None) -> None:
+        self.port, self.recording, self.case, self.optimizer = port, recording, case, optimizer
+        self.entries: dict[Name, Entry] = {
+            (one.check, one.name): one for one in recording.entries if one.case == case.name
+        }
+
+    def limit(self, key: Name) -> float:
+        """What an error may be beside Keras's own rounding."""
+        return limits_of(key[0], self.entries[key].noise)["float32"]
+
+    def called(self, model: PortedModel, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
+        """What `predict` and a call in training mode give, and by how much that moves the statistics."""
+        subject = subject_of(model)
+        given = [_laid_out(subject, array, layout) for array in mirrored(keras_inputs(subject, self.case))]
+        with restored(model):  # a batch norm that is called with training=True moves always
+            predicted = flat(model.predict(*given))
+        for name, output in zip(self.recording.origin.outputs, predicted, strict=True):
+            yield ("predict", name), _as_keras(subject, output)
+        moved = {name for check, name in self.entries if check == "moved statistics"}
+        if not any(check == "training call" for check, _ in self.entries):
+            return
+        state = model.state_dict()
+        before = {name: state[subject.rows[name].torch].clone() for name in moved if name in subject.rows}
+        model.train()
+        with restored(model), torch.no_grad(), held_still(model, ()):
+            outputs = flat(model.finished(model(*given)))
+            after = {name: state[subject.rows[name].torch].clone() for name in before}
+        for name, output in zip(self.recording.origin.outputs, outputs, strict=True):
+            yield ("training call", name), _as_keras(subject, output)
+        for name, old in before.items():
+            row = subject.rows[name]
+            yield ("moved statistics", name), row.to_keras((after[name].double() - old.double()).numpy())
+
+    def trained(self, model: PortedModel, step: OwnerStep, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
+        """The loss of a training step, and by how much it moves each array.
+
+        Raises:
+            TransferError: The optimizer needs the file's slots, and they are not here; or it is not known here.
+        """
+        optimizer = optimizer_of(step, model, self.optimizer)
+        subject = subject_of(model)
+        images = [array[:STEP_IMAGES] for array in mirrored(keras_inputs(subject, self.case))]
+        given = [_laid_out(subject, array, layout) for array in images]
+        loss, penalty = loss_from_keras(step.compiled, model.network, step.keras_version), regularization(model)
+        drawn = [_target(subject, draw, drawn_target(number, draw)) for number, draw in enumerate(step.targets)]
+        targets = dict(zip(step.names, drawn, strict=True)) if step.names is not None else drawn
+        state = dict(model.state_dict(keep_vars=True))
+        before = {name: tensor.detach().clone() for name, tensor in state.items()}
+        model.train()
+        with held_still(model, ()):
+            value = loss(model(*given), drawn[0] if len(drawn) == 1 and step.names is None else targets) + penalty()
+        value.backward()
+        optimizer.step()
+        model.eval()
+        yield ("trained loss", "loss"), np.array([value.item()])
+        for check, name in self.entries:
+            if check == "trained weights" and name in subject.rows:
+                row = subject.rows[name]
+                change = (state[row.torch].detach().double() - before[row.torch].double()).numpy()
+                yield (check, name), row.to_keras(change)
+
+    def rounding(self, far: Collection[Name], given: Mapping[Name, Any], step: OwnerStep | None) -> dict[Name, float]:
+        """How far what the port gives moves when every layer's output is rounded otherwise, in its last bit."""
+        moved = dict.fromkeys(far, 0.0)
+        for seed in range(NUDGES):
+            model = load_model(self.port)
+            with rounded_otherwise(model, seed):
+                arrays = dict(self.called(model, LAYOUTS[0]))
+                if step is not None:
+                    arrays |= self.trained(model, step, LAYOUTS[0])
+            for key in far:
+                peak = self.entries[key].peak
+                if key in given and key in arrays and given[key].shape == arrays[key].shape and peak:
+                    moved[key] = max(moved[key], float(np.max(np.abs(given[key] - arrays[key]), initial=0.0)) / peak)
+        return {key: share for key, share in moved.items() if np.isfinite(share)}
+
+
+@contextmanager
+def rounded_otherwise(model: nn.Module, seed: int) -> Iterator[None]:
+    """Moves every other number that a module without children gives, by chance, by a unit in its last place; and what
+    a batch norm in training gives of a channel, by what a unit in the last place of its mean does.
+
+    Two libraries that sum in another order round otherwise. A batch norm that is given the same number everywhere,
+    such as the bias of a convolution behind a dead ReLU, divides the rounding of its mean by the root of its epsilon.
+
+    Args:
+        model: The module.
+        seed: Of which numbers.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def nudge(module: nn.Module, inputs: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            return output
+        unit = torch.finfo(output.dtype).eps
+        moved = output * (1 + unit * torch.randint(0, 2, output.shape, generator=generator)).to(output.dtype)
+        if isinstance(module, BATCH_NORMS) and module.training:
+            axis = getattr(module, "axis", 1)
+            x = inputs[0].detach().movedim(axis, -1).flatten(0, -2)
+            share = unit * x.mean(0).abs() / torch.sqrt(x.var(0, unbiased=False) + module.eps)
+            if module.weight is not None:
+                share = share * module.weight.detach()
+            share = share * torch.randint(0, 2, share.shape, generator=generator)
+            moved = (moved.movedim(axis, -1) + share).movedim(-1, axis).to(output.dtype)
+        return moved
+
+    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    hooks = [module.register_forward_hook(nudge) for module in leaves]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def optimizer_of(step: OwnerStep, model: PortedModel, path: Path | None) -> KerasOptimizer:
@@ -124,37 +236,6 @@ def optimizer_of(step: OwnerStep, model: PortedModel, path: Path | None) -> Kera
     if state is not None:
         fill(optimizer, state, dict(model.named_parameters()))
     return optimizer
-
-
-def _trained(
-    model: PortedModel,
-    optimizer: KerasOptimizer,
-    recording: Recording,
-    step: OwnerStep,
-    case: Case,
-    entries: dict[tuple[Check, str], Entry],
-    layout: torch.memory_format,
-) -> Iterator[tuple[Check, str, TapError]]:
-    subject = subject_of(model)
-    images = [array[:STEP_IMAGES] for array in mirrored(keras_inputs(subject, case))]
-    given = [_laid_out(subject, array, layout) for array in images]
-    loss, penalty = loss_from_keras(step.compiled, model.network, step.keras_version), regularization(model)
-    drawn = [_target(subject, draw, drawn_target(number, draw)) for number, draw in enumerate(step.targets)]
-    targets = dict(zip(step.names, drawn, strict=True)) if step.names is not None else drawn
-    state = dict(model.state_dict(keep_vars=True))
-    before = {name: tensor.detach().clone() for name, tensor in state.items()}
-    model.train()
-    with held_still(model, ()):
-        value = loss(model(*given), drawn[0] if len(drawn) == 1 and step.names is None else targets) + penalty()
-    value.backward()
-    optimizer.step()
-    model.eval()
-    yield "trained loss", "loss", recording.expected(entries["trained loss", "loss"]).error(np.array([value.item()]))
-    for check, name in entries:
-        if check == "trained weights" and name in subject.rows:
-            row = subject.rows[name]
-            change = (state[row.torch].detach().double() - before[row.torch].double()).numpy()
-            yield "trained weights", name, recording.expected(entries[check, name]).error(row.to_keras(change))
 
 
 def _target(subject: Subject, draw: TargetDraw, array: Any) -> Tensor:

@@ -143,7 +143,9 @@ def statistics_hypotheses(leaf: nn.Module) -> Iterator[tuple[str, str, Any]]:
         yield "moving variance", "the rule of keras3: the biased variance of the batch", _keep_biased
     momentum = getattr(leaf, "momentum", None)
     if isinstance(momentum, float):
-        for other in dict.fromkeys((1 - momentum, 0.01, 0.001, 0.1, 0.99, 0.9, 0.997, 0.003)):
+        others = (1 - momentum, 0.01, 0.001, 0.1, 0.99, 0.9, 0.997, 0.003)
+        rounded = (float(np.float32(other)) for other in others)  # as tf_keras has them
+        for other in dict.fromkeys((*others, *rounded)):
             yield (
                 "momentum",
                 f"momentum {other:g} in place of {momentum:g}",

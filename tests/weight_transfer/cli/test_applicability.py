@@ -79,7 +79,7 @@ TABLE: dict[str, dict[str, str | Case]] = {
     },
     "verify": {
         **dict.fromkeys(("--reference", "--report", "--certificate", "--junit", "--inference-only"), ACTS),
-        **dict.fromkeys(("--sensitivity", "--layers", "--device", "--json"), ACTS),
+        **dict.fromkeys(("--sensitivity", "--layers", "--device", "--quick", "--json"), ACTS),
         **{flag: value for flag, value in HINTS.items() if flag != "--crop"},
         "--photographs": ([*VERIFY, "--photographs", "1"], RECORDED),
         "--image-loading": ([*VERIFY, "--image-loading", "keras"], RECORDED),
@@ -90,7 +90,7 @@ TABLE: dict[str, dict[str, str | Case]] = {
         **{flag: value for flag, value in HINTS.items() if flag not in ("--crop", "--image-loading")},
     },
     "record": {
-        **dict.fromkeys(("--output", "--whole", "--photographs", "--json"), ACTS),
+        **dict.fromkeys(("--output", "--whole", "--photographs", "--quick", "--json"), ACTS),
         **{flag: value for flag, value in HINTS.items() if flag != "--crop"},
     },
     "sensitivity": {
