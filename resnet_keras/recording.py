@@ -68,6 +68,7 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
         _free()
         doubt = _record_owner(owner, writer, request, skipped, training=trains) if owner is not None else ""
         writer.origin = dataclasses.replace(origin, doubt=doubt, skipped=skipped)
+        writer.facts = request.facts
     return Written()
 
 

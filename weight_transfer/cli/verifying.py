@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,9 +17,10 @@ from rich.text import Text
 
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
-from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
+from weight_transfer.cli.applicability import beside_a_recording, of_a_converted_file, refuse_idle
 from weight_transfer.cli.running import BY_VERDICT, DIFFERS, EXIT_CODES, NOT_PROVEN, PROVEN
 from weight_transfer.cli.terminal import facts, out, print_json, progress
+from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.causes import CAUSES
@@ -44,7 +46,8 @@ DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",),
 @click.command(
     "verify",
     epilog="Examples: weight-transfer verify resnet50.h5 resnet50.safetensors --report report.html\n\n"
-    "weight-transfer verify resnet50.h5 resnet50.safetensors --reference recording.safetensors\n\n" + EXIT_CODES,
+    "weight-transfer verify resnet50.h5 resnet50.safetensors --reference recording.safetensors\n\n"
+    "weight-transfer verify resnet50.safetensors --reference recording.safetensors\n\n" + EXIT_CODES,
 )
 @options.checkpoint_file
 @click.argument("converted", type=options.PathOf, required=False)
@@ -90,10 +93,12 @@ def verify_command(
 ) -> None:
     """Run Keras and the port on the same inputs and compare every layer.
 
-    CONVERTED is the port; left out, the checkpoint is converted on the way. Compared are each layer's output in
+    CONVERTED is the port; left out, the checkpoint is converted on the way. With a recording FILE may be the port
+    alone. Compared are each layer's output in
     inference and in training mode, the loss, the gradient of every parameter, the statistics after a step.
     """
-    refuse_idle(beside_a_recording(reference))
+    alone = reference is not None and converted is None and is_converted(file)
+    refuse_idle(beside_a_recording(reference), of_a_converted_file(alone, file, options.ABOUT_THE_FILE))
     hints = options.hints_of(**said)
     _check_outputs(report, certificate, junit, inputs=[file, converted, reference, *hints.files])
     with progress(quiet=json) as bar:
@@ -302,8 +307,14 @@ def _print_explanation(found: Verification) -> None:
 
 def _verdict(found: Verification) -> str:
     worst = {precision: worst_of(list(found.of("inference")), precision) for precision in ("float64", "float32")}
-    errors = [f"{name} at most {row.errors[name]:.1e} ({escape(row.name)})" for name, row in worst.items() if row]
-    summary = f"{', '.join(errors)} of the peak" if errors else "no image was compared"
+    errors = [
+        f"{name} at most {row.errors[name]:.1e} of the peak ({escape(row.name)})"
+        if math.isfinite(row.errors[name])
+        else f"{name} of another shape, or no number ({escape(row.name)})"
+        for name, row in worst.items()
+        if row
+    ]
+    summary = ", ".join(errors) or "no image was compared"
     if found.verdict == "SAME FUNCTION":
         return f"[bold green]SAME FUNCTION[/] {escape(same_function(found))} On the images: {summary}."
     if found.verdict == "EQUAL":

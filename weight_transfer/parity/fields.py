@@ -6,19 +6,11 @@ tensors in which chance is held still does not see it either. Here it is compare
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from weight_transfer.checkpoint import Checkpoint
-from weight_transfer.conversion.description import describe
-from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.identify import identify
 from weight_transfer.description import Description
-from weight_transfer.errors import TransferError
-from weight_transfer.graph import Graph
-from weight_transfer.identified import Identified
 from weight_transfer.parity.report import FieldDifference
 from weight_transfer.resnet.layout import network_to_dict
 
@@ -26,27 +18,6 @@ NETWORK = "network"  # beside the layers: what is of no one of them
 ABSENT = "nothing"
 
 Fields = Mapping[tuple[str, str], Any]  # by layer and field
-
-
-def compared_fields(
-    checkpoint: Checkpoint, identified: Identified, port: Description, hints: Hints | None
-) -> tuple[int, list[FieldDifference]]:
-    """Compares a port's description with its file's, field by field.
-
-    Args:
-        checkpoint: The file.
-        identified: What was found in it.
-        port: What the port says of itself.
-        hints: What the person knows.
-
-    Returns:
-        How many fields were compared, and those that differ.
-    """
-    try:
-        file = describe(checkpoint, _in_form_of(port.network, checkpoint, identified, hints), hints)
-    except TransferError as error:
-        return 1, [FieldDifference(NETWORK, "structure", str(error).partition("\n")[0], port.network.title)]
-    return differing_fields(file, port)
 
 
 def differing_fields(file: Description, port: Description) -> tuple[int, list[FieldDifference]]:
@@ -69,19 +40,6 @@ def differing_fields(file: Description, port: Description) -> tuple[int, list[Fi
         if _plain(expected.get(name, ABSENT)) != _plain(actual.get(name, ABSENT))
     ]
     return len(names), differing
-
-
-def _in_form_of(network: Graph, checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> Identified:
-    """What a file holds in the form of a port: as a native ResNet, or as the file's own graph.
-
-    Raises:
-        TransferError: The file has no such form.
-    """
-    is_graph = network.architecture is None
-    hints = hints or Hints()
-    if hints.import_as is not None or is_graph == (identified.network.architecture is None):
-        return identified
-    return identify(checkpoint, dataclasses.replace(hints, import_as="graph" if is_graph else "native"))
 
 
 def _fields(description: Description) -> Iterator[tuple[tuple[str, str], Any]]:

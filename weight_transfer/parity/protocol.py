@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from weight_transfer.description import MovingVariance
 from weight_transfer.images import Crop, ImageLoading
+from weight_transfer.parity.checkpoint_facts import CheckpointFacts
 from weight_transfer.parity.recording import Tops
 from weight_transfer.parity.report import Explanation, FieldDifference, Planted, Row
 from weight_transfer.parity.sketch import Detail
@@ -20,7 +21,7 @@ from weight_transfer.parity.training_report import TrainingExplanation
 from weight_transfer.picture_classifier import Prediction
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
-VERSION = 3  # of all that is below: one more with each change
+VERSION = 4  # of all that is below: one more with each change
 Result = TypeVar("Result")
 
 
@@ -81,6 +82,7 @@ class ReferenceRequest(Request[Written]):
         of_a_port: Whether the recording is to verify a port: then the network runs on integers too, and the
             loaded model is called as its owner calls it. `assert_parity` compares neither.
         quick: Whether to run on integers at the network's own size alone, of one kind, and without a training step.
+        facts: What to keep of the checkpoint itself; None where there is none.
     """
 
     answered_by: ClassVar[str] = "resnet_keras.recording:record"
@@ -91,6 +93,7 @@ class ReferenceRequest(Request[Written]):
     output: Path
     of_a_port: bool = True
     quick: bool = False
+    facts: CheckpointFacts | None = None
 
 
 @dataclass(frozen=True)

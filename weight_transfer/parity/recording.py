@@ -1,13 +1,15 @@
 """The recording: what Keras gave for given inputs, in one file that a machine without Keras compares against.
 
 A safetensors file. ``values`` holds what `sketch` keeps of every tensor, one behind the other, and
-the metadata says which; ``input/CASE/NUMBER`` are the inputs. Written as a stream: one tensor in
-memory at a time.
+the metadata says which; ``input/CASE/NUMBER`` are the inputs. The metadata are compressed, in
+``facts``. Written as a stream: one tensor in memory at a time.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.errors import VerificationError
+from weight_transfer.parity.checkpoint_facts import CheckpointFacts
 from weight_transfer.parity.exact_runs import ExactRuns
 from weight_transfer.parity.inputs import Case, case_of, describe_case
 from weight_transfer.parity.owner_step import OwnerStep
@@ -36,9 +39,11 @@ RECORDING = Kind(
     remedy="Record it again.",
     error=VerificationError,
 )
+MOST_BYTES = 1 << 28  # of what is said beside the numbers; a file that says more is cut off, and damaged
 PIECE_BYTES = 1 << 20  # read at a time; whole numbers
 Tops = list[list[tuple[int, float]]]  # of each picture: class and value, the largest first
 VALUES = "values"
+FACTS = "facts"
 TOP = 5  # classes of a picture
 OUTPUT = "output"  # what the model returns, where the last layer shows its logits
 
@@ -147,6 +152,7 @@ class RecordingWriter:
         self.tops: dict[str, Tops] = {}
         self.exact_runs: ExactRuns | None = None
         self.owner_step: OwnerStep | None = None
+        self.facts: CheckpointFacts | None = None
         self._cases: list[Case] = []
         self._entries: dict[tuple[str, str, str], Entry] = {}
         self._starts: dict[tuple[str, str, str], int] = {}
@@ -219,6 +225,7 @@ class RecordingWriter:
         )
         facts = {
             "detail": self.detail.name,
+            "checkpoint": None if self.facts is None else asdict(self.facts),
             "origin": {**asdict(self.origin), "preprocessing": self.origin.preprocessing.to_dict()},
             "feeds": self.feeds,
             "tops": self.tops,
@@ -227,7 +234,7 @@ class RecordingWriter:
             "owner_step": msgspec.to_builtins(self.owner_step),
             "entries": [[e.case, e.check, e.name, e.shape, e.peak, e.noise] for e in self._entries.values()],
         }
-        Content(RECORDING, facts, (values, *inputs)).write(self.path)
+        Content(RECORDING, {}, (values, *inputs, packed(facts))).write(self.path)
 
     def _pieces(self) -> Iterator[npt.NDArray[Any]]:
         self._blob.seek(0)
@@ -249,6 +256,7 @@ class Recording:
         tops: By case, the top classes that Keras gives each picture.
         exact_runs: What was drawn on integers, and what Keras gave; None of a recording that has none.
         owner_step: How the owner's own model was trained for one step; None where it was not.
+        facts: What the checkpoint says and holds; None of a recording of an earlier version, or of no checkpoint.
     """
 
     file: TensorFile
@@ -261,6 +269,7 @@ class Recording:
     starts: Mapping[tuple[str, str, str], int] = field(repr=False)
     exact_runs: ExactRuns | None = field(default=None, repr=False)
     owner_step: OwnerStep | None = field(default=None, repr=False)
+    facts: CheckpointFacts | None = field(default=None, repr=False)
 
     @property
     def path(self) -> Path:
@@ -289,7 +298,29 @@ def read_recording(path: Path) -> Recording:
     return file.parsed(partial(_recording, file))
 
 
-def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
+def packed(facts: Mapping[str, Any]) -> Tensor:
+    """Returns what a recording says beside its numbers, as JSON can hold it, as a tensor of compressed bytes."""
+    return Tensor.of(FACTS, np.frombuffer(zlib.compress(json.dumps(facts).encode(), 9), np.uint8))
+
+
+def unpacked(file: TensorFile) -> dict[str, Any]:
+    """Returns what was given to `packed`, or the metadata of a recording of an earlier version.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    if FACTS not in file.tensors:
+        return dict(file.facts)
+    try:
+        text = zlib.decompressobj().decompress(file.tensors[FACTS].read().tobytes(), MOST_BYTES)
+        found: dict[str, Any] = json.loads(text)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    return found
+
+
+def _recording(file: TensorFile, metadata: Mapping[str, Any]) -> Recording:
+    facts = unpacked(file)
     cases = tuple(
         case_of(row, [file.tensors[f"input/{row['name']}/{number}"].read() for number in range(row["inputs"])])
         for row in facts["cases"]
@@ -311,8 +342,19 @@ def _recording(file: TensorFile, facts: Mapping[str, Any]) -> Recording:
         owner_step = msgspec.convert(facts.get("owner_step"), OwnerStep | None)
     except msgspec.ValidationError as error:
         raise ValueError(f"exact_runs, owner_step: {error}") from error
+    checkpoint = facts.get("checkpoint")
     return Recording(
-        file, Origin(**origin), detail, cases, entries, feeds, facts["tops"], starts, exact_runs, owner_step
+        file=file,
+        origin=Origin(**origin),
+        detail=detail,
+        cases=cases,
+        entries=entries,
+        feeds=feeds,
+        tops=facts["tops"],
+        starts=starts,
+        exact_runs=exact_runs,
+        owner_step=owner_step,
+        facts=None if checkpoint is None else CheckpointFacts.from_dict(checkpoint),
     )
 
 

@@ -14,6 +14,7 @@ from weight_transfer.conversion.structure import can_resize
 from weight_transfer.errors import VerificationError
 from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
+from weight_transfer.parity.checkpoint_facts import CheckpointFacts, facts_of
 from weight_transfer.parity.inputs import cases, save_cases
 from weight_transfer.parity.progress import OnProgress, Progress, stage
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
@@ -59,6 +60,7 @@ def record(
         record_checkpoint(
             checkpoint,
             identified,
+            facts_of(checkpoint, identified, hints),
             Path(output),
             detail,
             num_photographs,
@@ -74,6 +76,7 @@ def record(
 def record_checkpoint(
     checkpoint: Checkpoint,
     identified: Identified,
+    facts: CheckpointFacts,
     output: Path,
     detail: Detail,
     num_photographs: int,
@@ -89,6 +92,7 @@ def record_checkpoint(
     Args:
         checkpoint: The Keras checkpoint.
         identified: Its network.
+        facts: What it says and holds, to be kept in the recording.
         output: The recording.
         detail: How much of each tensor to keep.
         num_photographs: Further photographs at the network's size, in one batch.
@@ -107,7 +111,7 @@ def record_checkpoint(
         inputs = folder / "inputs.safetensors"
         save_cases(shown, inputs)
         model = reference_model(checkpoint, identified, hints)
-        runner(ReferenceRequest(model, inputs, detail, output, quick=quick), on_progress)
+        runner(ReferenceRequest(model, inputs, detail, output, quick=quick, facts=facts), on_progress)
 
 
 def reference_model(checkpoint: Checkpoint, identified: Identified, hints: Hints | None) -> ReferenceModel:

@@ -19,6 +19,7 @@ from weight_transfer.data import open_images
 from weight_transfer.description import MovingVariance
 from weight_transfer.identified import Identified
 from weight_transfer.parity.batches import training_batches
+from weight_transfer.parity.checkpoint_facts import facts_of
 from weight_transfer.parity.error import tap_error
 from weight_transfer.parity.inputs import Case, save_cases
 from weight_transfer.parity.progress import OnProgress, Progress, stage
@@ -33,8 +34,7 @@ from weight_transfer.parity.reference import check_same, reference_model, takes_
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE, Detail
 from weight_transfer.parity.training_report import TrainingVerification
-from weight_transfer.parity.verify import REFERENCE_SHARE, differing_arrays, environments
-from weight_transfer.weight_mapping import mapping
+from weight_transfer.parity.verify import REFERENCE_SHARE, environments
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,10 @@ def verify_training(
                 _record(checkpoint, identified, hints, one, [nudged], detail, on_share, runner, nudged=True)
                 apart = _apart(recordings[number], read_recording(nudged))
                 explanations[number] = dataclasses.replace(explanation, rounding=apart)
-        differing = differing_arrays(identified, port)
+        facts = facts_of(checkpoint, identified, hints)
+        differing = facts.differing(port)
         converted_sha256 = port.sha256
-    total = len(mapping(identified.network))
+    total = len(facts.digests)
     return [
         TrainingVerification(
             title=identified.network.title,

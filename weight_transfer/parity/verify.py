@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
 import io
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,16 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
-from weight_transfer.conversion.convert import convert, tensors_of
+from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
-from weight_transfer.converted import Converted, read_converted
+from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.errors import TransferError, VerificationError
+from weight_transfer.graph import Graph
 from weight_transfer.identified import Identified
 from weight_transfer.images import load_images
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.state import state_beside, state_content
-from weight_transfer.parity.fields import compared_fields
+from weight_transfer.parity.checkpoint_facts import CheckpointFacts, facts_of
+from weight_transfer.parity.fields import differing_fields
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
 from weight_transfer.parity.progress import Progress, stage
@@ -33,10 +39,13 @@ from weight_transfer.parity.reference import check_same, record_checkpoint
 from weight_transfer.parity.report import Planted, Prediction, Verification
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE
-from weight_transfer.weight_mapping import mapping
 
 Device = Literal["cpu", "cuda"]
 REFERENCE_SHARE = 0.5  # of the progress bar
+WITHOUT_FACTS = (
+    "the recording does not hold what its checkpoint says, as an earlier version made it: record it again, or name the "
+    "checkpoint too"
+)
 
 
 def verify(
@@ -61,12 +70,12 @@ def verify(
     weights. Keras and PyTorch run in two processes of their own.
 
     Args:
-        source: The Keras checkpoint.
+        source: The Keras checkpoint; or the port alone, beside a recording that keeps what the checkpoint says.
         converted: The port; by default the source is converted on the way.
         hints: What the checkpoint may not show.
         devices: Where the port runs; ``cuda`` is left out where there is none.
         num_photographs: Further photographs at the network's size, in one batch.
-        reference: A recording of this checkpoint, from `record`; then Keras is not needed.
+        reference: A recording of the checkpoint, from `record`; then Keras is not needed.
         training: Whether to compare a training step too.
         with_sensitivity: Whether to plant known mistakes in a port that is equal, which takes minutes.
         on_progress: Called with what is going on and the share that is done.
@@ -80,58 +89,64 @@ def verify(
     """
     started = time.monotonic()
     check_installed("resnet_torch")
-    with temporary_folder() as folder, read_checkpoint(source) as checkpoint:
-        identified = identify(checkpoint, hints)
-        if reference is None:
+    with temporary_folder() as folder, ExitStack() as opened:
+        file = None
+        if reference is None or converted is not None or not is_converted(source):
+            form = None if converted is None else read_converted(converted).network
+            file = _identified(opened.enter_context(read_checkpoint(source)), hints, form)
+        if file is not None and reference is None:
             check_installed("resnet_keras")
             reference = folder / "reference.safetensors"
             record_checkpoint(
-                checkpoint,
-                identified,
+                file.checkpoint,
+                file.identified,
+                file.facts,
                 Path(reference),
                 LIVE,
                 num_photographs,
                 training,
-                hints,
+                file.hints,
                 stage(on_progress, "Keras", end=REFERENCE_SHARE),
                 runner,
                 quick=quick,
             )
-        recording = read_recording(Path(reference))
-        check_same(recording, checkpoint)
-        if converted is None:
-            converted = folder / "converted.safetensors"
-            convert(source, converted, hints)
-        port = read_converted(converted)
-        num_fields, fields = compared_fields(checkpoint, identified, port.description, hints)
-        differing = differing_arrays(identified, port)
-        right = folder / "right.safetensors"
-        if differing:
-            convert(source, right, hints)
+        recording = read_recording(Path(reference or ""))
+        if file is not None:
+            check_same(recording, file.checkpoint)
+            if converted is None:
+                converted = convert(source, folder / "converted.safetensors", hints).output
+        port = read_converted(source if converted is None else converted)
+        _check_form(recording, port)
+        facts = recording.facts if file is None else file.facts
+        differing = [] if facts is None else facts.differing(port)
+        right = None
+        if differing and file is not None:
+            right = Path(convert(source, folder / "right.safetensors", file.hints).output)
         request = ComparisonRequest(
             port.path,
-            Path(reference),
+            recording.path,
             tuple(devices),
             training,
-            right if differing else None,
+            right,
             quick,
-            _optimizer_state(checkpoint, identified, port, hints, folder / "optimizer.safetensors", recording),
+            _optimizer_state(file, port, folder / "optimizer.safetensors", recording),
         )
         result = runner(request, stage(on_progress, "PyTorch", REFERENCE_SHARE))
         planted: tuple[Planted, ...] = ()
         if with_sensitivity and all(row.passed for row in result.rows):
-            planted = plant(port.path, Path(reference), stage(on_progress, "planting"), runner=runner)
+            planted = plant(port.path, recording.path, stage(on_progress, "planting"), runner=runner)
         converted_sha256, digest = port.sha256, port.digest
     if not result.rows:
         raise VerificationError("nothing was compared: no device that was asked for is there")
-    total = len(mapping(identified.network))
     origin, runs = recording.origin, recording.exact_runs
     if runs is not None and quick:
         runs = runs.quick()
     step_notes = () if recording.owner_step is None or quick or not training else recording.owner_step.notes
+    num_fields, fields = (0, []) if facts is None else differing_fields(facts.described, port.description)
+    num_arrays = 0 if facts is None else len(facts.digests)
     return Verification(
-        title=identified.network.title,
-        source=checkpoint.path.name,
+        title=port.network.title if facts is None else facts.described.network.title,
+        source=origin.source if file is None else file.checkpoint.path.name,
         source_sha256=origin.sha256,
         reference=origin.reference,
         loaded_by=origin.loaded_by,
@@ -142,18 +157,18 @@ def verify(
         port_digest=digest,
         inputs=tuple(case.name for case in recording.cases),
         rows=result.rows,
-        weights_equal=total - len(differing),
-        weights_total=total,
+        weights_equal=num_arrays - len(differing),
+        weights_total=num_arrays,
         weights_differing=tuple(differing),
         fields_total=num_fields,
         fields_differing=tuple(fields),
         wiring_total=result.num_wired,
         wiring_differing=result.wiring,
         untraced=result.untraced,
-        doubt=origin.doubt,
+        doubt=WITHOUT_FACTS if facts is None else origin.doubt,
         sizes=() if runs is None else runs.sizes,
         left_out=() if runs is None else runs.left_out,
-        assumed=(*identified.assumed, *origin.skipped.values(), *result.notes, *step_notes),
+        assumed=(*(() if facts is None else facts.assumed), *origin.skipped.values(), *result.notes, *step_notes),
         environment=environments(origin, result.environment),
         explanation=result.explanation,
         predictions=tuple(_predictions(recording, result.tops)),
@@ -162,14 +177,55 @@ def verify(
     )
 
 
-def _optimizer_state(
-    checkpoint: Checkpoint,
-    identified: Identified,
-    port: Converted,
-    hints: Hints | None,
-    output: Path,
-    recording: Recording,
-) -> Path | None:
+@dataclass(frozen=True)
+class _File:
+    """The Keras checkpoint, where it is there.
+
+    Attributes:
+        checkpoint: What was read.
+        identified: What was found in it, in the form of the port.
+        hints: What the person knows, and the form of the port.
+        facts: What the port must say and hold.
+    """
+
+    checkpoint: Checkpoint
+    identified: Identified
+    hints: Hints | None
+    facts: CheckpointFacts
+
+
+def _identified(checkpoint: Checkpoint, hints: Hints | None, form: Graph | None) -> _File:
+    """Finds a checkpoint's network in the form of a port: as a ResNet of our own, or as the file's own graph.
+
+    Args:
+        checkpoint: What was read.
+        hints: What the person knows.
+        form: Of the port, if there is one; a file that has no such form keeps its own, which then differs.
+    """
+    identified = identify(checkpoint, hints)
+    said = hints or Hints()
+    is_graph = form is not None and form.architecture is None
+    if form is not None and said.import_as is None and is_graph != (identified.network.architecture is None):
+        other = dataclasses.replace(said, import_as="graph" if is_graph else "native")
+        with contextlib.suppress(TransferError):
+            identified, hints = identify(checkpoint, other), other
+    return _File(checkpoint, identified, hints, facts_of(checkpoint, identified, hints))
+
+
+def _check_form(recording: Recording, port: Converted) -> None:
+    if recording.facts is None:
+        return
+    is_graph = port.network.architecture is None
+    if is_graph != (recording.facts.described.network.architecture is None):
+        native, graph = "a ResNet of our own", "the file's own graph"
+        raise VerificationError(
+            f"{recording.path}: a recording of {native if is_graph else graph}. Expected one of "
+            f"{graph if is_graph else native}, as the port {port.path.name} is. "
+            f"Record again: weight-transfer record --as {'graph' if is_graph else 'native'}"
+        )
+
+
+def _optimizer_state(file: _File | None, port: Converted, output: Path, recording: Recording) -> Path | None:
     """The state of the optimizer that the owner's model goes on with: what lies beside the port, else what is in the
     file; None where there is none, or none is needed.
     """
@@ -178,8 +234,11 @@ def _optimizer_state(
         return None
     if (beside := state_beside(port.path)).exists():
         return beside
+    if file is None:
+        return None
     try:
-        state = read_optimizer_state(checkpoint, identified, None, (hints or Hints()).like, [])
+        like = (file.hints or Hints()).like
+        state = read_optimizer_state(file.checkpoint, file.identified, None, like, [])
     except TransferError:
         return None
     state_content(state, "", port.origin).write(output)
@@ -220,15 +279,3 @@ def _png(picture: npt.NDArray[Any]) -> str:
     file = io.BytesIO()
     Image.fromarray(shown.astype(np.uint8)).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def differing_arrays(identified: Identified, port: Converted) -> list[str]:
-    """Arrays that are not bit for bit the same on both sides."""
-    targets = {row.keras: row.torch for row in mapping(port.network)}
-    differing = []
-    for row, read in zip(mapping(identified.network), tensors_of(identified, []), strict=True):
-        tensor = port.stored.get(targets.get(row.keras, ""))
-        ours = read.read()
-        if tensor is None or tensor.dtype != ours.dtype or not np.array_equal(tensor.read(), ours):
-            differing.append(row.keras)
-    return differing

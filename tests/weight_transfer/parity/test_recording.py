@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from weight_transfer import VerificationError, read_checkpoint
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import (
+    FACTS,
     VALUES,
     Entry,
     Origin,
@@ -147,7 +149,7 @@ def test_a_larger_tensor_costs_as_many_numbers_as_are_kept(tmp_path):
 
 def test_any_reader_of_safetensors_reads_it(path):
     arrays = load_file(path)
-    assert set(arrays) == {VALUES, *(f"input/{c.name}/{n}" for c in CASES for n in range(len(c.arrays)))}
+    assert set(arrays) == {VALUES, FACTS, *(f"input/{c.name}/{n}" for c in CASES for n in range(len(c.arrays)))}
     np.testing.assert_array_equal(arrays[VALUES][96:], np.concatenate([_kept(path, 1), _kept(path, 2), *_rest(path)]))
 
 
@@ -207,10 +209,11 @@ def test_a_tensor_is_recorded_once(tmp_path):
 
 
 def damaged(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """Writes the recording again with other metadata."""
+    """Writes the recording again, as earlier versions wrote it, with other metadata."""
     with safe_open(path, framework="np") as file:
         information = json.loads(file.metadata()[METADATA_KEY])
     arrays = load_file(path)
+    information |= json.loads(zlib.decompress(arrays.pop(FACTS).tobytes()))
     changed = change(information)
     save_file(arrays, path, {METADATA_KEY: json.dumps(information if changed is None else changed)})
     return path
@@ -248,6 +251,27 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_damaged_metadata_is_refused(what, path):
     with pytest.raises(VerificationError, match=r"reference.safetensors: its metadata is damaged \(.*Record it again"):
         read_recording(damaged(path, DAMAGE[what]))
+
+
+@pytest.mark.parametrize("what", ["other bytes", "half of it", "no object"])
+def test_damaged_facts_are_refused(what, path):
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    arrays = load_file(path)
+    arrays[FACTS] = {
+        "other bytes": arrays[FACTS][::-1].copy(),
+        "half of it": arrays[FACTS][: arrays[FACTS].size // 2].copy(),
+        "no object": np.frombuffer(zlib.compress(b"[7]"), np.uint8),
+    }[what]
+    save_file(arrays, path, metadata)
+    with pytest.raises(VerificationError, match=r"reference.safetensors: its metadata is damaged \(.*Record it again"):
+        read_recording(path)
+
+
+def test_a_recording_of_an_earlier_version_is_read(path):
+    found, old = read_recording(path), read_recording(damaged(path, lambda information: None))
+    assert old.entries == found.entries
+    assert old.origin == found.origin
 
 
 def test_metadata_that_is_no_json_is_refused(path):

@@ -8,13 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import checkpoints
 import keras_resnets
+import numpy as np
 import pytest
 
-from weight_transfer.parity.recording import read_recording
+from weight_transfer.converted import read_converted, write_converted
+from weight_transfer.parity.recording import FACTS, RECORDING, read_recording, unpacked
 from weight_transfer.parity.report import LAYER_CHECKS, OWNER_CHECKS
+from weight_transfer.tensor_file import Content, Tensor
 
 # Read by Python at start, here and in the processes that it starts: what is named is as if it were not installed.
 SITE = """
@@ -33,7 +37,7 @@ class Finder(PathFinder):
 sys.meta_path[:] = [Finder if finder is PathFinder else finder for finder in sys.meta_path]
 """
 KERAS = ("keras", "tensorflow", "tf_keras", "skimage")
-RECORDING_BYTES = 2_000_000
+RECORDING_BYTES = 1_250_000
 
 
 @pytest.fixture
@@ -88,6 +92,59 @@ def test_a_recording_verifies_a_port_and_nothing_else_does(run, tmp_path, keras_
     assert not (tmp_path / "again.safetensors").exists()
 
 
+@pytest.mark.keras
+def test_a_port_and_a_recording_are_enough(run, tmp_path, keras_side):
+    source = keras_side(keras_resnets.twin, tmp_path / "resnet.h5", **checkpoints.SMALL)
+    recording, port = tmp_path / "reference.safetensors", tmp_path / "port.safetensors"
+    assert run("record", source, "-o", recording).returncode == 0
+    assert run("convert", source, "-o", port).returncode == 0
+    assert run("convert", source, "-o", tmp_path / "graph.safetensors", "--as", "graph").returncode == 0
+    source.unlink()
+
+    def verified(port: Path, recording: Path, code: int) -> dict[str, Any]:
+        done = run("verify", port, "--reference", recording, "--json", absent=KERAS)
+        assert done.returncode == code, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    found = verified(port, recording, 0)
+    assert found["verdict"] == "SAME FUNCTION"
+    assert found["source"] == "resnet.h5"
+    assert found["weights_equal"] == found["weights_total"] > 50
+    assert found["fields_total"] > 300
+
+    # What no picture shows is compared with what the recording keeps of the checkpoint.
+    right = read_converted(port)
+    arrays = right.tensors()
+    arrays["stem.bn_conv1.running_mean"] = arrays["stem.bn_conv1.running_mean"].copy()
+    arrays["stem.bn_conv1.running_mean"][0] = np.nextafter(arrays["stem.bn_conv1.running_mean"][0], np.float32(9))
+    wrong = tmp_path / "wrong.safetensors"
+    write_converted(wrong, [Tensor.of(name, array) for name, array in arrays.items()], right.description)
+    found = verified(wrong, recording, 1)
+    assert found["verdict"] == "DIFFERS"
+    assert found["weights_differing"] == ["bn_conv1/moving_mean"]
+
+    done = run("verify", tmp_path / "graph.safetensors", "--reference", recording, absent=KERAS)
+    assert done.returncode == 2
+    assert "Record again: weight-transfer record --as graph" in done.stderr
+
+    old = without_facts(recording, tmp_path / "old.safetensors")
+    assert "does not hold what its checkpoint says" in verified(port, old, 3)["doubt"]
+
+    done = run("verify", port, "--reference", recording, "--preprocessing", "tf", absent=KERAS)
+    assert done.returncode == 2
+    assert "--preprocessing does not apply" in done.stderr
+
+
+def without_facts(recording: Path, output: Path) -> Path:
+    """A recording as earlier versions wrote it."""
+    file = read_recording(recording).file
+    facts = {key: value for key, value in unpacked(file).items() if key != "checkpoint"}
+    tensors = (tensor for name, tensor in file.tensors.items() if name != FACTS)
+    Content(RECORDING, facts, tuple(tensors)).write(output)
+    return output
+
+
 @pytest.mark.slow
 @pytest.mark.keras
 def test_the_recording_of_a_resnet_50_is_small_and_verifies_it(run, tmp_path, keras_side):
@@ -108,3 +165,10 @@ def test_the_recording_of_a_resnet_50_is_small_and_verifies_it(run, tmp_path, ke
     found = json.loads(done.stdout)
     assert found["passed"]
     assert found["weights_total"] == 320
+    assert run("convert", source, "-o", tmp_path / "port.safetensors").returncode == 0
+    source.unlink()
+    done = run("verify", tmp_path / "port.safetensors", "--reference", recording, "--json", absent=KERAS)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads(done.stdout)
+    assert (alone["verdict"], alone["weights_equal"]) == ("SAME FUNCTION", 320)
+    assert alone["fields_total"] == found["fields_total"]
