@@ -4,6 +4,7 @@
 |---|---|---|
 | convolutions and pools, channels first | a kernel in float64 | the layer's own call, compiled by XLA |
 | 3-D max and average pools | a kernel in float64 | the largest, or the mean, of strided slices |
+| 3-D convolutions whose kernel is shorter than their stride | right numbers in float64 | XLA, as above |
 | bilinear upsampling and resizing | float64: it returns float32 | two matrix products |
 
 Every other layer computes by its own kernel, and in float32 these do too.
@@ -28,6 +29,7 @@ COMPILED: Mapping[str, frozenset[str]] = {
         }
     ),
 }  # fmt: skip
+VOLUMES = ("Conv3D", "Conv3DTranspose")
 POOLS = ("MaxPooling3D", "AveragePooling3D")
 RESIZING = ("UpSampling2D", "Resizing")
 
@@ -47,6 +49,8 @@ def replacement(module: Any, layer: Any, dtype: str) -> Callable[..., Any] | Non
         return functools.partial(_pooled, layer)
     if class_name in RESIZING and layer.interpolation == "bilinear":
         return functools.partial(_resized, layer)
+    if class_name in VOLUMES and any(k < step for k, step in zip(layer.kernel_size, layer.strides, strict=True)):
+        return _compiled(layer.call)  # TensorFlow 2.21 gives other numbers in float64 than in float32
     if class_name in COMPILED[module.__name__] and layer.data_format == "channels_first":
         return _compiled(layer.call)
     return None

@@ -89,7 +89,8 @@ def record_step(
         for name, variable in own.items():
             apart[name] = max(apart[name], _largest(np.asarray(variable) - after[name]))
     spread = max(abs(other - loss) for other in other_losses) / abs(loss) if loss else 0.0
-    writer.add(case, "trained loss", "loss", np.array([loss]), noise=max(noise, spread))
+    if loss:  # one that is zero proves nothing
+        writer.add(case, "trained loss", "loss", np.array([loss]), noise=max(noise, spread))
     learning = {id(variable) for variable in model.trainable_variables}
     unit = float(np.finfo(np.float32).eps)
     rounded = {name: apart[name] + unit * _largest(before[name]) for name in own}

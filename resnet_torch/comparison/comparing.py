@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from resnet_torch.comparison.exact_runs import ExactComparison, compare_exact_ru
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_inference, compare_training, precision
 from resnet_torch.comparison.owner import compare_with_owner
+from resnet_torch.comparison.rounding import Rounding, measured_rounding, rounding_note, widened
 from resnet_torch.comparison.rows import PRECISIONS, Collected, collecting, rows_of
 from resnet_torch.comparison.subject import Subject, subject_of
 from resnet_torch.conv_norm import BATCH_NORMS
@@ -47,20 +49,24 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
     tops: dict[str, Tops | None] = {}
     notes: list[str] = []
     for device in devices:
-        rows += _images(request.converted, recording, device, cases, tops, progress)
+        compared = _images(request.converted, recording, device, cases, tops, progress)
+        subjects = partial(_loaded, request.converted, recording, device)
+        wider = widened(compared, measured_rounding(compared, subjects, recording, cases))
+        notes += rounding_note(compared, wider)
+        rows += wider
     exact = ExactComparison((), (), 0, ())
     if devices:
-        owners, reason = _owners(request, recording)
-        rows += owners
+        owners, rounding, reason = _owners(request, recording)
+        wider = widened(owners, rounding)
+        notes += rounding_note(owners, wider)
+        rows += wider
         notes += [] if reason is None else [f"no training step of the owner's own model: {reason}"]
         exact = _exact(request.converted, recording, progress, training=request.training and not request.quick)
     rows += exact.rows
     failed = next((row for row in rows if not row.passed and row.check not in OWNER_CHECKS), None)
     explanation = None
     if failed is not None:
-        subject = subject_for_comparison(
-            load_model(request.converted, unfreeze=True), recording, failed.device, "float64"
-        )
+        subject = _loaded(request.converted, recording, failed.device, "float64")
         right = None if request.right is None else read_converted(request.right).tensors()
         explanation = explain(subject, recording, failed, rows, right)
     return ComparisonResult(
@@ -86,7 +92,7 @@ def _images(
     """The whole network on images, in every precision of a device; ``tops`` takes the classes of pictures."""
     collected: Collected = {}
     for name in PRECISIONS[device]:
-        subject = subject_for_comparison(load_model(port, unfreeze=True), recording, device, name)
+        subject = _loaded(port, recording, device, name)
         with precision(name):
             for case in cases:
                 if case.check == "training" and name != "float64":
@@ -98,8 +104,13 @@ def _images(
     return rows_of(recording, device, cases, collected)
 
 
-def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row], str | None]:
-    """The owner's own calls, on the CPU, by the port as it is delivered; and why its step is not compared.
+def _loaded(port: Path, recording: Recording, device: str, precision_name: str) -> Subject:
+    return subject_for_comparison(load_model(port, unfreeze=True), recording, device, precision_name)
+
+
+def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row], Rounding, str | None]:
+    """The owner's own calls, on the CPU, by the port as it is delivered; what rounding does to them, where that was
+    measured; and why its step is not compared.
 
     Where the Keras that loaded the model moves a variance by another rule than the one that wrote it, variances cannot
     be compared.
@@ -111,33 +122,23 @@ def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row]
     if known.moving_variance != rule:
         called = _without(called, lambda entry: entry.name.endswith("/moving_variance"))
     collected: Collected = {}
+    rounding: dict[tuple[str, Check, str], float] = {}
     reason: str | None = None
     for case in recording.cases:
         if any(entry.case == case.name for entry in called.entries):
             found = collecting(collected, "float32", case)
             compared = compare_with_owner(request.converted, called, case, found, request.optimizer)
             reason = compared.left_out or reason
-            called = _with_rounding(called, case, compared.rounding)
+            rounding |= compared.rounding
     if reason is not None:
         called = _with_checks(called, checks - STEP_CHECKS)
-    return rows_of(called, "cpu", recording.cases, collected, owners=True), reason
+    return rows_of(called, "cpu", recording.cases, collected, owners=True), rounding, reason
 
 
 def _with_checks(recording: Recording, checks: Collection[str]) -> Recording:
     """A recording of some checks alone."""
     step = recording.owner_step if set(checks) >= STEP_CHECKS else None
     return dataclasses.replace(_without(recording, lambda entry: entry.check not in checks), owner_step=step)
-
-
-def _with_rounding(recording: Recording, case: Case, rounding: Mapping[tuple[Check, str], float]) -> Recording:
-    """A recording in which the port's own rounding counts as the reference's does, where it is the larger one."""
-    entries = tuple(
-        dataclasses.replace(one, noise=max(one.noise or 0.0, rounding.get((one.check, one.name), 0.0)))
-        if one.case == case.name and (one.check, one.name) in rounding
-        else one
-        for one in recording.entries
-    )
-    return dataclasses.replace(recording, entries=entries)
 
 
 def _without(recording: Recording, left_out: Callable[[Entry], bool]) -> Recording:
@@ -147,7 +148,7 @@ def _without(recording: Recording, left_out: Callable[[Entry], bool]) -> Recordi
 
 def _exact(port: Path, recording: Recording, progress: Iterator[None], *, training: bool) -> ExactComparison:
     """Exact runs, on the CPU: of a GPU it is not known which of its algorithms keep integers exact."""
-    subject = subject_for_comparison(load_model(port, unfreeze=True), recording, "cpu", "float64")
+    subject = _loaded(port, recording, "cpu", "float64")
     return compare_exact_runs(subject, recording, progress, training=training, restore=False)
 
 

@@ -181,7 +181,7 @@ def print_verification(found: Verification, *, layers: bool = False) -> None:
                 "description": _description(found),
                 **({"exact runs": exact_runs(found)} if found.sizes else {}),
                 **({"left out": f"by --quick: {'; '.join(found.left_out)}"} if found.left_out else {}),
-                **({"not in the file": escape(", ".join(found.assumed))} if found.assumed else {}),
+                **({"notes": escape("; ".join(found.assumed))} if found.assumed else {}),
             }
         )
     )
@@ -306,7 +306,8 @@ def _print_explanation(found: Verification) -> None:
 
 
 def _verdict(found: Verification) -> str:
-    worst = {precision: worst_of(list(found.of("inference")), precision) for precision in ("float64", "float32")}
+    telling = [row for row in found.of("inference") if row.proves or row.differs]
+    worst = {precision: worst_of(telling, precision) for precision in ("float64", "float32")}
     errors = [
         f"{name} at most {row.errors[name]:.1e} of the peak ({escape(row.name)})"
         if math.isfinite(row.errors[name])

@@ -99,7 +99,7 @@ def test_what_is_not_in_the_file_is_a_row_where_there_is_any(verified, runner, m
     monkeypatch.setattr(terminal.out, "width", 200)
     for assumed in ((), ("epsilon 0.001",)):
         print_verification(dataclasses.replace(found, assumed=assumed))
-        assert ("not in the file" in capsys.readouterr().out) is bool(assumed)
+        assert ("notes" in capsys.readouterr().out) is bool(assumed)
 
 
 def test_a_planted_epsilon_exits_1_and_is_explained(verified, command, here):

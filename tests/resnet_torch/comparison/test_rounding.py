@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from resnet_torch import BatchNorm2d
-from resnet_torch.comparison.owner import rounded_otherwise
+from resnet_torch.comparison.rounding import rounded_otherwise
 
 TRUE = 5e-5  # half a unit of the mean, divided by the root of epsilon
 
