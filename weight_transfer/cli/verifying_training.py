@@ -126,6 +126,7 @@ def print_training(found: TrainingVerification) -> None:
                 "steps": f"{len(found.losses['keras'])} in float64: {escape(found.batches)}",
                 "loss": f"{first:.4f} to {last:.4f}",
                 "weights": f"{found.weights_equal} of {found.weights_total} arrays bit-equal before the first step",
+                **({"notes": escape("; ".join(found.notes))} if found.notes else {}),
             }
         )
     )

@@ -16,7 +16,7 @@ from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import Converted, read_converted
 from weight_transfer.data import open_images
-from weight_transfer.description import MovingVariance
+from weight_transfer.description import Description, MovingVariance
 from weight_transfer.identified import Identified
 from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.checkpoint_facts import facts_of
@@ -132,6 +132,7 @@ def verify_training(
                 explanations[number] = dataclasses.replace(explanation, rounding=apart)
         facts = facts_of(checkpoint, identified, hints)
         differing = facts.differing(port)
+        notes = _not_trained(facts.described)
         converted_sha256 = port.sha256
     total = len(facts.digests)
     return [
@@ -152,6 +153,7 @@ def verify_training(
             weights_total=total,
             weights_differing=tuple(differing),
             environment=environments(recording.origin, result.environment),
+            notes=notes,
             explanation=explanation,
             duration_s=round(time.monotonic() - started, 1),
         )
@@ -245,6 +247,24 @@ def _apart(recording: Recording, other: Recording) -> float:
             theirs = other.expected(others[entry.check, entry.name])
             errors.append(tap_error(theirs.kept, recording.expected(entry).kept, peak=entry.peak).error)
     return max(errors)
+
+
+def _not_trained(known: Description) -> tuple[str, ...]:
+    """What acts when the file's owner trains, and not here."""
+    found = []
+    if known.compiled_loss:
+        found.append("the loss that the file was compiled with")
+    if known.compiled.get("optimizer_config") or known.compiled.get("optimizer"):
+        found.append("its optimizer's own settings and state")
+    for what, held in (("penalties", known.regularizers), ("constraints", known.constraints)):
+        layers = [layer for layer, ones in held.items() if any(ones.values())]
+        if layers:
+            found.append(f"the {what} of {len(layers)} layers")
+    if known.frozen:
+        found.append(f"the rest of {len(known.frozen)} layers that do not learn in the file")
+    if not found:
+        return ()
+    return (f"not part of this run, and compared in one step of it by weight-transfer verify: {', '.join(found)}",)
 
 
 def _in_words(first: Case, training: Training) -> str:

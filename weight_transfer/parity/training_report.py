@@ -101,6 +101,7 @@ class TrainingVerification(Report):
         weights_total: Arrays in all.
         weights_differing: The others, ``layer/role``.
         environment: Versions and machine of both sides.
+        notes: What acts when the file's owner trains, and does not here, in words.
         explanation: Where the runs differ.
         duration_s: Of all of it, seconds.
     """
@@ -121,6 +122,7 @@ class TrainingVerification(Report):
     weights_total: int
     weights_differing: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     explanation: TrainingExplanation | None = None
     duration_s: float = 0.0
 
