@@ -165,6 +165,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class NetworkLayer:
+    """One output of the network that was compared, as a drawing of it needs it.
+
+    Attributes:
+        name: Keras layer, or the name of one of its calls.
+        class_name: Keras class; empty where it is not known.
+        inputs: What it is computed from.
+    """
+
+    name: str
+    class_name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Planted:
     """What the gates saw of one kind of mistake, planted at several layers of this port.
 
@@ -291,6 +306,7 @@ class Verification(Report):
         explanation: Of the first divergence, where there is one.
         predictions: Of pictures, where the network classifies pictures.
         sensitivity: What the gates would have seen of known mistakes, where that was asked for.
+        layers: The outputs that were compared, in the order of execution.
         duration_s: Of the whole verification, seconds.
     """
 
@@ -322,6 +338,7 @@ class Verification(Report):
     explanation: Explanation | None = None
     predictions: tuple[Prediction, ...] = ()
     sensitivity: tuple[Planted, ...] = field(default=())
+    layers: tuple[NetworkLayer, ...] = ()
     duration_s: float = 0.0
 
     @property

@@ -36,7 +36,7 @@ from weight_transfer.parity.progress import Progress, stage
 from weight_transfer.parity.protocol import ComparisonRequest
 from weight_transfer.parity.recording import Origin, Recording, Tops, read_recording
 from weight_transfer.parity.reference import check_same, record_checkpoint
-from weight_transfer.parity.report import Planted, Prediction, Verification
+from weight_transfer.parity.report import NetworkLayer, Planted, Prediction, Verification
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE
 
@@ -173,6 +173,7 @@ def verify(
         explanation=result.explanation,
         predictions=tuple(_predictions(recording, result.tops)),
         sensitivity=planted,
+        layers=tuple(_layers(recording, port.network)),
         duration_s=round(time.monotonic() - started, 1),
     )
 
@@ -254,6 +255,12 @@ def environments(origin: Origin, port: Mapping[str, str]) -> dict[str, str]:
         **{f"reference {name}": version for name, version in origin.environment.items() if name != "torch"},
         **{f"port {name}": version for name, version in port.items() if name not in KERAS},
     }
+
+
+def _layers(recording: Recording, network: Graph) -> Iterator[NetworkLayer]:
+    classes = {call.value: network.layers[call.layer].class_name for call in network.calls}
+    for name, inputs in recording.feeds.items():
+        yield NetworkLayer(name, classes.get(name, ""), tuple(inputs))
 
 
 def _predictions(recording: Recording, tops: Mapping[str, Tops | None]) -> Iterator[Prediction]:

@@ -40,6 +40,8 @@ def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
 
     xml: Any = JUnitXml()
     weights = TestSuite("weights")
+    for name, value in _properties(found).items():
+        weights.add_property(name, visible(value))
     weights.add_testcase(case_of("arrays bit-equal", "weights", _weights(found)))
     xml.add_testsuite(weights)
     if found.fields_total:
@@ -55,8 +57,28 @@ def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
         suite.add_testcases([case_of(f"{row.name} ({row.device})", check, _why(row, found)) for row in found.of(check)])
         xml.add_testsuite(suite)
     xml.update_statistics()
+    xml.time = found.duration_s
     with atomic_write(path) as temporary:
         xml.write(str(temporary), pretty=True)
+
+
+def _properties(found: Verification) -> dict[str, str]:
+    """What a CI shows beside the cases: the verdict, what was compared with what, versions."""
+    return {
+        "verdict": found.verdict,
+        "reference": found.loaded_by,
+        "recorded": found.recorded,
+        "checkpoint": found.source,
+        "checkpoint sha256": found.source_sha256,
+        "port": found.converted,
+        "port sha256": found.converted_sha256,
+        "port digest": found.port_digest,
+        "inputs": "; ".join(found.inputs),
+        "sizes of the exact runs": ", ".join(found.sizes),
+        "left out": "; ".join(found.left_out),
+        "notes": "; ".join(found.assumed),
+        **found.environment,
+    }
 
 
 def _weights(found: Verification) -> str | None:

@@ -16,6 +16,7 @@ from weight_transfer.errors import VerificationError
 from weight_transfer.parity import groups
 from weight_transfer.parity.report import Verification
 from weight_transfer.report import formatting, summary
+from weight_transfer.report.layer_graph import LEGEND, layer_graph
 from weight_transfer.version import __version__
 
 NEEDED = ("jinja2", "matplotlib")
@@ -86,6 +87,7 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
         verdict=found.verdict,
         sentence=summary.sentence(found),
         groups=together,
+        evidence=summary.evidence(found, together),
         devices=groups.devices(found.rows),
         precisions=groups.precisions(found.rows),
         gated=groups.gated(found.rows),
@@ -100,6 +102,8 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
         same_classes=summary.same_classes,
         seen=summary.seen,
         svg=Markup,
+        graph=layer_graph(found),
+        legend=LEGEND,
         style=Markup(_own("style.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

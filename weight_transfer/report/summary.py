@@ -8,13 +8,85 @@ from dataclasses import dataclass
 
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.groups import CHECKS, Group, devices, gated, precisions, worst_of
-from weight_transfer.parity.report import Explanation, Planted, Prediction, Verification
+from weight_transfer.parity.report import LAYER_CHECKS, OWNER_CHECKS, Explanation, Planted, Prediction, Verification
 from weight_transfer.parity.wording import same_function, what_is_missing
 from weight_transfer.report.formatting import limit, number
 
 OWN_FLOAT32 = "Keras\u2019s own float32"
 INCOMPARABLE = "another shape or no number"  # an infinite error
 LEAST_SCORE = 5e-5  # of a probability that four decimals show
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One of the five kinds of evidence, and what was found of it.
+
+    Attributes:
+        title: In a few words.
+        text: What it shows.
+        counted: Of what is counted and not measured: what it is, how many agree, of how many.
+        groups: The rows of its checks.
+        missing: What of it there is not, in words; empty where there is all of it.
+    """
+
+    title: str
+    text: str
+    counted: tuple[tuple[str, int, int], ...] = ()
+    groups: tuple[Group, ...] = ()
+    missing: str = ""
+
+
+def evidence(found: Verification, together: Sequence[Group]) -> list[Evidence]:
+    """Returns the five kinds of evidence, in the order in which they say most of every input.
+
+    Args:
+        found: The verification.
+        together: Its rows by check and device.
+    """
+    parts: dict[str, tuple[Group, ...]] = {
+        name: tuple(group for group in together if group.check in checks)
+        for name, checks in (("exact", LAYER_CHECKS), ("owner", OWNER_CHECKS))
+    }
+    images = tuple(group for group in together if group.check not in LAYER_CHECKS | OWNER_CHECKS)
+    fields = ("fields", found.fields_total - len(found.fields_differing), found.fields_total)
+    wired = found.wiring_total - len(found.wiring_differing)
+    wiring = ("outputs computed from the same ones", wired, found.wiring_total)
+    return [
+        Evidence(
+            "Description",
+            "What the port says of each layer, field by field, against what its file says.",
+            (fields,) if found.fields_total else (),
+            missing="" if found.fields_total else "What the file says was not recorded.",
+        ),
+        Evidence(
+            "Arrays",
+            "Every array that was read, against the one that the port holds.",
+            (("arrays bit for bit the same", found.weights_equal, found.weights_total),),
+        ),
+        Evidence(
+            "Wiring and exact runs",
+            "Each layer by itself, on numbers that round nothing: no bit may differ, and so none can for any input.",
+            (wiring,) if found.wiring_total else (),
+            parts["exact"],
+            f"Left out by --quick: {'; '.join(found.left_out)}." if found.left_out else _not_there(parts["exact"]),
+        ),
+        Evidence(
+            "The owner\u2019s own model",
+            "The model as its Keras loads it, called and trained as its owner does, in its own precision.",
+            groups=parts["owner"],
+            missing=_not_there(parts["owner"]),
+        ),
+        Evidence(
+            "Photographs",
+            "The whole network on images, layer by layer, and a training step.",
+            groups=images,
+            missing=_not_there(images),
+        ),
+    ]
+
+
+def _not_there(rows: Sequence[Group]) -> str:
+    return "" if rows else "Not part of this verification; what was compared says why."
 
 
 def sentence(found: Verification) -> str:

@@ -54,6 +54,17 @@ def test_the_counts_are_those_of_the_cases(failing, tmp_path):
     assert int(root.get("failures")) == sum(not row.passed for row in failing.rows)
 
 
+def test_the_time_and_what_was_compared_with_what_stand_beside_the_cases(passing, tmp_path):
+    write_junit(dataclasses.replace(passing, left_out=("other sizes",)), tmp_path / "junit.xml")
+    root = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert float(root.get("time")) == passing.duration_s
+    told = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert told["verdict"] == passing.verdict
+    assert told["port digest"] == passing.port_digest
+    assert told["left out"] == "other sizes"
+    assert told.items() >= passing.environment.items()
+
+
 def test_only_what_is_over_its_limit_is_named(passing, tmp_path):
     row, *others = passing.rows
     rows = (dataclasses.replace(row, errors={**row.errors, "float64": math.nan}), *others)
@@ -88,7 +99,7 @@ def test_hostile_names_are_text(hostile, hostile_texts, tmp_path):
     content = (tmp_path / "junit.xml").read_text(encoding="utf-8")
     assert not re.search("[\x00\x1b\u202e\ud800-\udfff]", content)
     kinds = {element.tag for element in ElementTree.fromstring(content.encode()).iter()}
-    assert kinds == {"testsuites", "testsuite", "testcase", "failure"}
+    assert kinds == {"testsuites", "testsuite", "properties", "property", "testcase", "failure"}
 
 
 def test_a_missing_library_is_named_with_what_to_install(passing, tmp_path, monkeypatch):
