@@ -107,7 +107,9 @@ def _columns(layers: Sequence[NetworkLayer]) -> list[list[str]]:
     # Behind a cut every layer reads the one before it, or a later one.
     cuts = [number + 1 for number, reach in enumerate((-1, *furthest)) if reach <= number < len(layers) - 1]
     count = min(MOST_COLUMNS, max(1, len(layers) // FEWEST_ROWS))
-    chosen = {min(cuts, key=lambda cut: abs(cut - len(layers) * part / count), default=0) for part in range(1, count)}
+    wanted = (len(layers) * part / count for part in range(1, count))
+    nearest = ((min(cuts, key=lambda cut: abs(cut - place), default=0), place) for place in wanted)
+    chosen = {cut for cut, place in nearest if abs(cut - place) <= len(layers) / (2 * count)}
     starts = sorted({0, *chosen})
     ends = [*starts[1:], len(layers)]
     return [[layer.name for layer in layers[start:end]] for start, end in zip(starts, ends, strict=True) if start < end]
