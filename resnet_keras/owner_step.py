@@ -78,7 +78,8 @@ def record_step(
     targets = dict(zip(names, drawn, strict=True)) if names is not None else _one(drawn)
     config, iterations = config_of(reference.module, model.optimizer), int(np.asarray(model.optimizer.iterations))
     own = _by_name(model, arrays)
-    before = {name: np.array(variable) for name, variable in own.items()}
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    before = {name: kept[places[id(variable)]] for name, variable in own.items()}
     loss, after = _step(model, given, targets), {name: np.array(variable) for name, variable in own.items()}
     if not np.isfinite(loss):
         raise NotCompared("its loss is no number")
@@ -100,7 +101,7 @@ def record_step(
         scale = max(scales[name], unit * _largest(before[name]), unit)
         # What is frozen does not move by a bit.
         rounding = max(noise, rounded[name] / scale) if learns[name] else None
-        change = after.pop(name).astype(np.float64) - before.pop(name)
+        change = after.pop(name).astype(np.float64) - before[name]
         writer.add(case, "trained weights", name, change, scale, rounding)
     return OwnerStep(case, optimizer=config, iterations=iterations, targets=draws, names=names, **facts)
 

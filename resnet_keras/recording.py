@@ -6,8 +6,9 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
+import itertools
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -46,6 +47,8 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
     skipped: dict[str, str] = {}
     trains = any(case.check == "training" for case, _ in shown)
     owner: OwnersModel | None = None
+    is_called = request.of_a_port and request.model.reference == "file"
+    owners_case = _owners_case(subject, shown) if is_called else None
     with RecordingWriter(request.output, request.detail, request.output.parent) as writer:
         writer.feeds = subject.feeds
         for case, inputs in shown:
@@ -55,11 +58,12 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
             if case.check == "inference":
                 writer.add_case(case)
                 _record_inference(subject, writer, case, inputs, progress)
-                if request.of_a_port and owner is None and request.model.reference == "file" and fits(subject, inputs):
-                    owner = _owners_model(subject, case, inputs, skipped)
-                continue
-            skipped |= _record_training(subject, writer, case, inputs)
-            next(progress)
+            if case.name == owners_case and owner is None:
+                owner = _owners_model(subject, case, inputs, skipped)
+            if case.check == "training":
+                writer.add_case(case)
+                skipped |= _record_training(subject, writer, case, inputs)
+                next(progress)
         if request.of_a_port:
             skipped |= _record_exact_runs(subject, writer, training=trains, quick=request.quick)
         network = _network_of(subject, request.model)
@@ -95,7 +99,6 @@ def _record_training(subject: Subject, writer: RecordingWriter, case: Case, inpu
         tensors = list(_training(subject, inputs))
     except (tf.errors.OpError, LookupError) as error:
         return {"training": f"Keras cannot train this network in float64: {str(error).splitlines()[0]}"}
-    writer.add_case(case)
     for check, name, array, peak in tensors:
         if peak != 0.0:
             writer.add(case.name, check, name, array, peak)
@@ -192,6 +195,17 @@ def _free() -> None:
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)  # of glibc
+
+
+def _owners_case(subject: Subject, shown: Sequence[tuple[Case, list[np.ndarray]]]) -> str | None:
+    """The inputs to call the loaded model with: a picture, or noise. Of constants a max pool has no one largest place,
+    and the gradient of Keras's over volumes goes to all of them, PyTorch's to the first.
+    """
+    fitting = [case for case, inputs in shown if not case.tentative and fits(subject, inputs)]
+    noise = (case for case in fitting if not case.raw and case.check == "training")
+    pictures = (case for case in fitting if case.check == "inference")
+    chosen = next(itertools.chain(noise, pictures), None)
+    return None if chosen is None else chosen.name
 
 
 def _owners_model(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,25 +66,22 @@ def compare_with_owner(
     step = recording.owner_step if recording.owner_step and recording.owner_step.case == case.name else None
     calls = _Calls(port, recording, case, optimizer)
     worst: dict[Name, TapError] = {}
-    given: list[dict[Name, Any]] = []
     reason: str | None = None
     for layout in LAYOUTS:
-        model = load_model(port)
-        arrays = dict(calls.called(model, layout))
+        compared = calls.called(load_model(port), layout)
         if step is not None:
             try:
-                arrays |= calls.trained(model, step, layout)
+                compared = itertools.chain(compared, calls.trained(load_model(port), step, layout))
             except TransferError as refused:
                 step, reason = None, str(refused).splitlines()[0]
-        given.append(arrays)
-        for key, array in arrays.items():
+        for key, array in compared:
             error = recording.expected(calls.entries[key]).error(array)
             if key not in worst or not error.error <= worst[key].error:
                 worst[key] = error
     for (check, name), error in worst.items():
         found(check, name, error)
     far = {key for key, error in worst.items() if calls.limit(key) < error.error < np.inf}
-    return OwnerComparison(reason, calls.rounding(far, given, step) if far else {})
+    return OwnerComparison(reason, calls.rounding(far, step) if far else {})
 
 
 class _Calls:
@@ -131,12 +128,16 @@ class _Calls:
             yield ("moved statistics", name), row.to_keras((after[name].double() - old.double()).numpy())
 
     def trained(self, model: PortedModel, step: OwnerStep, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
-        """The loss of a training step, and by how much it moves each array.
+        """Takes a training step; gives its loss, and by how much it moves each array.
 
         Raises:
             TransferError: The optimizer needs the file's slots, and they are not here; or it is not known here.
         """
-        optimizer = optimizer_of(step, model, self.optimizer)
+        return self._stepped(model, optimizer_of(step, model, self.optimizer), step, layout)
+
+    def _stepped(
+        self, model: PortedModel, optimizer: KerasOptimizer, step: OwnerStep, layout: torch.memory_format
+    ) -> Iterator[tuple[Name, Any]]:
         subject = subject_of(model)
         images = [array[:STEP_IMAGES] for array in mirrored(keras_inputs(subject, self.case))]
         given = [_laid_out(subject, array, layout) for array in images]
@@ -150,6 +151,8 @@ class _Calls:
             value = loss(model(*given), drawn[0] if len(drawn) == 1 and step.names is None else targets) + penalty()
         value.backward()
         optimizer.step()
+        optimizer.state.clear()
+        model.zero_grad()
         model.eval()
         if ("trained loss", "loss") in self.entries:  # one that is zero proves nothing
             yield ("trained loss", "loss"), np.array([value.item()])
@@ -159,21 +162,30 @@ class _Calls:
                 change = (state[row.torch].detach().double() - before[row.torch].double()).numpy()
                 yield (check, name), row.to_keras(change)
 
-    def rounding(self, far: Collection[Name], given: Sequence[Mapping[Name, Any]], step: OwnerStep | None) -> Rounding:
+    def rounding(self, far: Collection[Name], step: OwnerStep | None) -> Rounding:
         """How far what the port gives moves when its layers round otherwise; the largest of both memory layouts."""
-        moved = dict.fromkeys(far, 0.0)
-        for seed, (layout, arrays) in itertools.product(range(RUNS), zip(LAYOUTS, given, strict=True)):
-            model = load_model(self.port)
-            with rounded_otherwise(model, seed):
-                others = dict(self.called(model, layout))
-                if step is not None:
-                    others |= self.trained(model, step, layout)
-            for key in far:
-                peak = self.entries[key].peak
-                if key in arrays and key in others and arrays[key].shape == others[key].shape and peak:
-                    apart = float(np.max(np.abs(arrays[key] - others[key]), initial=0.0))
-                    moved[key] = max(moved[key], apart / peak)
-        return {("float32", *key): share for key, share in moved.items() if np.isfinite(share)}
+        moved: dict[tuple[str, Check, str], float] = {}
+        for layout in LAYOUTS:
+            plain = self._of(far, load_model(self.port), step, layout)
+            for seed in range(RUNS):
+                model = load_model(self.port)
+                with rounded_otherwise(model, seed):
+                    others = self._of(far, model, step, layout)
+                for check, name in plain.keys() & others.keys():
+                    difference = plain[check, name] - others[check, name]
+                    apart = float(np.max(np.abs(difference), initial=0.0)) / self.entries[check, name].peak
+                    if np.isfinite(apart):
+                        moved["float32", check, name] = max(moved.get(("float32", check, name), 0.0), apart)
+        return moved
+
+    def _of(
+        self, names: Collection[Name], model: PortedModel, step: OwnerStep | None, layout: torch.memory_format
+    ) -> dict[Name, Any]:
+        """Some of what the port gives."""
+        given = self.called(model, layout)
+        if step is not None:
+            given = itertools.chain(given, self.trained(model, step, layout))
+        return {key: array for key, array in given if key in names}
 
 
 def optimizer_of(step: OwnerStep, model: PortedModel, path: Path | None) -> KerasOptimizer:
