@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
-import gc
 import itertools
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +19,7 @@ from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.description import MovingVariance, moving_variance_of
-from weight_transfer.parity.environment import environment
+from weight_transfer.parity.environment import environment, free_memory
 from weight_transfer.parity.exact_runs import EXACT_REGIMES, QUICK_REGIMES
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.progress import OnProgress, steps
@@ -69,7 +66,7 @@ def record(request: ReferenceRequest, on_progress: OnProgress) -> Written:
         network = _network_of(subject, request.model)
         origin = dataclasses.replace(origin_of(subject, request.model, skipped), network=network)
         del subject  # its rebuilt models make room for what the owner's calls need
-        _free()
+        free_memory()
         doubt = _record_owner(owner, writer, request, skipped, training=trains) if owner is not None else ""
         writer.origin = dataclasses.replace(origin, doubt=doubt, skipped=skipped)
         writer.facts = request.facts
@@ -188,13 +185,6 @@ def origin_of(
         skipped=skipped,
         optimizer=optimizer,
     )
-
-
-def _free() -> None:
-    """Gives memory that is no longer needed back to the system, as far as the system's allocator can be asked to."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # of glibc
 
 
 def _owners_case(subject: Subject, shown: Sequence[tuple[Case, list[np.ndarray]]]) -> str | None:

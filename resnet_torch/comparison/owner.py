@@ -24,8 +24,10 @@ from resnet_torch.optimizers.from_keras import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.optimizers.loading import fill
 from resnet_torch.regularizers import regularization
+from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.state import read_state
+from weight_transfer.parity.environment import free_memory
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case, mirrored
 from weight_transfer.parity.owner_step import STEP_IMAGES, OwnerStep, TargetDraw, drawn_target
@@ -67,17 +69,22 @@ def compare_with_owner(
     calls = _Calls(port, recording, case, optimizer)
     worst: dict[Name, TapError] = {}
     reason: str | None = None
-    for layout in LAYOUTS:
-        compared = calls.called(load_model(port), layout)
-        if step is not None:
-            try:
-                compared = itertools.chain(compared, calls.trained(load_model(port), step, layout))
-            except TransferError as refused:
-                step, reason = None, str(refused).splitlines()[0]
-        for key, array in compared:
+
+    def take(given: Iterator[tuple[Name, Any]]) -> None:
+        for key, array in given:
             error = recording.expected(calls.entries[key]).error(array)
             if key not in worst or not error.error <= worst[key].error:
                 worst[key] = error
+
+    for layout in LAYOUTS:
+        take(calls.called(load_model(port), layout))
+        free_memory()
+        if step is not None:
+            try:
+                take(calls.trained(load_model(port), step, layout))
+            except TransferError as refused:
+                step, reason = None, str(refused).splitlines()[0]
+            free_memory()
     for (check, name), error in worst.items():
         found(check, name, error)
     far = {key for key, error in worst.items() if calls.limit(key) < error.error < np.inf}
@@ -144,8 +151,6 @@ class _Calls:
         loss, penalty = loss_from_keras(step.compiled, model.network, step.keras_version), regularization(model)
         drawn = [_target(subject, draw, drawn_target(number, draw)) for number, draw in enumerate(step.targets)]
         targets = dict(zip(step.names, drawn, strict=True)) if step.names is not None else drawn
-        state = dict(model.state_dict(keep_vars=True))
-        before = {name: tensor.detach().clone() for name, tensor in state.items()}
         model.train()
         with held_still(model, ()):
             value = loss(model(*given), drawn[0] if len(drawn) == 1 and step.names is None else targets) + penalty()
@@ -154,12 +159,14 @@ class _Calls:
         optimizer.state.clear()
         model.zero_grad()
         model.eval()
+        state, stored = model.state_dict(keep_vars=True), read_converted(self.port).stored
         if ("trained loss", "loss") in self.entries:  # one that is zero proves nothing
             yield ("trained loss", "loss"), np.array([value.item()])
         for check, name in self.entries:
             if check == "trained weights" and name in subject.rows:
                 row = subject.rows[name]
-                change = (state[row.torch].detach().double() - before[row.torch].double()).numpy()
+                before = torch.from_numpy(stored[row.torch].read()).double()
+                change = (state[row.torch].detach().double() - before).numpy()
                 yield (check, name), row.to_keras(change)
 
     def rounding(self, far: Collection[Name], step: OwnerStep | None) -> Rounding:
