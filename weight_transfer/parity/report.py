@@ -299,6 +299,7 @@ class Verification(Report):
         wiring_differing: Those that are computed from something else than in Keras.
         untraced: Those of which autograd does not show it, or for which Keras gives no number in the exact runs.
         doubt: Why the reference may not be the owner's model; empty where it is.
+        seed: Of the numbers that the exact runs drew; None without them.
         sizes: Of the exact runs, in words: ``224x224``.
         left_out: What a quick verification left out, in words.
         assumed: What the file does not show.
@@ -333,6 +334,7 @@ class Verification(Report):
     wiring_differing: tuple[FieldDifference, ...] = ()
     untraced: tuple[str, ...] = ()
     doubt: str = ""
+    seed: int | None = None
     sizes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     explanation: Explanation | None = None

@@ -166,6 +166,7 @@ def verify(
         wiring_differing=result.wiring,
         untraced=result.untraced,
         doubt=WITHOUT_FACTS if facts is None else origin.doubt,
+        seed=None if runs is None else runs.seed,
         sizes=() if runs is None else runs.sizes,
         left_out=() if runs is None else runs.left_out,
         assumed=(*(() if facts is None else facts.assumed), *origin.skipped.values(), *result.notes, *step_notes),

@@ -7,6 +7,7 @@ from typing import Any
 
 from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import VerificationError
+from weight_transfer.parity.groups import devices, precisions
 from weight_transfer.parity.report import Row, Verification
 from weight_transfer.report.formatting import limit, number, visible
 
@@ -52,6 +53,10 @@ def write_junit(found: Verification, path: str | os.PathLike[str]) -> None:
         wiring = TestSuite("wiring")
         wiring.add_testcase(case_of("outputs computed from the same outputs", "wiring", _wiring(found)))
         xml.add_testsuite(wiring)
+    if found.doubt:
+        reference = TestSuite("reference")
+        reference.add_testcase(case_of("the owner's own model", "reference", f"{found.verdict}: {found.doubt}"))
+        xml.add_testsuite(reference)
     for check in dict.fromkeys(row.check for row in found.rows):
         suite = TestSuite(check)
         suite.add_testcases([case_of(f"{row.name} ({row.device})", check, _why(row, found)) for row in found.of(check)])
@@ -74,7 +79,10 @@ def _properties(found: Verification) -> dict[str, str]:
         "port sha256": found.converted_sha256,
         "port digest": found.port_digest,
         "inputs": "; ".join(found.inputs),
+        "devices": ", ".join(devices(found.rows)),
+        "precisions": ", ".join(precisions(found.rows)),
         "sizes of the exact runs": ", ".join(found.sizes),
+        "seed of the exact runs": "" if found.seed is None else str(found.seed),
         "left out": "; ".join(found.left_out),
         "notes": "; ".join(found.assumed),
         **found.environment,

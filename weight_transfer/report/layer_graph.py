@@ -12,16 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from weight_transfer.parity.report import NetworkLayer, Row, Verification, layer_of
+from weight_transfer.parity.report import LAYER_CHECKS, NetworkLayer, Row, Verification, layer_of
 from weight_transfer.report.formatting import number, visible
 
-Evidence = Literal["exact", "rounded", "images", "nothing", "differs"]
+Evidence = Literal["exact", "rounded", "images", "nothing", "fed", "differs"]
 # By evidence, what the legend says of it; style.css has the colours.
 LEGEND: Mapping[Evidence, str] = {
     "exact": "bit-equal on integers",
     "rounded": "equal but for rounding",
     "images": "equal on images alone",
     "nothing": "not compared",
+    "fed": "equal by itself, and fed what differs",
     "differs": "differs",
 }
 LOGITS = "/logits"
@@ -61,14 +62,15 @@ def layer_graph(found: Verification) -> str:
     width = starts[-1] + LANE * lanes[-1]
     height = 2 * MARGIN + ROW * (1 + max(place.row for place in places.values()))
     rows = _rows_by_layer(found)
-    wires = {one.layer for one in found.wiring_differing}
+    others = {one.layer for one in (*found.wiring_differing, *found.fields_differing)}
+    others |= {name.rpartition("/")[0] for name in found.weights_differing}
     lines = [
         _line(corners[fed], corners[name], places[fed], places[name])
         for name, layer in layers.items()
         for fed in layer.inputs
         if fed in corners
     ]
-    boxes = [_box(layer, corners[name], rows.get(name, []), name in wires) for name, layer in layers.items()]
+    boxes = [_box(layer, corners[name], rows.get(name, []), name in others) for name, layer in layers.items()]
     label = f"{len(layers):,} layers, each in the colour of the evidence that there is of it"
     return (
         f'<svg viewBox="0 0 {width} {height}" style="max-width: {width}px" role="img" aria-label="{label}" '
@@ -76,15 +78,19 @@ def layer_graph(found: Verification) -> str:
     )
 
 
-def evidence_of(rows: Sequence[tuple[int, Row]], *, rewired: bool = False) -> Evidence:
+def evidence_of(rows: Sequence[tuple[int, Row]], *, is_other: bool = False) -> Evidence:
     """Returns the best that is known of a layer's output, or that it differs.
 
     Args:
         rows: Of the layer, each with its place among all rows.
-        rewired: Whether it is computed from other outputs than in Keras.
+        is_other: Whether it holds other arrays than in Keras, says otherwise, or is computed from other outputs.
     """
-    if rewired or any(row.differs for _, row in rows):
+    differing = [row for _, row in rows if row.differs]
+    by_itself = [row for _, row in rows if row.check in LAYER_CHECKS]
+    if is_other or (differing and not (by_itself and all(row.passed for row in by_itself))):
         return "differs"
+    if differing:
+        return "fed"
     exact = [row for _, row in rows if row.check == "exact" and row.passed]
     if exact:
         return "exact" if all(row.limits["float64"] == 0.0 for row in exact) else "rounded"
@@ -184,10 +190,10 @@ def _line(start: tuple[int, int], end: tuple[int, int], above: Place, below: Pla
     return f'<path d="{way}"/>'
 
 
-def _box(layer: NetworkLayer, corner: tuple[int, int], rows: Sequence[tuple[int, Row]], rewired: bool) -> str:
+def _box(layer: NetworkLayer, corner: tuple[int, int], rows: Sequence[tuple[int, Row]], is_other: bool) -> str:
     from markupsafe import escape
 
-    evidence = evidence_of(rows, rewired=rewired)
+    evidence = evidence_of(rows, is_other=is_other)
     shown = visible(layer.name)
     name = shown if len(shown) <= LETTERS else f"{shown[: LETTERS // 2]}…{shown[-(LETTERS // 2) :]}"
     said = [f"{shown} ({visible(layer.class_name)})" if layer.class_name else shown, LEGEND[evidence]]

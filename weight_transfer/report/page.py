@@ -15,6 +15,7 @@ from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity import groups
 from weight_transfer.parity.report import Verification
+from weight_transfer.parity.wording import what_is_missing
 from weight_transfer.report import formatting, summary
 from weight_transfer.report.layer_graph import LEGEND, layer_graph
 from weight_transfer.version import __version__
@@ -92,6 +93,7 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
         precisions=groups.precisions(found.rows),
         gated=groups.gated(found.rows),
         cause=summary.cause,
+        missing=what_is_missing(found),
         advice="" if found.explanation is None else summary.advice(found.explanation),
         tried=summary.tried,
         incomparable=summary.INCOMPARABLE,

@@ -65,6 +65,11 @@ def test_the_time_and_what_was_compared_with_what_stand_beside_the_cases(passing
     assert told.items() >= passing.environment.items()
 
 
+def test_what_is_not_proven_for_its_reference_alone_fails_too(passing, tmp_path):
+    suites = written(dataclasses.replace(passing, doubt="its predict is another"), tmp_path)
+    assert suites["reference"] == [("the owner's own model", "NOT PROVEN: its predict is another")]
+
+
 def test_only_what_is_over_its_limit_is_named(passing, tmp_path):
     row, *others = passing.rows
     rows = (dataclasses.replace(row, errors={**row.errors, "float64": math.nan}), *others)

@@ -76,7 +76,9 @@ def test_a_network_without_a_narrow_place_stays_in_one_column(passing):
         ([], "nothing"),
         ([row("exact", "a")], "exact"),
         ([row("exact", "a", 1e-16, 1e-12)], "rounded"),
-        ([row("exact", "a"), row("inference", "a", 1e-3, 1e-12)], "differs"),
+        ([row("exact", "a", 0.1), row("inference", "a", 1e-3, 1e-12)], "differs"),
+        ([row("exact", "a"), row("inference", "a", 1e-3, 1e-12)], "fed"),
+        ([row("inference", "a", 1e-3, 1e-12)], "differs"),
         ([row("local gradient", "a/kernel", 1e-3, 1e-12)], "differs"),
         ([row("inference", "a", 1e-15, 1e-12)], "images"),
         ([row("inference", "a", 0.0, 1e-12, peak=0.0)], "nothing"),
@@ -84,7 +86,7 @@ def test_a_network_without_a_narrow_place_stays_in_one_column(passing):
 )
 def test_the_colour_is_of_the_best_evidence_or_of_a_difference(rows, evidence, passing):
     assert evidence_of(list(enumerate(rows))) == evidence
-    assert evidence_of(list(enumerate(rows)), rewired=True) == "differs"
+    assert evidence_of(list(enumerate(rows)), is_other=True) == "differs"
     boxes, _ = drawn(passing, [NetworkLayer("a", "Dense", ())], rows)
     assert boxes["a"][0] == evidence
     assert boxes["a"][4] == ("#row-0" if rows else None)
@@ -97,6 +99,9 @@ def test_a_difference_stands_at_its_layer_alone(passing):
     boxes, _ = drawn(passing, layers, rows)
     assert {name for name, (kind, *_) in boxes.items() if kind == "differs"} == {"b1_conv2"}
     assert boxes["b1_conv2"][4] == f"#row-{[layer.name for layer in layers].index('b1_conv2')}"
+    held = dataclasses.replace(passing, weights_differing=("b2_conv1/kernel",))
+    boxes, _ = drawn(held, layers, [row("exact", layer.name) for layer in layers])
+    assert {name for name, (kind, *_) in boxes.items() if kind == "differs"} == {"b2_conv1"}
     wired = dataclasses.replace(passing, wiring_differing=(FieldDifference("b0_add", "reads", "a", "b"),))
     boxes, _ = drawn(wired, layers, [row("exact", layer.name) for layer in layers])
     assert {name for name, (kind, *_) in boxes.items() if kind == "differs"} == {"b0_add"}

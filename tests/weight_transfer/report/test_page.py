@@ -16,6 +16,7 @@ import pytest
 from weight_transfer import report as package
 from weight_transfer.errors import TransferError, VerificationError
 from weight_transfer.parity.causes import CAUSES
+from weight_transfer.parity.report import FieldDifference
 from weight_transfer.report import page, write_report
 from weight_transfer.report.formatting import visible
 
@@ -335,3 +336,23 @@ def test_importing_the_package_loads_no_library():
 
 def resources_text(name: str) -> str:
     return (page.resources.files(package) / name).read_text(encoding="utf-8")
+
+
+def test_what_is_not_proven_is_no_difference(passing):
+    shown = page.render(dataclasses.replace(passing, doubt="its predict is another"))
+    assert '<header class="doubtful">' in shown
+    assert "Nothing differs, and its predict is another." in shown
+    assert "DIFFERS" not in Page(shown).by_element["td"]
+
+
+def test_a_wire_that_differs_is_named(passing):
+    wired = FieldDifference("add", "reads", "conv, image", "conv, conv")
+    shown = page.render(dataclasses.replace(passing, wiring_total=3, wiring_differing=(wired,)))
+    assert '<section id="wiring">' in shown
+    assert "the description is not" not in shown
+
+
+def test_a_tensor_that_says_nothing_is_not_called_equal(passing):
+    silent = dataclasses.replace(passing.rows[0], peak=0.0, errors=dict.fromkeys(passing.rows[0].errors, 0.0))
+    shown = Page(page.render(dataclasses.replace(passing, rows=(silent, *passing.rows[1:]))))
+    assert shown.by_element["td"].count("says nothing") == 1
