@@ -28,7 +28,7 @@ from weight_transfer.parity.sketch import Expected, Floats, sketch
 from weight_transfer.parity.tolerances import ROUNDING_FACTOR
 
 SHOWN = 3  # of many names
-RUNS = 2  # each rounded in its own way
+RUNS = 4  # each rounded in its own way
 Rounding = Mapping[tuple[str, Check, str], float]  # by precision, check and name, as a share of the peak
 
 
