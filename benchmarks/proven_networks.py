@@ -55,7 +55,7 @@ class Proof:
         sizes: Of the exact runs.
         exact: Layer outputs that are bit-equal.
         layers: Layer outputs in all.
-        error: The largest float64 error of a layer on images.
+        error: The largest float64 error of a layer on images; None where one is infinite.
         note: Why nothing more was proven.
         version: Of this library.
         seconds: Of the verification.
@@ -66,7 +66,7 @@ class Proof:
     sizes: tuple[str, ...]
     exact: int
     layers: int
-    error: float
+    error: float | None
     note: str
     version: str
     seconds: float
@@ -88,13 +88,14 @@ def prove(path: Path, version: str) -> Proof:
     found = json.loads(done.stdout)
     exact = [row for row in found["rows"] if row["check"] == "exact"]
     telling = [row for row in found["rows"] if row["check"] == "inference" and row["limits"]["float64"] < 1]
+    errors = [row["errors"]["float64"] for row in telling]
     return Proof(
         verdict=found["verdict"],
         reference=" ".join(found["loaded_by"].split()[:2]) if found["reference"] == "file" else "weights alone",
         sizes=tuple(found["sizes"]),
         exact=sum(row["passed"] and row["limits"]["float64"] == 0 for row in exact),
         layers=len(exact),
-        error=max((row["errors"]["float64"] or 0.0 for row in telling), default=0.0),
+        error=None if None in errors else max(errors, default=0.0),
         note="" if found["passed"] else found["doubt"] or (found["explanation"] or {}).get("sentence", ""),
         version=version,
         seconds=seconds,
@@ -127,7 +128,7 @@ def table(proofs: Mapping[str, Proof]) -> str:
     ]
     for name, one in proofs.items():
         if one.verdict:
-            sizes, error = ", ".join(one.sizes), f"{one.error:.1e}"
+            sizes, error = ", ".join(one.sizes), "another shape" if one.error is None else f"{one.error:.1e}"
             verdict = f"{one.verdict}: {one.note}" if one.note else one.verdict
             cells = verdict, sizes, f"{one.exact} of {one.layers}", error, one.reference
         else:
@@ -164,8 +165,12 @@ def run(names: Sequence[str], files: Mapping[str, Path], page: Path, *, again: b
         with tempfile.TemporaryDirectory() as folder:
             path = files.get(name) or Path(folder) / "model.keras"
             if name in names:
-                made = [sys.executable, __file__, "--make", name, str(path)]
-                subprocess.run(made, check=True, capture_output=True)
+                made = subprocess.run(
+                    [sys.executable, __file__, "--make", name, str(path)], capture_output=True, text=True
+                )
+                if made.returncode:
+                    print(f"{line}not made: {(made.stderr.splitlines() or [''])[-1]}", flush=True)
+                    continue
             proofs[name] = prove(path, __version__)
         print(f"{line}{proofs[name].verdict or 'refused'} {proofs[name].note} ({proofs[name].seconds} s)", flush=True)
         write({known: proofs[known] for known in dict.fromkeys((*names, *files, *proofs)) if known in proofs}, page)
