@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from resnet_keras.moving_statistics import STATISTICS, batch_variance, mean_scale
-from resnet_keras.owner_step import NotCompared, held_still, record_step
+from resnet_keras.owner_step import NotCompared, held_still, one_or_list, record_step
 from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
@@ -112,11 +112,11 @@ class OwnersModel:
 
     def _record_predict(self, writer: RecordingWriter, precision: str, skipped: MutableMapping[str, str]) -> str:
         with self._statistics_kept():
-            outputs = self._outputs(self.model.predict(_given(self.batch), verbose=0))
+            outputs = self._outputs(self.model.predict(one_or_list(self.batch), verbose=0))
         if not all(np.isfinite(output).all() for output in outputs):  # float16 ends at 65,504
             raise ValueError(f"in {precision} its predict gives no number for these images")
         with self._statistics_kept():
-            called = self._outputs(self.model(_given(self.batch), training=False))
+            called = self._outputs(self.model(one_or_list(self.batch), training=False))
         apart = max(_apart(one, other, float(np.max(np.abs(one)))) for one, other in zip(called, outputs, strict=True))
         if apart > REBUILT_WITHIN[precision]:  # TensorFlow's graph of some 3-D convolutions is not what they compute
             skipped["predict"] = (
@@ -157,7 +157,7 @@ class OwnersModel:
         """What the model gives in training mode, and by how much its statistics move, which are put back."""
         before = {name: variable.numpy() for name, variable in statistics.items()}
         with self._statistics_kept(), held_still(self.model):
-            outputs = self._outputs(self.model(_given(batch), training=True))
+            outputs = self._outputs(self.model(one_or_list(batch), training=True))
             moved = {name: variable.numpy().astype(np.float64) - before[name] for name, variable in statistics.items()}
         return outputs, moved
 
@@ -211,10 +211,6 @@ def _scale(
     given = before[variance], moved[variance], share
     scale = mean_scale(*given) if role == "moving_mean" else share * batch_variance(*given)
     return max(float(np.max(np.abs(moved[name]))), scale)
-
-
-def _given(batch: Sequence[np.ndarray]) -> Any:
-    return batch[0] if len(batch) == 1 else [*batch]
 
 
 def _precision(model: Any) -> str:

@@ -68,14 +68,14 @@ def record_step(
     given = [array[:STEP_IMAGES] for array in batch]
     variables = [*_variables(model), *_variables(model.optimizer)]
     kept = [np.array(variable) for variable in variables]
-    outputs = _listed(model.predict_on_batch(_one(given)))
+    outputs = _listed(model.predict_on_batch(one_or_list(given)))
     _put_back(variables, kept)  # a batch norm that is called with training=True moves always
     names = tuple(sorted(outputs)) if isinstance(outputs, dict) else None
     shapes = [np.shape(outputs[name]) for name in names] if names is not None else [np.shape(y) for y in outputs]
     losses = _names_of(facts["loss"], names, len(shapes))
     draws = tuple(target_draw(loss, tuple(shape)) for loss, shape in zip(losses, shapes, strict=True))
     drawn = [drawn_target(number, draw).astype(np.float32) for number, draw in enumerate(draws)]
-    targets = dict(zip(names, drawn, strict=True)) if names is not None else _one(drawn)
+    targets = dict(zip(names, drawn, strict=True)) if names is not None else one_or_list(drawn)
     config, iterations = config_of(reference.module, model.optimizer), int(np.asarray(model.optimizer.iterations))
     own = _by_name(model, arrays)
     places = {id(variable): place for place, variable in enumerate(variables)}
@@ -191,7 +191,7 @@ def _step(model: Any, batch: Sequence[np.ndarray], targets: Any) -> float:
     """Takes a step, with random layers held still; returns its loss, the penalties included."""
     model.reset_metrics()
     with held_still(model):
-        return float(np.ravel(model.train_on_batch(_one(batch), targets, return_dict=True)["loss"])[0])
+        return float(np.ravel(model.train_on_batch(one_or_list(batch), targets, return_dict=True)["loss"])[0])
 
 
 def _by_name(model: Any, arrays: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Any]:
@@ -245,5 +245,6 @@ def _listed(outputs: Any) -> Any:
     return outputs if isinstance(outputs, dict | list | tuple) else [outputs]
 
 
-def _one(values: Sequence[Any]) -> Any:
+def one_or_list(values: Sequence[Any]) -> Any:
+    """Returns what a Keras model takes for its inputs or targets: a list where there are several."""
     return values[0] if len(values) == 1 else [*values]

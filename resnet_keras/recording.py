@@ -19,9 +19,10 @@ from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.description import MovingVariance, moving_variance_of
-from weight_transfer.parity.environment import environment, free_memory
+from weight_transfer.parity.environment import environment
 from weight_transfer.parity.exact_runs import EXACT_REGIMES, QUICK_REGIMES
 from weight_transfer.parity.inputs import Case, load_cases
+from weight_transfer.parity.memory import free_memory
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest, Written
 from weight_transfer.parity.recorded_network import RANDOM_CLASSES, RecordedLayer, RecordedNetwork

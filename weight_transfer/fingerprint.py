@@ -23,8 +23,7 @@ class Fingerprint:
 
     def add(self, name: str, array: npt.NDArray[Any]) -> None:
         """Counts a tensor in."""
-        content = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-        self._digests[name] = f"{array.dtype.name} {array.shape} {content}"
+        self._digests[name] = array_digest(array)
 
     def counting(self, tensor: Tensor) -> Tensor:
         """Returns the tensor, which is counted in when it is read."""
@@ -40,6 +39,12 @@ class Fingerprint:
     def value(self) -> str:
         """The fingerprint of the tensors counted in so far, in hexadecimal."""
         return hashlib.sha256(json.dumps(sorted(self._digests.items())).encode()).hexdigest()
+
+
+def array_digest(array: npt.NDArray[Any]) -> str:
+    """Returns an array's dtype, its shape and a hash of its bits."""
+    content = hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+    return f"{array.dtype.name} {array.shape} {content}"
 
 
 def fingerprint_of(tensors: Iterable[tuple[str, npt.NDArray[Any]]]) -> str:

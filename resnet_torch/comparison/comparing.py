@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,8 @@ from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.exact_runs import ExactComparison, compare_exact_runs
 from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import DTYPES, compare_inference, compare_training, precision
-from resnet_torch.comparison.owner import compare_with_owner
-from resnet_torch.comparison.rounding import Rounding, measured_rounding, rounding_note, widened
+from resnet_torch.comparison.owner import compare_with_owner, owners_rounding
+from resnet_torch.comparison.rounding import measured_rounding, rounding_note, widened
 from resnet_torch.comparison.rows import PRECISIONS, Collected, collecting, rows_of
 from resnet_torch.comparison.subject import Subject, subject_of
 from resnet_torch.conv_norm import BATCH_NORMS
@@ -28,7 +29,7 @@ from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
 from weight_transfer.parity.recording import OUTPUT, TOP, Entry, Recording, Tops, read_recording
-from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Check, Row
+from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Row
 
 
 def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonResult:
@@ -45,23 +46,26 @@ def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonRe
         recording = dataclasses.replace(recording, exact_runs=recording.exact_runs.quick())
     num_exact = 0 if recording.exact_runs is None else len(recording.exact_runs.rounds)
     progress = steps(sum(_runs(device, case) for device in devices for case in cases) + num_exact, on_progress)
-    rows: list[Row] = []
     tops: dict[str, Tops | None] = {}
     notes: list[str] = []
-    for device in devices:
-        compared = _images(request.converted, recording, device, cases, tops, progress)
-        subjects = partial(_loaded, request.converted, recording, device)
-        wider = widened(compared, measured_rounding(compared, subjects, recording, cases))
-        notes += rounding_note(compared, wider)
-        rows += wider
+    images = {device: _images(request.converted, recording, device, cases, tops, progress) for device in devices}
+    owners: list[Row] = []
     exact = ExactComparison((), (), 0, ())
+    called = _owners_calls(request, recording)
     if devices:
-        owners, rounding, reason = _owners(request, recording)
-        wider = widened(owners, rounding)
-        notes += rounding_note(owners, wider)
-        rows += wider
+        owners, called, reason = _owners(request, called)
         notes += [] if reason is None else [f"no training step of the owner's own model: {reason}"]
         exact = _exact(request.converted, recording, progress, training=request.training and not request.quick)
+    rows = [*itertools.chain(*images.values()), *owners]
+    if request.right is None and not exact.wiring and exact.rows and all(row.passed for row in exact.rows):
+        # Each layer by itself is Keras's: what is left to ask is how rounding grows from one to the next.
+        wider: list[Row] = []
+        for device, compared in images.items():
+            subjects = partial(_loaded, request.converted, recording, device)
+            wider += widened(compared, measured_rounding(compared, subjects, recording, cases))
+        wider += widened(owners, owners_rounding(request.converted, called, owners, request.optimizer))
+        notes += rounding_note(rows, wider)
+        rows = wider
     rows += exact.rows
     failed = next((row for row in rows if not row.passed and row.check not in OWNER_CHECKS), None)
     explanation = None
@@ -108,9 +112,8 @@ def _loaded(port: Path, recording: Recording, device: str, precision_name: str) 
     return subject_for_comparison(load_model(port, unfreeze=True), recording, device, precision_name)
 
 
-def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row], Rounding, str | None]:
-    """The owner's own calls, on the CPU, by the port as it is delivered; what rounding does to them, where that was
-    measured; and why its step is not compared.
+def _owners_calls(request: ComparisonRequest, recording: Recording) -> Recording:
+    """What a recording holds of the owner's own calls, as far as it is to be compared.
 
     Where the Keras that loaded the model moves a variance by another rule than the one that wrote it, variances cannot
     be compared.
@@ -121,18 +124,22 @@ def _owners(request: ComparisonRequest, recording: Recording) -> tuple[list[Row]
     called = _with_checks(recording, checks - (STEP_CHECKS if request.quick else set()))
     if known.moving_variance != rule:
         called = _without(called, lambda entry: entry.name.endswith("/moving_variance"))
+    return called
+
+
+def _owners(request: ComparisonRequest, called: Recording) -> tuple[list[Row], Recording, str | None]:
+    """The owner's own calls, on the CPU, by the port as it is delivered; what of them was compared; and why its step
+    was not.
+    """
     collected: Collected = {}
-    rounding: dict[tuple[str, Check, str], float] = {}
     reason: str | None = None
-    for case in recording.cases:
+    for case in called.cases:
         if any(entry.case == case.name for entry in called.entries):
             found = collecting(collected, "float32", case)
-            compared = compare_with_owner(request.converted, called, case, found, request.optimizer)
-            reason = compared.left_out or reason
-            rounding |= compared.rounding
+            reason = compare_with_owner(request.converted, called, case, found, request.optimizer) or reason
     if reason is not None:
-        called = _with_checks(called, checks - STEP_CHECKS)
-    return rows_of(called, "cpu", recording.cases, collected, owners=True), rounding, reason
+        called = _with_checks(called, OWNER_CHECKS - STEP_CHECKS)
+    return rows_of(called, "cpu", called.cases, collected, owners=True), called, reason
 
 
 def _with_checks(recording: Recording, checks: Collection[str]) -> Recording:

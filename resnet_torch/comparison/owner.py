@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import Tensor
 from resnet_torch.comparison.measuring import Found, keras_inputs, restored
 from resnet_torch.comparison.randomness import held_still
 from resnet_torch.comparison.rounding import RUNS, Rounding, rounded_otherwise
-from resnet_torch.comparison.rows import limits_of
 from resnet_torch.comparison.subject import Subject, flat, subject_of
 from resnet_torch.loading import load_model
 from resnet_torch.losses import loss_from_keras
@@ -27,34 +25,20 @@ from resnet_torch.regularizers import regularization
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.state import read_state
-from weight_transfer.parity.environment import free_memory
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case, mirrored
+from weight_transfer.parity.memory import free_memory
 from weight_transfer.parity.owner_step import STEP_IMAGES, OwnerStep, TargetDraw, drawn_target
 from weight_transfer.parity.recording import Entry, Recording
-from weight_transfer.parity.report import Check
+from weight_transfer.parity.report import Check, Row
 
 Name = tuple[Check, str]
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
-@dataclass(frozen=True)
-class OwnerComparison:
-    """What a comparison with the owner's own calls found, beside the errors.
-
-    Attributes:
-        left_out: Why the step is not compared; None where it is, or where the recording has none.
-        rounding: How far rounding alone moves what the port gives; of what is farther from Keras's than Keras's own
-            rounding explains.
-    """
-
-    left_out: str | None
-    rounding: Rounding
-
-
 def compare_with_owner(
     port: Path, recording: Recording, case: Case, found: Found, optimizer: Path | None = None
-) -> OwnerComparison:
+) -> str | None:
     """Compares what the owner's calls gave with the port's `predict`, with its own call in training mode, and with the
     step that it takes.
 
@@ -64,8 +48,10 @@ def compare_with_owner(
         case: Which inputs.
         found: Called with the worse comparison of the two memory layouts.
         optimizer: The state of the file's optimizer.
+
+    Returns:
+        Why the step is not compared; None where it is, or where the recording has none.
     """
-    step = recording.owner_step if recording.owner_step and recording.owner_step.case == case.name else None
     calls = _Calls(port, recording, case, optimizer)
     worst: dict[Name, TapError] = {}
     reason: str | None = None
@@ -79,16 +65,34 @@ def compare_with_owner(
     for layout in LAYOUTS:
         take(calls.called(load_model(port), layout))
         free_memory()
-        if step is not None:
-            try:
-                take(calls.trained(load_model(port), step, layout))
-            except TransferError as refused:
-                step, reason = None, str(refused).splitlines()[0]
-            free_memory()
+        try:
+            take(calls.trained(load_model(port), layout))
+        except TransferError as refused:
+            reason = str(refused).splitlines()[0]
+        free_memory()
     for (check, name), error in worst.items():
         found(check, name, error)
-    far = {key for key, error in worst.items() if calls.limit(key) < error.error < np.inf}
-    return OwnerComparison(reason, calls.rounding(far, step) if far else {})
+    return reason
+
+
+def owners_rounding(port: Path, recording: Recording, rows: Sequence[Row], optimizer: Path | None = None) -> Rounding:
+    """Says how far rounding alone moves what the port gives in the owner's calls, where it is beyond a gate.
+
+    Args:
+        port: The converted file.
+        recording: Of the reference, without what is not compared.
+        rows: What was compared.
+        optimizer: The state of the file's optimizer.
+    """
+    far = {(row.check, row.name) for row in rows if not row.passed}
+    moved: dict[tuple[str, Check, str], float] = {}
+    for case in recording.cases:
+        calls = _Calls(port, recording, case, optimizer)
+        here = far & calls.entries.keys()
+        for layout in LAYOUTS if here else ():
+            for (check, name), share in calls.moved_by_rounding(here, layout).items():
+                moved["float32", check, name] = max(share, moved.get(("float32", check, name), 0.0))
+    return moved
 
 
 class _Calls:
@@ -103,13 +107,11 @@ class _Calls:
 
     def __init__(self, port: Path, recording: Recording, case: Case, optimizer: Path | None) -> None:
         self.port, self.recording, self.case, self.optimizer = port, recording, case, optimizer
+        step = recording.owner_step
+        self.step = step if step is not None and step.case == case.name else None
         self.entries: dict[Name, Entry] = {
             (one.check, one.name): one for one in recording.entries if one.case == case.name
         }
-
-    def limit(self, key: Name) -> float:
-        """What an error may be beside Keras's own rounding."""
-        return limits_of(key[0], self.entries[key].noise)["float32"]
 
     def called(self, model: PortedModel, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
         """What `predict` and a call in training mode give, and by how much that moves the statistics."""
@@ -134,18 +136,16 @@ class _Calls:
             row = subject.rows[name]
             yield ("moved statistics", name), row.to_keras((after[name].double() - old.double()).numpy())
 
-    def trained(self, model: PortedModel, step: OwnerStep, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
+    def trained(self, model: PortedModel, layout: torch.memory_format) -> Iterator[tuple[Name, Any]]:
         """Takes a training step; gives its loss, and by how much it moves each array.
 
         Raises:
             TransferError: The optimizer needs the file's slots, and they are not here; or it is not known here.
         """
-        return self._stepped(model, optimizer_of(step, model, self.optimizer), step, layout)
-
-    def _stepped(
-        self, model: PortedModel, optimizer: KerasOptimizer, step: OwnerStep, layout: torch.memory_format
-    ) -> Iterator[tuple[Name, Any]]:
-        subject = subject_of(model)
+        step = self.step
+        if step is None:
+            return
+        optimizer, subject = optimizer_of(step, model, self.optimizer), subject_of(model)
         images = [array[:STEP_IMAGES] for array in mirrored(keras_inputs(subject, self.case))]
         given = [_laid_out(subject, array, layout) for array in images]
         loss, penalty = loss_from_keras(step.compiled, model.network, step.keras_version), regularization(model)
@@ -169,30 +169,24 @@ class _Calls:
                 change = (state[row.torch].detach().double() - before).numpy()
                 yield (check, name), row.to_keras(change)
 
-    def rounding(self, far: Collection[Name], step: OwnerStep | None) -> Rounding:
-        """How far what the port gives moves when its layers round otherwise; the largest of both memory layouts."""
-        moved: dict[tuple[str, Check, str], float] = {}
-        for layout in LAYOUTS:
-            plain = self._of(far, load_model(self.port), step, layout)
-            for seed in range(RUNS):
-                model = load_model(self.port)
-                with rounded_otherwise(model, seed):
-                    others = self._of(far, model, step, layout)
-                for check, name in plain.keys() & others.keys():
-                    difference = plain[check, name] - others[check, name]
-                    apart = float(np.max(np.abs(difference), initial=0.0)) / self.entries[check, name].peak
-                    if np.isfinite(apart):
-                        moved["float32", check, name] = max(moved.get(("float32", check, name), 0.0), apart)
+    def moved_by_rounding(self, names: Collection[Name], layout: torch.memory_format) -> dict[Name, float]:
+        """How far what the port gives moves when its layers round otherwise, as a share of the reference's peak."""
+        moved: dict[Name, float] = {}
+        plain = self._given(names, load_model(self.port), layout)
+        for seed in range(RUNS):
+            model = load_model(self.port)
+            with rounded_otherwise(model, seed):
+                others = self._given(names, model, layout)
+            for key in plain.keys() & others.keys():
+                apart = float(np.max(np.abs(plain[key] - others[key]), initial=0.0)) / self.entries[key].peak
+                if np.isfinite(apart):
+                    moved[key] = max(moved.get(key, 0.0), apart)
         return moved
 
-    def _of(
-        self, names: Collection[Name], model: PortedModel, step: OwnerStep | None, layout: torch.memory_format
-    ) -> dict[Name, Any]:
+    def _given(self, names: Collection[Name], model: PortedModel, layout: torch.memory_format) -> dict[Name, Any]:
         """Some of what the port gives."""
-        given = self.called(model, layout)
-        if step is not None:
-            given = itertools.chain(given, self.trained(model, step, layout))
-        return {key: array for key, array in given if key in names}
+        given = itertools.chain(self.called(model, layout), self.trained(model, layout))
+        return {key: array for key, array in given if key in names and self.entries[key].peak}
 
 
 def optimizer_of(step: OwnerStep, model: PortedModel, path: Path | None) -> KerasOptimizer:

@@ -19,15 +19,14 @@ from resnet_torch.comparison.measuring import compare_inference, compare_trainin
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.layers.normalizations import GroupNorm, LayerNorm
-from weight_transfer.errors import SHOWN_AT_MOST
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check, Row
 from weight_transfer.parity.sketch import Expected, Floats, sketch
 from weight_transfer.parity.tolerances import ROUNDING_FACTOR
+from weight_transfer.parity.wording import listed
 
-SHOWN = 3  # of many names
 RUNS = 4  # each rounded in its own way
 Rounding = Mapping[tuple[str, Check, str], float]  # by precision, check and name, as a share of the peak
 
@@ -81,8 +80,7 @@ def rounding_note(rows: Sequence[Row], wider: Sequence[Row]) -> list[str]:
     if not names:
         return []
     allowed = f"{ROUNDING_FACTOR:g} times what rounding alone does to the port"
-    shown = names if len(names) <= SHOWN_AT_MOST else [*names[:SHOWN], f"{len(names) - SHOWN:,} more"]
-    return [f"within {allowed}, not within the gate: {', '.join(shown)}"]
+    return [f"within {allowed}, not within the gate: {listed(names)}"]
 
 
 def _moved(subject: Subject, recording: Recording, case: Case) -> dict[tuple[Check, str], float]:
@@ -207,18 +205,13 @@ def _mean_rounding(x: Tensor, norm: nn.modules.batchnorm._BatchNorm) -> Tensor:
 
 def _shift(x: Tensor, norm: LayerNorm | GroupNorm, chosen: Callable[[Sequence[int]], Tensor]) -> Tensor:
     """By how many units in the last place of its mean, by chance, a norm's output moves in each of its groups."""
-    axes = norm.axes if isinstance(norm, LayerNorm) else (norm.axis,)
-    last = tuple(range(-len(axes), 0))
+    axes, last = (norm.axes, norm.last) if isinstance(norm, LayerNorm) else ((norm.axis,), (1,))
     moved = x.movedim(axes, last)
-    groups = (
-        moved if isinstance(norm, LayerNorm) else moved.reshape(*moved.shape[:-1], norm.num_groups, -1).movedim(-2, 1)
-    )
-    over = last if isinstance(norm, LayerNorm) else tuple(range(2, groups.ndim))
+    groups, over = moved, last
+    if isinstance(norm, GroupNorm):
+        groups, over = moved.reshape(len(x), norm.num_groups, -1), (-1,)
     mean, variance = groups.mean(over, keepdim=True), groups.var(over, unbiased=False, keepdim=True)
     share = mean.abs() / torch.sqrt(variance + norm.eps) * chosen(mean.shape).to(x)
     if norm.weight is not None:
         share = share * norm.weight.detach().abs().max()
-    share = share.expand(groups.shape)
-    if isinstance(norm, GroupNorm):
-        share = share.movedim(1, -2).flatten(-2)
-    return share.movedim(last, axes)
+    return share.expand(groups.shape).reshape(moved.shape).movedim(last, axes)

@@ -29,7 +29,7 @@ from weight_transfer.parity.groups import devices, groups, precisions, worst_of
 from weight_transfer.parity.report import Row, Verdict, Verification
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
-from weight_transfer.parity.wording import exact_runs, same_function, what_is_missing, where_it_differs
+from weight_transfer.parity.wording import exact_runs, same_function, shortened, what_is_missing, where_it_differs
 
 SHORTEST_NAME = 8  # characters
 WIDE = 100  # columns, from which on shapes are shown
@@ -278,12 +278,6 @@ def fitted_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: 
     for row in rows:
         table.add_row(*row[:names], escape(shortened(row[names], room)), *row[names + 1 :])
     return table
-
-
-def shortened(name: str, width: int) -> str:
-    """Returns a name of at most so many characters: a longer one lacks its middle, as both ends tell it apart."""
-    half = (width - 1) // 2
-    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
 
 
 def _number(row: Row, precision: str) -> str:

@@ -5,13 +5,9 @@ With it a machine that has neither Keras nor the checkpoint compares a port's fi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.conversion.convert import tensors_of
@@ -19,10 +15,9 @@ from weight_transfer.conversion.description import describe
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.converted import Converted
 from weight_transfer.description import Description
+from weight_transfer.fingerprint import array_digest
 from weight_transfer.identified import Identified
 from weight_transfer.weight_mapping import mapping
-
-DIGEST_BYTES = 12
 
 
 @dataclass(frozen=True)
@@ -31,7 +26,7 @@ class CheckpointFacts:
 
     Attributes:
         description: What `Description.to_dict` gives of it, without the Keras model's whole config.
-        digests: By ``layer/role``, the hash of an array as a converted file holds it.
+        digests: By ``layer/role``, dtype, shape and hash of an array as a converted file holds it.
         assumed: What the checkpoint does not say, in words.
     """
 
@@ -74,10 +69,3 @@ def facts_of(checkpoint: Checkpoint, identified: Identified, hints: Hints | None
     rows = zip(mapping(identified.network), tensors_of(identified, []), strict=True)
     digests = {row.keras: array_digest(tensor.read()) for row, tensor in rows}
     return CheckpointFacts(said, digests, tuple(identified.assumed))
-
-
-def array_digest(array: npt.NDArray[Any]) -> str:
-    """Returns a hash of an array's dtype, shape and bits, in hexadecimal."""
-    found = hashlib.sha256(f"{array.dtype.name} {array.shape}".encode())
-    found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()[: 2 * DIGEST_BYTES]

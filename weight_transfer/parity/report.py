@@ -31,9 +31,9 @@ Check = Literal[
 
 Verdict = Literal["SAME FUNCTION", "EQUAL", "DIFFERS", "NOT PROVEN"]
 PASSING: tuple[Verdict, ...] = ("SAME FUNCTION", "EQUAL")
-# Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
 STEP_CHECKS: frozenset[Check] = frozenset({"trained loss", "trained weights"})
 OWNER_CHECKS: frozenset[Check] = STEP_CHECKS | {"predict", "training call", "moved statistics"}
+# Checks of single layers on drawn numbers: every one of them is proof, a zero that must be zero too.
 LAYER_CHECKS: frozenset[Check] = frozenset({"exact", "local output", "local gradient", "local statistics"})
 
 

@@ -20,7 +20,7 @@ def same_function(found: Verification) -> str:
     ]
     if found.inexact:
         worst = max(row.errors["float64"] for row in exact if row.name in found.inexact)
-        parts.append(f"{_names(found.inexact)} within {worst:.1e}, which is evidence only")
+        parts.append(f"{listed(found.inexact)} within {worst:.1e}, which is evidence only")
     return f"at {', '.join(found.sizes)}: {', '.join(parts)}."
 
 
@@ -41,7 +41,7 @@ def what_is_missing(found: Verification) -> str:
     if found.doubt:
         return found.doubt
     names = [f"{row.name} ({row.check})" for row in found.unproven]
-    return f"Keras gives no number but zero, or none at all, for {_names(names)}"
+    return f"Keras gives no number but zero, or none at all, for {listed(names)}"
 
 
 def where_it_differs(found: Verification) -> str:
@@ -50,11 +50,18 @@ def where_it_differs(found: Verification) -> str:
     if first is not None:
         return f"first at {first.name}"
     if found.weights_differing:
-        return f"in the weights: {_names(found.weights_differing)}"
+        return f"in the weights: {listed(found.weights_differing)}"
     one = (*found.wiring_differing, *found.fields_differing)[0]
     return f"in what it says of {one.layer}: {one.field}"
 
 
-def _names(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Returns names for a sentence: of many the first, and how many more there are."""
     shown = SHOWN if len(names) > SHOWN_AT_MOST else len(names)
     return ", ".join(names[:shown]) + (f" and {len(names) - shown:,} more" if len(names) > shown else "")
+
+
+def shortened(name: str, width: int) -> str:
+    """Returns a name of at most so many characters: a longer one lacks its middle, as both ends tell it apart."""
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"

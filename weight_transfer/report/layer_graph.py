@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.report import LAYER_CHECKS, NetworkLayer, Row, Verification, layer_of
+from weight_transfer.parity.wording import shortened
 from weight_transfer.report.formatting import number, visible
 
 Evidence = Literal["exact", "rounded", "images", "nothing", "fed", "differs"]
@@ -25,7 +27,6 @@ LEGEND: Mapping[Evidence, str] = {
     "fed": "equal by itself, and fed what differs",
     "differs": "differs",
 }
-LOGITS = "/logits"
 WIDTH, HEIGHT = 138, 16  # of a box
 ROW, LANE, COLUMN_GAP = 22, 152, 26
 MARGIN = 8
@@ -100,7 +101,7 @@ def evidence_of(rows: Sequence[tuple[int, Row]], *, is_other: bool = False) -> E
 def _rows_by_layer(found: Verification) -> dict[str, list[tuple[int, Row]]]:
     by_layer: dict[str, list[tuple[int, Row]]] = {}
     for place, row in enumerate(found.rows):
-        by_layer.setdefault(layer_of(row.check, row.name).removesuffix(LOGITS), []).append((place, row))
+        by_layer.setdefault(layer_of(row.check, row.name).removesuffix(logits_name("")), []).append((place, row))
     return by_layer
 
 
@@ -195,7 +196,6 @@ def _box(layer: NetworkLayer, corner: tuple[int, int], rows: Sequence[tuple[int,
 
     evidence = evidence_of(rows, is_other=is_other)
     shown = visible(layer.name)
-    name = shown if len(shown) <= LETTERS else f"{shown[: LETTERS // 2]}…{shown[-(LETTERS // 2) :]}"
     said = [f"{shown} ({visible(layer.class_name)})" if layer.class_name else shown, LEGEND[evidence]]
     said += [
         f"{row.check}: {', '.join(f'{precision} {number(error)}' for precision, error in row.errors.items())}"
@@ -205,6 +205,7 @@ def _box(layer: NetworkLayer, corner: tuple[int, int], rows: Sequence[tuple[int,
     x, y = corner
     box = (
         f'<g class="{evidence}"><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="3"/>'
-        f'<text x="{x + WIDTH // 2}" y="{y + 12}">{escape(name)}</text><title>{escape(chr(10).join(said))}</title></g>'
+        f'<text x="{x + WIDTH // 2}" y="{y + 12}">{escape(shortened(shown, LETTERS))}</text>'
+        f"<title>{escape(chr(10).join(said))}</title></g>"
     )
     return f'<a href="#row-{rows[0][0]}" tabindex="-1">{box}</a>' if rows else box

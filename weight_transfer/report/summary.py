@@ -43,10 +43,8 @@ def evidence(found: Verification, together: Sequence[Group]) -> list[Evidence]:
         found: The verification.
         together: Its rows by check and device.
     """
-    parts: dict[str, tuple[Group, ...]] = {
-        name: tuple(group for group in together if group.check in checks)
-        for name, checks in (("exact", LAYER_CHECKS), ("owner", OWNER_CHECKS))
-    }
+    by_itself = tuple(group for group in together if group.check in LAYER_CHECKS)
+    owners = tuple(group for group in together if group.check in OWNER_CHECKS)
     images = tuple(group for group in together if group.check not in LAYER_CHECKS | OWNER_CHECKS)
     fields = ("fields", found.fields_total - len(found.fields_differing), found.fields_total)
     wired = found.wiring_total - len(found.wiring_differing)
@@ -65,16 +63,16 @@ def evidence(found: Verification, together: Sequence[Group]) -> list[Evidence]:
         ),
         Evidence(
             "Wiring and exact runs",
-            "Each layer by itself, on numbers that round nothing: no bit may differ, and so none can for any input.",
+            "What each output is computed from; each layer by itself on numbers that round nothing: no bit may differ.",
             (wiring,) if found.wiring_total else (),
-            parts["exact"],
-            f"Left out by --quick: {'; '.join(found.left_out)}." if found.left_out else _not_there(parts["exact"]),
+            by_itself,
+            f"Left out by --quick: {'; '.join(found.left_out)}." if found.left_out else _not_there(by_itself),
         ),
         Evidence(
             "The owner\u2019s own model",
             "The model as its Keras loads it, called and trained as its owner does, in its own precision.",
-            groups=parts["owner"],
-            missing=_not_there(parts["owner"]),
+            groups=owners,
+            missing=_not_there(owners),
         ),
         Evidence(
             "Photographs",

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from resnet_torch.comparison.mistakes import described
+from resnet_torch.comparison.mistakes import descriptions
 from resnet_torch.comparison.mistakes.mistake import Kind, Mistake
 
-RATED, NOISY = described.layers_with("rate"), described.layers_with("stddev")
+RATED, NOISY = descriptions.layers_with("rate"), descriptions.layers_with("stddev")
 
 DESCRIBING: Mapping[str, Mistake] = {
     "dropout": Mistake(
         {
-            "dropout lost": Kind("dropout lost", RATED, described.setting("rate", lambda rate: 0.0), "fields"),
+            "dropout lost": Kind("dropout lost", RATED, descriptions.setting("rate", lambda rate: 0.0), "fields"),
             "dropout kept": Kind(
                 "the share that is kept for the one that is dropped",
-                described.layers_with("rate", lambda rate: rate != 1 - rate),
-                described.setting("rate", lambda rate: 1 - rate),
+                descriptions.layers_with("rate", lambda rate: rate != 1 - rate),
+                descriptions.setting("rate", lambda rate: 1 - rate),
                 "fields",
                 left_out="a half is both",
             ),
@@ -25,11 +25,11 @@ DESCRIBING: Mapping[str, Mistake] = {
     ),
     "noise": Mistake(
         {
-            "noise lost": Kind("noise lost", NOISY, described.setting("stddev", lambda stddev: 0.0), "fields"),
+            "noise lost": Kind("noise lost", NOISY, descriptions.setting("stddev", lambda stddev: 0.0), "fields"),
             "noise squared": Kind(
                 "variance of a noise for its deviation",
-                described.layers_with("stddev", lambda stddev: stddev != stddev**2),
-                described.setting("stddev", lambda stddev: stddev**2),
+                descriptions.layers_with("stddev", lambda stddev: stddev != stddev**2),
+                descriptions.setting("stddev", lambda stddev: stddev**2),
                 "fields",
                 left_out="one is its own square",
             ),
@@ -40,14 +40,14 @@ DESCRIBING: Mapping[str, Mistake] = {
         {
             "regularizer lost": Kind(
                 "penalty lost",
-                described.held_by("regularizers"),
-                described.without("regularizers"),
+                descriptions.held_by("regularizers"),
+                descriptions.without("regularizers"),
                 "fields",
             ),
             "regularizer halved": Kind(
                 "penalty half as strong, as weight_decay has it",
-                described.held_by("regularizers"),
-                described.with_numbers("regularizers", lambda number: number / 2),
+                descriptions.held_by("regularizers"),
+                descriptions.with_numbers("regularizers", lambda number: number / 2),
                 "fields",
             ),
         },
@@ -58,12 +58,12 @@ DESCRIBING: Mapping[str, Mistake] = {
     "constraint": Mistake(
         {
             "constraint lost": Kind(
-                "constraint lost", described.held_by("constraints"), described.without("constraints"), "fields"
+                "constraint lost", descriptions.held_by("constraints"), descriptions.without("constraints"), "fields"
             ),
             "constraint other": Kind(
                 "another largest norm",
-                described.held_by("constraints"),
-                described.with_numbers("constraints", lambda number: number + 1),
+                descriptions.held_by("constraints"),
+                descriptions.with_numbers("constraints", lambda number: number + 1),
                 "fields",
             ),
         },
@@ -74,12 +74,12 @@ DESCRIBING: Mapping[str, Mistake] = {
     "trainable": Mistake(
         {
             "trainable": Kind(
-                "a layer frozen that learns", described.learning, described.described(described.frozen), "fields"
+                "a layer frozen that learns", descriptions.learning, descriptions.changed(descriptions.frozen), "fields"
             ),
             "frozen lost": Kind(
                 "a layer learns that is frozen",
-                described.frozen_layers,
-                described.described(described.unfrozen),
+                descriptions.frozen_layers,
+                descriptions.changed(descriptions.unfrozen),
                 "fields",
             ),
         },
@@ -89,8 +89,8 @@ DESCRIBING: Mapping[str, Mistake] = {
         {
             "call mode": Kind(
                 "training=False of a call lost",
-                described.calls_with_a_mode,
-                described.described(described.without_mode),
+                descriptions.calls_with_a_mode,
+                descriptions.changed(descriptions.without_mode),
                 "fields",
             )
         },
@@ -100,14 +100,14 @@ DESCRIBING: Mapping[str, Mistake] = {
         {
             "precision": Kind(
                 "dtype policy of a layer lost",
-                described.layers_with_a_policy,
-                described.described(described.without_policy),
+                descriptions.layers_with_a_policy,
+                descriptions.changed(descriptions.without_policy),
                 "fields",
             ),
             "precision of all": Kind(
                 "float16 for the network's dtype",
-                described.of_the_network(lambda known: known.precision.dtype != "float16"),
-                described.described(described.in_half_precision),
+                descriptions.of_the_network(lambda known: known.precision.dtype != "float16"),
+                descriptions.changed(descriptions.in_half_precision),
                 "fields",
             ),
         },

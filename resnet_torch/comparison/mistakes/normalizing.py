@@ -13,7 +13,7 @@ from resnet_torch.comparison.hypotheses import (
     mode_hypotheses,
     statistics_hypotheses,
 )
-from resnet_torch.comparison.mistakes import described, plants, sites
+from resnet_torch.comparison.mistakes import descriptions, plants, sites
 from resnet_torch.comparison.mistakes.mistake import Kind, Mistake
 from resnet_torch.conv_norm import BATCH_NORMS
 
@@ -111,8 +111,8 @@ NORMALIZING: Mapping[str, Mistake] = {
             ),
             "moving variance said": Kind(
                 "another Keras's rule of the moving variance in the port's file",
-                described.of_the_network(described.has_batch_norm),
-                described.described(described.with_other_rule),
+                descriptions.of_the_network(descriptions.has_batch_norm),
+                descriptions.changed(descriptions.with_other_rule),
                 "fields",
             ),
         },

@@ -19,7 +19,7 @@ Held = Literal["regularizers", "constraints"]
 Change = Callable[[Description, str], Description]  # of a description, at a layer
 
 
-def described(change: Change) -> Plant:
+def changed(change: Change) -> Plant:
     """Changes what a port says of a layer."""
 
     def plant(subject: Subject, site: Site) -> Subject:
@@ -102,7 +102,7 @@ def setting(name: str, value: Callable[[Any], Any]) -> Plant:
         network = _with_layer(known.network, layer, settings={**settings, name: value(settings[name])})
         return replace(known, network=network)
 
-    return described(change)
+    return changed(change)
 
 
 def _with_layer(network: Graph, layer: str, **changes: Any) -> Graph:
@@ -111,7 +111,7 @@ def _with_layer(network: Graph, layer: str, **changes: Any) -> Graph:
 
 def without(what: Held) -> Plant:
     """Takes a layer's regularizers or constraints away."""
-    return described(lambda known, layer: _with_held(known, layer, what, {}))
+    return changed(lambda known, layer: _with_held(known, layer, what, {}))
 
 
 def with_numbers(what: Held, value: Callable[[float], float]) -> Plant:
@@ -120,7 +120,7 @@ def with_numbers(what: Held, value: Callable[[float], float]) -> Plant:
     def change(known: Description, layer: str) -> Description:
         return _with_held(known, layer, what, _numbers(getattr(known, what)[layer], value))
 
-    return described(change)
+    return changed(change)
 
 
 def _numbers(config: Any, value: Callable[[float], float]) -> Any:
