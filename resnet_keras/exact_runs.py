@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,11 +149,18 @@ def exact_sizes(subject: Subject, *, quick: bool = False) -> tuple[list[Sizes], 
     training_size = (small,) if _takes(subject, small) else own
     if quick:
         return [own], training_size
-    # What takes a size takes every larger one.
-    smallest = 1 + bisect_left(range(1, min(height, width)), True, key=lambda n: _takes(subject, shape(n, n)))
+    smallest = _smallest(lambda n: _takes(subject, shape(n, n)), min(height, width))
     others = [odd_size(height, width), (smallest, smallest)]
     sizes: list[Sizes] = [own, *((shape(*size),) for size in others if _takes(subject, shape(*size)))]
     return list(dict.fromkeys(sizes)), training_size
+
+
+def _smallest(takes: Callable[[int], bool], most: int) -> int:
+    """The smallest size that is taken, of which every larger one is too; ``most`` where none below it is."""
+    refused, size = 0, 1
+    while size < most and not takes(size):
+        refused, size = size, 2 * size
+    return 1 + refused + bisect_left(range(1 + refused, min(size, most)), True, key=takes)
 
 
 def _takes(subject: Subject, shape: tuple[int, ...]) -> bool:

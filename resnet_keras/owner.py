@@ -17,6 +17,7 @@ from resnet_keras.rebuilding import layer_objects
 from resnet_keras.subject import Subject
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.parity.inputs import Case, mirrored
+from weight_transfer.parity.memory import free_memory
 from weight_transfer.parity.recording import RecordingWriter
 
 # What a Keras raises that cannot call a model, or train it.
@@ -91,6 +92,7 @@ class OwnersModel:
         self._record_training_call(writer, noise)
         if not step:
             return ""
+        free_memory()
         try:
             if precision not in ("float32", "float64"):
                 raise NotCompared(f"the model computes in {precision}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -18,9 +19,10 @@ from resnet_torch.comparison.subject import Note, Subject
 from resnet_torch.imported import without_chance
 from resnet_torch.inference import inference
 from weight_transfer.parity.error import TapError
-from weight_transfer.parity.exact_runs import ArrayDraw, ExactRuns, Round, input_name
+from weight_transfer.parity.exact_runs import ArrayDraw, ExactRuns, Round, input_name, logits_name
+from weight_transfer.parity.memory import free_memory
 from weight_transfer.parity.recording import Entry, Recording
-from weight_transfer.parity.report import FieldDifference, Row
+from weight_transfer.parity.report import Check, FieldDifference, Row
 from weight_transfer.parity.tolerances import TOLERANCES
 
 Reads = dict[str, frozenset[str]]  # by layer output, the layer outputs and inputs that its value is computed from
@@ -66,7 +68,7 @@ def compare_local_step(
     its own layer's.
 
     Args:
-        subject: The port, in float64, with the round's arrays.
+        subject: The port, in float64; with the round's arrays, where it is compared.
         recording: Of the reference.
         runs: What the recording holds of exact runs.
         one: The round.
@@ -81,6 +83,23 @@ def compare_local_step(
     entries = {(entry.check, entry.name): entry for entry in step if entry.case == one.name}
     probes: dict[str, Tensor] = {}
     reads: Reads = {}
+    state = dict(model.state_dict(keep_vars=True))
+    arrays = _arrays_by_module(subject, entries)
+    num_outputs = Counter(path for tap in subject.taps.values() for path in tap.modules)
+
+    def compared_at_once(name: str) -> None:
+        """The gradients of the modules that compute this output and no other, which make room for the next."""
+        tap = subject.taps.get(name.removesuffix(logits_name("")))
+        for path in () if tap is None else tap.modules:
+            for array in arrays[path] if num_outputs[path] == 1 else ():
+                tensor = state[subject.rows[array].torch]
+                if tensor.grad is not None:
+                    gradient = _after_step(subject, state, probes, "local gradient", array)
+                    found("local gradient", array, recording.expected(entries["local gradient", array]).error(gradient))
+                    tensor.grad = None
+                    compared.add(array)
+
+    compared: set[str] = set()
 
     def leaf(name: str, tensor: Tensor) -> Tensor:
         probes[name] = tensor.requires_grad_()
@@ -97,19 +116,30 @@ def compare_local_step(
             # At once, which frees what lies behind it; kept while it runs, for two outputs may share an unnamed value.
             cotangent = subject.from_keras(runs.cotangent(one, name, array.shape))
             torch.autograd.backward(output, cotangent.to(output.dtype), retain_graph=True)
+            compared_at_once(name)
         return leaf(name, subject.from_keras(runs.probe(one, name, array.shape)))
 
     with restored(model), training_mode(model), _learning(subject):
         given = [leaf(input_name(number), x) for number, x in enumerate(drawn_inputs(subject, runs, one))]
         model.zero_grad()
         subject.run(given, note)
-        state = dict(model.state_dict(keep_vars=True))
         for (check, name), entry in entries.items():
+            if name in compared and state[subject.rows[name].torch].grad is None:
+                continue
             if check in ("local gradient", "local statistics"):
                 array = _after_step(subject, state, probes, check, name)
                 found(check, name, recording.expected(entry).error(array))
         model.zero_grad()
     return reads
+
+
+def _arrays_by_module(subject: Subject, entries: Iterable[tuple[Check, str]]) -> Mapping[str, Sequence[str]]:
+    """By the path of a module, its arrays of which a gradient is to be compared."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for check, name in entries:
+        if check == "local gradient" and name in subject.rows:
+            found[subject.rows[name].torch.rpartition(".")[0]].append(name)
+    return found
 
 
 def _after_step(
@@ -242,10 +272,13 @@ def compare_exact_runs(
     reads: Reads = {}
     for _, rounds in groupby(runs.rounds, key=lambda one: one.regime):
         first, *others = rounds
-        with drawn_arrays(subject, runs, first, restore=restore):
+        # What an output is computed from, autograd shows whatever the arrays are.
+        only_wiring = first.is_training_step and not training
+        with nullcontext() if only_wiring else drawn_arrays(subject, runs, first, restore=restore):
             for one in (first, *others):
                 found = collecting(collected, "float64", one)
                 if one.is_training_step:
+                    free_memory()
                     reads = compare_local_step(subject, recording, runs, one, found, training=training)
                 else:
                     compare_exact(subject, recording, runs, one, found)

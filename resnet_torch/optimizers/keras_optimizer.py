@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
@@ -209,7 +210,7 @@ class KerasOptimizer(Optimizer):
         """
         _check_known(param_group, self.defaults)
         others = list(self.param_groups)
-        super().add_param_group(param_group)
+        inspect.unwrap(Optimizer.add_param_group)(self, param_group)  # its wrapper imports the compiler
         group = self.param_groups[-1]
         if others:
             group["iterations"] = others[0]["iterations"]

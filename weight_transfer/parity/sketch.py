@@ -80,14 +80,12 @@ def positions(shape: tuple[int, ...], key: str, detail: Detail) -> npt.NDArray[n
 def _signed_sums(flat: npt.NDArray[Any], key: str, buckets: int) -> Floats:
     """Element i goes into bucket i mod ``buckets`` with a random sign; divided by the root of how many there are."""
     words = _random(f"{key}/signs").random_raw(-(-flat.size // 64)).astype("<u8")
-    minus = np.unpackbits(words.view(np.uint8), count=flat.size, bitorder="little").view(np.bool_)
-    signed = flat.astype(np.float64)
-    np.negative(signed, out=signed, where=minus)
-    rows = -(-flat.size // buckets)
-    padded = np.zeros(rows * buckets)
-    padded[: flat.size] = signed
-    sums: Floats = padded.reshape(rows, buckets).sum(axis=0) / math.sqrt(rows)
-    return sums
+    minus = np.unpackbits(words.view(np.uint8), count=flat.size, bitorder="little").view(np.int8)
+    signed = flat.astype(np.float64, copy=False) * (1 - 2 * minus)
+    full_rows, rest = divmod(flat.size, buckets)
+    sums: Floats = signed[: full_rows * buckets].reshape(full_rows, buckets).sum(axis=0)
+    sums[:rest] += signed[full_rows * buckets :]
+    return sums / math.sqrt(full_rows + (rest > 0))
 
 
 def _random(key: str) -> np.random.PCG64:

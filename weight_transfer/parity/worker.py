@@ -133,3 +133,4 @@ def _private_pipes() -> tuple[FileIO, FileIO]:
 if __name__ == "__main__":
     main()
     sys.stderr.flush()
+    os._exit(0)  # everything is answered and closed; a framework takes 0.4 s to take itself apart
