@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnet_torch.comparison.measuring import Found, keras_inputs, restored
 from resnet_torch.comparison.randomness import held_still
@@ -34,6 +34,7 @@ from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check, Row
 
 Name = tuple[Check, str]
+ONEDNN_BLOCK = 16  # channels
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 
 
@@ -163,7 +164,7 @@ class _Calls:
         model.train()
         with held_still(model, ()):
             value = loss(model(*given), drawn[0] if len(drawn) == 1 and step.names is None else targets) + penalty()
-        value.backward()
+        backward(value, model, layout)
         with torch.no_grad():
             inspect.unwrap(type(optimizer).step)(optimizer)  # what wraps it imports the compiler
         optimizer.state.clear()
@@ -197,6 +198,29 @@ class _Calls:
         """Some of what the port gives."""
         given = itertools.chain(self.called(model, layout), self.trained(model, layout))
         return {key: array for key, array in given if key in names and self.entries[key].peak}
+
+
+def backward(loss: Tensor, model: nn.Module, layout: torch.memory_format) -> None:
+    """Computes the gradients of a loss, without oneDNN where that may write beyond its memory and end the process.
+
+    Seen with PyTorch 2.14.1 on an AMD EPYC, of a 1x1 convolution with a stride and fewer than 16 channels, from 56x56
+    on, where float32 tensors lie channels_last.
+
+    Args:
+        loss: Of the model's outputs.
+        model: What computed them.
+        layout: How its input lay in memory.
+    """
+    overruns = layout == torch.channels_last and any(
+        isinstance(module, nn.Conv2d) and module.in_channels < ONEDNN_BLOCK and set(module.stride) != {1}
+        for module in model.modules()
+    )
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = before and not overruns
+    try:
+        torch.autograd.backward(loss)
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def optimizer_of(step: OwnerStep, model: PortedModel, path: Path | None) -> KerasOptimizer:
