@@ -88,6 +88,11 @@ def verify(
         VerificationError: A framework is missing or failed, or the recording is of another checkpoint.
     """
     started = time.monotonic()
+    if reference is None and converted is None and is_converted(source):
+        raise VerificationError(
+            f"{source}: a converted port alone. Expected what to compare it with: verify CHECKPOINT PORT, "
+            "or verify PORT --reference RECORDING"
+        )
     check_installed("resnet_torch")
     with temporary_folder() as folder, ExitStack() as opened:
         file = None

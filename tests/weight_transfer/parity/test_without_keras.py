@@ -131,6 +131,10 @@ def test_a_port_and_a_recording_are_enough(run, tmp_path, keras_side):
     old = without_facts(recording, tmp_path / "old.safetensors")
     assert "does not hold what its checkpoint says" in verified(port, old, 3)["doubt"]
 
+    done = run("verify", port, absent=KERAS)
+    assert done.returncode == 2
+    assert "a converted port alone. Expected what to compare it with" in done.stderr
+
     done = run("verify", port, "--reference", recording, "--preprocessing", "tf", absent=KERAS)
     assert done.returncode == 2
     assert "--preprocessing does not apply" in done.stderr
