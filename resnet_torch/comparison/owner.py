@@ -216,7 +216,7 @@ def backward(loss: Tensor, model: nn.Module, layout: torch.memory_format) -> Non
         for module in model.modules()
     )
     before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = before and not overruns
+    torch.backends.mkldnn.enabled = before and not overruns  # type: ignore[assignment]  # a property of the module
     try:
         torch.autograd.backward(loss)
     finally:
