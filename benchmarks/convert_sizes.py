@@ -68,7 +68,7 @@ for path in sys.argv[2:]:
 # The tool's own command, with a clock around fsync; what the process took until the imports were done comes first.
 CONVERT = f"""{PREPARED}
 import resource
-from weight_transfer.cli import converting, main
+from weight_transfer.cli import convert, main
 def now():
     used = resource.getrusage(resource.RUSAGE_SELF)
     peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))

@@ -23,10 +23,10 @@ from weight_transfer.parity.environment import environment
 from weight_transfer.parity.exact_runs import EXACT_REGIMES, QUICK_REGIMES
 from weight_transfer.parity.inputs import Case, load_cases
 from weight_transfer.parity.memory import free_memory
-from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest, Written
 from weight_transfer.parity.recorded_network import RANDOM_CLASSES, RecordedLayer, RecordedNetwork
 from weight_transfer.parity.recording import TOP, Origin, RecordingWriter
+from weight_transfer.progress import OnProgress, steps
 
 ZERO = 1e-9  # of its layer's largest: a smaller gradient is zero but for rounding
 ZERO_LAYER = 1e-12  # of the largest of all: so are all gradients of a layer that is fed nothing but zeros

@@ -16,8 +16,8 @@ import numpy as np
 from resnet_keras.resnet import create_resnet
 from weight_transfer.graph import read_graph
 from weight_transfer.parity.inputs import load_cases
-from weight_transfer.parity.progress import OnProgress
 from weight_transfer.parity.protocol import SeededModelRequest, Written
+from weight_transfer.progress import OnProgress
 
 
 def seed_weights(model: keras.Model, images: np.ndarray | None = None, seed: int = 0) -> keras.Model:

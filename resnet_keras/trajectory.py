@@ -15,10 +15,10 @@ from resnet_keras.subject import Subject, subject_of
 from weight_transfer.errors import VerificationError
 from weight_transfer.optimizer.spec import spec_of_config
 from weight_transfer.parity.inputs import Case, load_cases
-from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import TrainingReferenceRequest, Written
 from weight_transfer.parity.recording import RecordingWriter
 from weight_transfer.parity.tolerances import TOLERANCES
+from weight_transfer.progress import OnProgress, steps
 
 GATE = TOLERANCES["weights"]["float64"].error
 Peaks = dict[str, dict[str, float]]  # by layer and array

@@ -128,7 +128,7 @@ def evaluate(recipe: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
     from resnet_keras.training.evaluating import evaluate as measure
     from weight_transfer.training import Recipe
 
-    return measure(Recipe.from_dict(recipe), Path(checkpoint), quiet=True).to_dict()
+    return measure(Recipe.from_dict(recipe), Path(checkpoint)).to_dict()
 
 
 def accuracy_on(checkpoint: Path, root: Path, split: Path) -> float:

@@ -61,7 +61,7 @@ def train(
     feeding.Feed.pair = pair
     tf.config.run_functions_eagerly(not graph)
     try:
-        return fit(made, resume=resume, quiet=True).rows
+        return fit(made, resume=resume).rows
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from weight_transfer.parity.messages import Answer, decode_reply, pack, pack_answer, unpack, unpack_answer
-from weight_transfer.parity.progress import OnProgress
 from weight_transfer.parity.protocol import Request, Result
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.worker import answer_of
+from weight_transfer.progress import OnProgress
 
 
 def answered(call: bytes) -> bytes:

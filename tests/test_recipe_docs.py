@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from resnet_torch.training.options import OPTIONS
-from weight_transfer.training import training_commands
+from weight_transfer.cli.app import COMMANDS as PROGRAM
+from weight_transfer.cli.app import LazyCommand
+from weight_transfer.cli.training_options import Framework
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "recipe.md").read_text()
-SIDES = {
-    "resnet_keras": training_commands("resnet_keras", "resnet_keras.training"),
-    "resnet_torch": training_commands("resnet_torch", "resnet_torch.training", OPTIONS),
+STARTS: dict[tuple[str, ...], Framework | None] = {
+    ("weight-transfer",): None,
+    ("python", "-m", "resnet_keras"): "keras",
+    ("torchrun", "--nproc-per-node", "4", "-m", "resnet_torch"): "torch",
 }
-COMMANDS = {side: {command.name: command for command in commands} for side, commands in SIDES.items()}
-STARTS = (["python", "-m"], ["torchrun", "--nproc-per-node", "4", "-m"])
 LINES = [
     shlex.split(line, comments=True)
     for block in re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)
@@ -27,13 +27,16 @@ LINES = [
 
 @pytest.mark.parametrize("words", LINES, ids=" ".join)
 def test_commands_parse(words):
-    side, name, *arguments = next(words[len(start) :] for start in STARTS if words[: len(start)] == start)
-    with COMMANDS[side][name].make_context(name, arguments):
+    start, framework = next((start, own) for start, own in STARTS.items() if tuple(words[: len(start)]) == start)
+    name, *arguments = words[len(start) :]
+    with LazyCommand(name, PROGRAM[name], framework).make_context(name, arguments):
         pass
 
 
 def test_options_exist():
-    options = [option for commands in SIDES.values() for command in commands for option in command.params]
+    options = [
+        option for name in ("train", "evaluate") for option in LazyCommand(name, PROGRAM[name], None).load().params
+    ]
     known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     named = set(re.findall(r"`(?:train )?(--[a-z-]+)", PAGE)) - {"--help", "--with-optimizer"}
     assert len(named) > 10

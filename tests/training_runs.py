@@ -36,7 +36,7 @@ def differences(actual: Any, expected: Any, where: str = "") -> list[str]:
 
 def resumed(folder: Path, **changes) -> Path:
     recipe, _, settings = RunFolder(folder).read()
-    train(Recipe.from_dict({**recipe.to_dict(), **changes}), resume=True, quiet=True, **settings)
+    train(Recipe.from_dict({**recipe.to_dict(), **changes}), resume=True, **settings)
     return folder
 
 

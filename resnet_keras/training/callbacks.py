@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from resnet_keras.training.feeding import Feed
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.training.history import History, is_number, row_of, write_history
-from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.reporter import Reporter, Step
 from weight_transfer.training.run_folder import RunFolder
 from weight_transfer.training.step_log import StepLog
 
@@ -40,8 +39,7 @@ class Callbacks:
         known: The network, and all that is known of it.
         history: Of the epochs before.
         feed: Whose epoch moves on.
-        table: Prints an epoch.
-        on_step: Called with (epoch from 0, share of its steps done).
+        reporter: Is told of each step and epoch.
 
     Attributes:
         history: Of all epochs so far.
@@ -54,8 +52,7 @@ class Callbacks:
         known: Description,
         history: History,
         feed: Feed,
-        table: EpochTable,
-        on_step: Callable[[int, float | None], None],
+        reporter: Reporter,
     ) -> None:
         self.recipe, self.folder, self.known, self.history = recipe, folder, known, history
         self._feed = feed
@@ -68,7 +65,7 @@ class Callbacks:
         target = str(self._writing).replace("{", "{{").replace("}", "}}")  # Keras fills in what stands in braces
         best = _BestOfNumbers(target, monitor=recipe.monitor, save_best_only=True)
         self.named["best_checkpoint"] = best
-        self._before = [_Guard(self), _Steps(feed, on_step), _Log(self, table)]
+        self._before = [_Guard(self), _Steps(feed, reporter, recipe.epochs), _Log(self, reporter)]
 
     def all(self) -> list[Any]:
         """Returns them in order: the log notes the rate before it is lowered, the last checkpoint has it all."""
@@ -162,24 +159,26 @@ class _Guard(keras.callbacks.Callback):
 class _Steps(keras.callbacks.Callback):
     """Moves the feed to the epoch, and the bar to the step."""
 
-    def __init__(self, feed: Feed, on_step: Callable[[int, float | None], None]) -> None:
+    def __init__(self, feed: Feed, reporter: Reporter, epochs: int) -> None:
         super().__init__()
-        self._feed, self._on_step = feed, on_step
+        self._feed, self._reporter, self._epochs = feed, reporter, epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._feed.begin(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        steps = self.params.get("steps")
-        self._on_step(self._feed.epoch, (batch + 1) / steps if steps else None)
+        if self._reporter.follows_steps:
+            found = logs or {}
+            numbers = found.get("loss"), found.get("accuracy")
+            self._reporter.step(Step(self._feed.epoch + 1, self._epochs, batch + 1, self.params.get("steps"), *numbers))
 
 
 class _Log(keras.callbacks.Callback):
     """Writes the history."""
 
-    def __init__(self, callbacks: Callbacks, table: EpochTable) -> None:
+    def __init__(self, callbacks: Callbacks, reporter: Reporter) -> None:
         super().__init__()
-        self._callbacks, self._table = callbacks, table
+        self._callbacks, self._reporter = callbacks, reporter
         self._begun = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -189,7 +188,7 @@ class _Log(keras.callbacks.Callback):
         row = row_of(epoch + 1, logs, learning_rate_of(self.model))
         self._callbacks.history = self._callbacks.history.added(row)
         write_history(self._callbacks.folder.history, self._callbacks.history)
-        self._table.add(row, time.monotonic() - self._begun)
+        self._reporter.epoch(row, self._callbacks.recipe.epochs, time.monotonic() - self._begun)
 
 
 class _StepLogging(keras.callbacks.Callback):

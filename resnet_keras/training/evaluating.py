@@ -14,6 +14,7 @@ from resnet_keras.training.compiling import loss_of
 from resnet_keras.training.downloading import download_cifar10
 from resnet_keras.training.feeding import Feed
 from weight_transfer.data import Part
+from weight_transfer.progress import OnProgress
 from weight_transfer.training.datasets import evaluation_images
 from weight_transfer.training.evaluation import Evaluation
 from weight_transfer.training.recipe import Recipe
@@ -21,7 +22,12 @@ from weight_transfer.training.starting_point import to_evaluate
 
 
 def evaluate(
-    recipe: Recipe, checkpoint: Path, *, part: Part | None = None, quiet: bool = False, workers: int = 1
+    recipe: Recipe,
+    checkpoint: Path,
+    *,
+    part: Part | None = None,
+    on_progress: OnProgress = lambda share: None,
+    workers: int = 1,
 ) -> Evaluation:
     """Evaluates a checkpoint.
 
@@ -29,7 +35,7 @@ def evaluate(
         recipe: Says which data, and how images become inputs.
         checkpoint: A Keras checkpoint or a converted file.
         part: Of the data, or None for the images that training did not see, as far as that is known.
-        quiet: Print nothing to standard output.
+        on_progress: Called with the share that is done; not for a stream, which does not know.
         workers: Threads that read and prepare images.
 
     Returns:
@@ -49,12 +55,24 @@ def evaluate(
         confusion = Confusion(classes)
         model.compile(loss=loss_of(model, recipe), metrics=[confusion])
         try:
-            found = model.evaluate(feed.data, verbose=0, return_dict=True)
+            found = model.evaluate(feed.data, verbose=0, return_dict=True, callbacks=[_Progress(on_progress)])
         except Exception as error:
             raise feed.error or error from error
         counts = np.asarray(keras.ops.convert_to_numpy(confusion.counts))
         confused = counts.round().astype(np.int64)
         return Evaluation(float(found["loss"]), confused, batches.class_names, images.words, start.description)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Tells how much of an evaluation is done."""
+
+    def __init__(self, on_progress: OnProgress) -> None:
+        super().__init__()
+        self._on_progress = on_progress
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if steps := self.params.get("steps"):
+            self._on_progress((batch + 1) / steps)
 
 
 class Confusion(keras.metrics.Metric):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from resnet_keras.training.compiling import compile_model, take_optimizer_state
 from resnet_keras.training.downloading import download_cifar10
 from resnet_keras.training.feeding import Feed
 from weight_transfer.atomic import write_text
-from weight_transfer.cli.terminal import progress
 from weight_transfer.conversion.description import with_input
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import TransferError
@@ -25,21 +24,26 @@ from weight_transfer.resnet.layout import network_from_dict
 from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
 from weight_transfer.training.history import History, write_history
-from weight_transfer.training.printing import EpochTable
 from weight_transfer.training.recipe import Phase, Recipe
+from weight_transfer.training.reporter import SILENT, Reporter
 from weight_transfer.training.run_folder import RunFolder
 from weight_transfer.training.starting_point import starting_point, words_on_frozen
 
 
 def train(
-    recipe: Recipe, *, resume: bool = False, quiet: bool = False, workers: int = 1, deterministic: bool = False
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    reporter: Reporter = SILENT,
+    workers: int = 1,
+    deterministic: bool = False,
 ) -> History:
     """Trains, and leaves history, curves, checkpoints and logs in the run folder.
 
     Args:
         recipe: What to do; its run folder exists.
         resume: Whether to go on from the run folder's last checkpoint.
-        quiet: Print nothing to standard output.
+        reporter: Is told how it goes.
         workers: Threads that read and prepare images.
         deterministic: TensorFlow's deterministic kernels, for the rest of the process.
 
@@ -53,7 +57,7 @@ def train(
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     with floats(recipe.dtype):
-        return _Run(recipe, RunFolder(Path(recipe.output)), resume, quiet, workers).run()
+        return _Run(recipe, RunFolder(Path(recipe.output)), resume, reporter, workers).run()
 
 
 def _known(state: Mapping[str, Any], recipe: Recipe) -> Description:
@@ -68,9 +72,8 @@ def _known(state: Mapping[str, Any], recipe: Recipe) -> Description:
 class _Run:
     """One training."""
 
-    def __init__(self, recipe: Recipe, folder: RunFolder, resume: bool, quiet: bool, workers: int) -> None:
-        self.recipe, self.folder, self.quiet = recipe, folder, quiet
-        self.table = EpochTable(recipe.epochs, quiet)
+    def __init__(self, recipe: Recipe, folder: RunFolder, resume: bool, reporter: Reporter, workers: int) -> None:
+        self.recipe, self.folder, self.reporter = recipe, folder, reporter
         images = training_images(recipe, download_cifar10)
         classes = len(images.class_names)
         self.state: dict[str, Any] = {}
@@ -79,10 +82,10 @@ class _Run:
         if resume and folder.last(PACKAGE).exists():
             self.model, self.state, self.best_weights = load_checkpoint(folder.last(PACKAGE))
             self.known = _known(self.state, recipe)
-            self.table.input(self.known)
+            self.reporter.input(self.known)
         else:
             start = starting_point(recipe, classes)
-            self.table.input(start.description)
+            self.reporter.input(start.description)
             start = start.with_known_input()
             own = own_model(start, recipe)
             self.model, self.known = (built(start) if own is None else own), start.description
@@ -94,7 +97,7 @@ class _Run:
         self.validation = Feed(validation, classes, recipe.dtype, workers)
         self.history = folder.read_history().upto(self.done)
         if self.known.frozen:
-            self.table.note(words_on_frozen(self.known.frozen))
+            self.reporter.note(words_on_frozen(self.known.frozen))
 
     @property
     def done(self) -> int:
@@ -106,15 +109,14 @@ class _Run:
         if self.state:
             write_history(self.folder.history, self.history)
         if self.state.get("stopped"):
-            self.table.note(f"stopped early after epoch {self.done}: there is nothing to go on with")
-        with progress(self.quiet) as bar:
-            for phase in self.recipe.phases:
-                if self.done < phase.last and not self.state.get("stopped"):
-                    self._train(phase, bar)
-        draw_run(self.history, self.folder, PACKAGE, self.table.note)
+            self.reporter.note(f"stopped early after epoch {self.done}: there is nothing to go on with")
+        for phase in self.recipe.phases:
+            if self.done < phase.last and not self.state.get("stopped"):
+                self._train(phase)
+        draw_run(self.history, self.folder, PACKAGE, self.reporter.note)
         return self.history
 
-    def _train(self, phase: Phase, bar: Callable[[str, float], None]) -> None:
+    def _train(self, phase: Phase) -> None:
         """Trains one phase, or the rest of it."""
         goes_on = self.done >= phase.first
         if not goes_on:
@@ -122,10 +124,7 @@ class _Run:
             compile_model(self.model, self.recipe, phase.learning_rate)
             self._take_optimizer_state()
 
-        def on_step(epoch: int, share: float | None) -> None:
-            bar(f"epoch {epoch + 1}", share or 0.0)
-
-        callbacks = Callbacks(self.recipe, self.folder, self.known, self.history, self.feed, self.table, on_step)
+        callbacks = Callbacks(self.recipe, self.folder, self.known, self.history, self.feed, self.reporter)
         every = callbacks.all()
         if self.state:
             every.append(callbacks.restore(self.state, self.best_weights, goes_on))
@@ -140,7 +139,7 @@ class _Run:
         took = take_optimizer_state(self.model, self.file)
         self.file = None
         anew = f"the optimizer begins anew, {self.recipe.optimizer_words}: the file has no state of it"
-        self.table.note("the optimizer goes on" if took else anew)
+        self.reporter.note("the optimizer goes on" if took else anew)
 
     def _fit(self, callbacks: list[Any], phase: Phase) -> None:
         try:

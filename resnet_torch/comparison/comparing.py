@@ -26,10 +26,10 @@ from resnet_torch.model import PortedModel
 from weight_transfer.converted import read_converted
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.inputs import Case
-from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ComparisonRequest, ComparisonResult
 from weight_transfer.parity.recording import OUTPUT, TOP, Entry, Recording, Tops, read_recording
 from weight_transfer.parity.report import OWNER_CHECKS, STEP_CHECKS, Row
+from weight_transfer.progress import OnProgress, steps
 
 
 def compare(request: ComparisonRequest, on_progress: OnProgress) -> ComparisonResult:

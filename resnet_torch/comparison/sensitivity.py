@@ -22,10 +22,10 @@ from weight_transfer.converted import read_converted
 from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.fields import differing_fields
 from weight_transfer.parity.inputs import Case
-from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import SensitivityRequest, SensitivityResult
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.report import Planted, Row, layer_of
+from weight_transfer.progress import OnProgress, steps
 
 Right = Mapping[str, np.ndarray]
 

@@ -15,12 +15,12 @@ from resnet_torch.comparison.training_run import TrainingRun, keras_run, optimiz
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from weight_transfer.parity.environment import environment
 from weight_transfer.parity.error import tap_error
-from weight_transfer.parity.progress import OnProgress, steps
 from weight_transfer.parity.protocol import ComparedRun, TrainingComparisonRequest, TrainingComparisonResult
 from weight_transfer.parity.recording import Entry, Recording, read_recording
 from weight_transfer.parity.report import Row, Trial
 from weight_transfer.parity.tolerances import TOLERANCES
 from weight_transfer.parity.training_report import TrainingExplanation
+from weight_transfer.progress import OnProgress, steps
 
 GATE = TOLERANCES["weights"]["float64"].error
 STEPS_AFTER = 2  # of the first that differs: what a mistake is tried on

@@ -20,8 +20,8 @@ from weight_transfer.atomic import atomic_folder, check_folder
 from weight_transfer.converted import Converted, is_converted, read_converted, write_converted
 from weight_transfer.errors import CheckpointError, TransferError, listing
 from weight_transfer.graph import Graph
-from weight_transfer.parity.progress import OnProgress
 from weight_transfer.parity.protocol import PackageRequest, Written
+from weight_transfer.progress import OnProgress
 
 WEIGHTS = "weights.safetensors"
 FREE_SIZE = 64  # what the check feeds where an input's size is free

@@ -12,18 +12,20 @@ from typing import Any
 
 from weight_transfer.data import Part
 from weight_transfer.errors import TransferError
+from weight_transfer.progress import OnProgress
 from weight_transfer.training import Evaluation, History, Recipe
+from weight_transfer.training.reporter import SILENT, Reporter
 
 NEEDED = ("lightning", "tensorboard", "matplotlib", "cv2")
 
 
-def train(recipe: Recipe, *, resume: bool, quiet: bool, **options: Any) -> History:
+def train(recipe: Recipe, *, resume: bool = False, reporter: Reporter = SILENT, **options: Any) -> History:
     """Trains a network, and leaves history, curves and checkpoints in the recipe's run folder.
 
     Args:
         recipe: What to do; its run folder exists.
         resume: Whether to go on from the run folder's last checkpoint.
-        quiet: Print nothing to standard output.
+        reporter: Is told how it goes.
         **options: Fields of `resnet_torch.training.settings.Settings`.
 
     Returns:
@@ -36,17 +38,24 @@ def train(recipe: Recipe, *, resume: bool, quiet: bool, **options: Any) -> Histo
     from resnet_torch.training.running import run
     from resnet_torch.training.settings import Settings
 
-    return run(recipe, Settings(**options), resume=resume, quiet=quiet)
+    return run(recipe, Settings(**options), resume=resume, reporter=reporter)
 
 
-def evaluate(recipe: Recipe, checkpoint: Path, *, part: Part | None, quiet: bool, **options: Any) -> Evaluation:
+def evaluate(
+    recipe: Recipe,
+    checkpoint: Path,
+    *,
+    part: Part | None = None,
+    on_progress: OnProgress = lambda share: None,
+    **options: Any,
+) -> Evaluation:
     """Evaluates a Keras checkpoint or a converted file.
 
     Args:
         recipe: Says which data, and how it is prepared.
         checkpoint: The file.
         part: Which images, or None for those that training did not see, as far as that is known.
-        quiet: Draw no progress bar.
+        on_progress: Called with the share that is done; not for a stream, which does not know.
         **options: ``workers`` and ``accelerator`` of `resnet_torch.training.settings.Settings`.
 
     Raises:
@@ -55,7 +64,7 @@ def evaluate(recipe: Recipe, checkpoint: Path, *, part: Part | None, quiet: bool
     from resnet_torch.training.evaluating import evaluate_file
     from resnet_torch.training.settings import Settings
 
-    return evaluate_file(recipe, checkpoint, part, Settings(**options), quiet)
+    return evaluate_file(recipe, checkpoint, part, Settings(**options), on_progress)
 
 
 def _check_installed() -> None:

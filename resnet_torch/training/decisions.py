@@ -17,7 +17,7 @@ from resnet_torch.training.event_files import EventFiles
 from resnet_torch.training.module import PACKAGE, TrainedNetwork, trained_network
 from weight_transfer.training import EpochRow, History, Recipe, RunFolder, write_history
 from weight_transfer.training.history import is_number, row_of
-from weight_transfer.training.printing import EpochTable
+from weight_transfer.training.reporter import Reporter
 
 REDUCE, STOP, BEST = "reduce_lr", "early_stopping", "best_checkpoint"
 
@@ -25,18 +25,18 @@ REDUCE, STOP, BEST = "reduce_lr", "early_stopping", "best_checkpoint"
 class Decisions(L.Callback):
     """Decides after each epoch what Keras's callbacks decide.
 
-    Every process decides, on the same numbers, and comes to the same; the first one writes and prints.
+    Every process decides, on the same numbers, and comes to the same; the first one writes and reports.
 
     Args:
         recipe: Of the training.
-        table: What an epoch is printed in.
+        reporter: Is told of each epoch.
 
     Attributes:
         history: The epochs so far.
     """
 
-    def __init__(self, recipe: Recipe, table: EpochTable) -> None:
-        self.recipe, self.table = recipe, table
+    def __init__(self, recipe: Recipe, reporter: Reporter) -> None:
+        self.recipe, self.reporter = recipe, reporter
         self.folder = RunFolder(Path(recipe.output))
         self.history = History()
         self.deciders: dict[str, Any] = {}
@@ -89,7 +89,7 @@ class Decisions(L.Callback):
         self.history = self.history.added(row)
         if trainer.is_global_zero:
             write_history(self.folder.history, self.history)
-            self.table.add(row, time.monotonic() - self.begun_s)
+            self.reporter.epoch(row, self.recipe.epochs, time.monotonic() - self.begun_s)
         if self.events is not None:
             self.events.add(row)
         self._decide(trainer, row.epoch - 1, logs)
@@ -149,7 +149,7 @@ class Decisions(L.Callback):
 
     def _note(self, trainer: L.Trainer, text: str) -> None:
         if trainer.is_global_zero:
-            self.table.note(text)
+            self.reporter.note(text)
 
 
 def optimizer_of(trainer: L.Trainer) -> KerasOptimizer:

@@ -14,15 +14,17 @@ from resnet_torch.training.loading import PartLoader, Share
 from resnet_torch.training.network import DTYPES, built
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.summary import check_outputs, output_shapes
-from weight_transfer.cli.terminal import progress
 from weight_transfer.data import Batches, Part
 from weight_transfer.errors import TransferError
+from weight_transfer.progress import OnProgress
 from weight_transfer.training import Evaluation, Recipe, confusion_matrix
 from weight_transfer.training.datasets import evaluation_images
 from weight_transfer.training.starting_point import check_activation, to_evaluate
 
 
-def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part | None, settings: Settings, quiet: bool) -> Evaluation:
+def evaluate_file(
+    recipe: Recipe, checkpoint: Path, part: Part | None, settings: Settings, on_progress: OnProgress
+) -> Evaluation:
     """Evaluates a file; see `resnet_torch.training.evaluate`."""
     dtype = DTYPES[recipe.dtype]
     start = to_evaluate(recipe, checkpoint)
@@ -36,13 +38,14 @@ def evaluate_file(recipe: Recipe, checkpoint: Path, part: Part | None, settings:
     penalty, loss = regularization(model), CategoricalCrossentropy(True, recipe.label_smoothing, "sum")
     confusion = np.zeros((classes, classes), np.int64)
     steps = len(batches) if isinstance(batches, Batches) else None
-    with inference(model), progress(quiet or steps is None) as show:
+    with inference(model):
         for number, (x, y, _, problem) in enumerate(PartLoader(batches, Share(), settings), 1):
             if problem:
                 raise TransferError(problem)
             logits = model(x.to(settings.device, dtype)).cpu()
             losses += loss(logits, y).item() + penalty().item() * len(y)
             confusion += confusion_matrix(y.numpy(), logits.argmax(1).numpy(), classes)
-            show("evaluating", number / (steps or 1))
+            if steps is not None:
+                on_progress(number / steps)
     loss_of_all = losses / max(1, int(confusion.sum()))
     return Evaluation(loss_of_all, confusion, batches.class_names, images.words, start.description)

@@ -18,7 +18,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from resnet_torch.regularizers import regularization
-from resnet_torch.training.bar import Bar
 from resnet_torch.training.decisions import Decisions
 from resnet_torch.training.downloading import download_cifar10
 from resnet_torch.training.going_on import kept_state
@@ -27,6 +26,7 @@ from resnet_torch.training.module import PACKAGE, TrainedNetwork
 from resnet_torch.training.network import compile_network, network_of
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.step_logging import StepLogging
+from resnet_torch.training.step_reports import StepReports
 from resnet_torch.training.summary import check_outputs, output_shapes, summary_of
 from resnet_torch.unwrapping import description_of_module
 from weight_transfer.atomic import write_text
@@ -34,7 +34,7 @@ from weight_transfer.errors import TransferError
 from weight_transfer.training import History, Recipe, RunFolder
 from weight_transfer.training.curves import draw_run
 from weight_transfer.training.datasets import training_images
-from weight_transfer.training.printing import EpochTable
+from weight_transfer.training.reporter import Reporter
 from weight_transfer.training.run_folder import is_first_process
 from weight_transfer.training.starting_point import starting_point, words_on_frozen
 
@@ -42,35 +42,35 @@ MIXED = {"full": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}  # a float
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def run(recipe: Recipe, settings: Settings, *, resume: bool, quiet: bool) -> History:
+def run(recipe: Recipe, settings: Settings, *, resume: bool, reporter: Reporter) -> History:
     """Trains; see `resnet_torch.training.train`."""
     settings.check()
-    folder, table = RunFolder(Path(recipe.output)), EpochTable(recipe.epochs, quiet)
+    folder = RunFolder(Path(recipe.output))
     last = folder.last(PACKAGE) if resume and folder.last(PACKAGE).exists() else None
-    module = trained_network(recipe, settings, table)
+    module = trained_network(recipe, settings, reporter)
     known = description_of_module(module.model)
     if known is not None and known.frozen and is_first_process():
-        table.note(words_on_frozen(known.frozen))
+        reporter.note(words_on_frozen(known.frozen))
     if recipe.checkpoint is not None and last is None:
-        take_optimizer_state(module, table)
+        take_optimizer_state(module, reporter)
     if settings.compile:
         compile_network(module.model, settings)
-    decisions = Decisions(recipe, table)
+    decisions = Decisions(recipe, reporter)
     callbacks = [
-        *([] if quiet else [Bar()]),
+        *([StepReports(reporter)] if reporter.follows_steps else []),
         *([] if recipe.log_steps is None else [StepLogging(Path(recipe.log_steps))]),
         decisions,
         KeepLast(folder.last(PACKAGE), settings.checkpoint_every_steps),
     ]
-    with _silence(), _full_disk(folder), _interruptions(folder, table):
+    with _silence(), _full_disk(folder), _interruptions(folder, reporter):
         trainer = _trainer(recipe, settings, callbacks)
         trainer.fit(module, ckpt_path=last, weights_only=True)
     if trainer.is_global_zero:
-        draw_run(decisions.history, folder, PACKAGE, table.note)
+        draw_run(decisions.history, folder, PACKAGE, reporter.note)
     return decisions.history
 
 
-def trained_network(recipe: Recipe, settings: Settings, table: EpochTable) -> TrainedNetwork:
+def trained_network(recipe: Recipe, settings: Settings, reporter: Reporter) -> TrainedNetwork:
     """Opens the data, builds the network, and freezes what the first phase has frozen; says how images are made inputs.
 
     Raises:
@@ -82,7 +82,7 @@ def trained_network(recipe: Recipe, settings: Settings, table: EpochTable) -> Tr
     size = recipe.size or start.size
     train, validation = images.batches(size, start.description)
     if is_first_process():
-        table.input(start.description)
+        reporter.input(start.description)
     start = start.with_known_input().with_loss(recipe)
     model = network_of(start, recipe, settings)
     penalty = regularization(model, () if start.own_head else ("head",))
@@ -94,7 +94,7 @@ def trained_network(recipe: Recipe, settings: Settings, table: EpochTable) -> Tr
     return module
 
 
-def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
+def take_optimizer_state(module: TrainedNetwork, reporter: Reporter) -> None:
     """Lets the optimizer go on where that of the recipe's file stopped, where the file has its state.
 
     Raises:
@@ -103,12 +103,12 @@ def take_optimizer_state(module: TrainedNetwork, table: EpochTable) -> None:
     path, phases, called = Path(str(module.recipe.checkpoint)), module.phases, module.recipe.optimizer_words
     if not module.own_head:
         if is_first_process():
-            table.note(f"the optimizer begins anew, {called}: the head is new")
+            reporter.note(f"the optimizer begins anew, {called}: the head is new")
         return
     phases.kept, words = kept_state(path, module.model, phases.optimizer(module.model), called)
     phases.enter(0, module.model)  # the optimizer's state names frozen layers too, and the phase may have others
     if is_first_process():
-        table.note(words)
+        reporter.note(words)
 
 
 def _trainer(recipe: Recipe, settings: Settings, callbacks: list[Any]) -> L.Trainer:
@@ -151,7 +151,7 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _interruptions(folder: RunFolder, table: EpochTable) -> Iterator[None]:
+def _interruptions(folder: RunFolder, reporter: Reporter) -> Iterator[None]:
     """Says how to go on, and ends as a program does that a signal ends; Lightning would call either a success."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -164,7 +164,7 @@ def _interruptions(folder: RunFolder, table: EpochTable) -> Iterator[None]:
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGINT, on_interrupt)  # which Lightning has turned off
         if is_first_process():
-            table.note(f"interrupted; to go on: python -m {PACKAGE} train --resume {folder.path}")
+            reporter.note(f"interrupted; to go on: weight-transfer train --resume {folder.path}")
         raise SystemExit(128 + found[0]) from None
 
 

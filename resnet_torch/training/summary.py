@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.anatomy.measuring import num_parameters
 from resnet_torch.inference import inference
+from resnet_torch.measurement import num_parameters
 from weight_transfer.errors import ArchitectureError
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -13,7 +13,7 @@ import torch
 
 from resnet_torch import load_model, save_converted
 from weight_transfer import Hints, TransferError, convert, export
-from weight_transfer.cli.converting import as_dict
+from weight_transfer.cli.convert import as_dict
 from weight_transfer.converted import read_converted
 from weight_transfer.graph.precision import Precision
 from weight_transfer.resnet.recipe import resnet_graph

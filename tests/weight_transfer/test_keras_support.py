@@ -7,7 +7,7 @@ import json
 import pytest
 
 from weight_transfer import read_checkpoint
-from weight_transfer.cli.inspecting import foreign_classes
+from weight_transfer.cli.inspect import foreign_classes
 from weight_transfer.keras_support import keras_support
 
 STATUS = {"ok": "loads it", "ok only with compile=False": "loads it with compile=False", "FAIL": "does not load it"}

@@ -1,10 +1,10 @@
-"""The commands, each loaded when it is called: `convert` need not wait for what `verify` imports."""
+"""The commands, each imported when it is called: `convert` waits for nothing of `verify`, and `--help` for none."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import rich_click as click
 
@@ -12,43 +12,114 @@ from weight_transfer.cli.running import EXIT_CODES, ended_by_signals, run
 from weight_transfer.version import __version__
 
 if TYPE_CHECKING:
+    from weight_transfer.cli.training_options import Framework
     from weight_transfer.parity.runner import Runner
 
 EPILOG = f"""{EXIT_CODES}
 
 Completion: eval "$(_WEIGHT_TRANSFER_COMPLETE=bash_source weight-transfer)", or zsh_source, or fish_source.
 """
+HELP = {"help_option_names": ["-h", "--help"]}
 
-# By name, the module of each command and what the command is called there; in the order of the help.
-COMMANDS: Mapping[str, tuple[str, str]] = {
-    "inspect": ("inspecting", "inspect"),
-    "convert": ("converting", "convert_command"),
-    "verify": ("verifying", "verify_command"),
-    "verify-training": ("verifying_training", "verify_training_command"),
-    "record": ("recording", "record_command"),
-    "check": ("verifying", "check_command"),
-    "sensitivity": ("planting", "sensitivity_command"),
-    "predict": ("predicting", "predict_command"),
-    "demo": ("demo", "demo"),
+
+class Place(NamedTuple):
+    """Where a command is.
+
+    Attributes:
+        module: Of `weight_transfer.cli`.
+        name: Of the command there; of ``train`` and ``evaluate``, of the function that makes it.
+        summary: The first sentence of its help, for the list of commands.
+    """
+
+    module: str
+    name: str
+    summary: str
+
+
+# In the order of the help.
+COMMANDS: Mapping[str, Place] = {
+    "inspect": Place("inspect", "inspect", "Show what a checkpoint holds: layers, arrays, optimizer, hash."),
+    "convert": Place("convert", "convert_command", "Convert a Keras checkpoint to PyTorch, as one safetensors file."),
+    "verify": Place("verify", "verify_command", "Prove that a port is its checkpoint's network, or say where not."),
+    "verify-training": Place(
+        "verify_training", "verify_training_command", "Compare trainings of both frameworks, step by step."
+    ),
+    "record": Place("record", "record_command", "Run Keras once, for machines that verify without it."),
+    "check": Place("check", "check_command", "Tell whether a file is the port that a certificate speaks of."),
+    "sensitivity": Place("sensitivity", "sensitivity_command", "Plant known mistakes, and show which gates see each."),
+    "predict": Place("predict", "predict_command", "Classify images by a port."),
+    "train": Place("train", "train_command", "Train a ResNet, from scratch or from a checkpoint, in either framework."),
+    "evaluate": Place("evaluate", "evaluate_command", "Tell loss and accuracy of a checkpoint on some data."),
+    "curves": Place("curves", "curves_command", "Draw the curves of trainings."),
+    "summary": Place("summary", "summary_command", "Show what the published ResNets are made of and cost."),
+    "demo": Place("demo", "demo", "Make a Keras ResNet, convert it, and prove the port."),
 }
+OF_A_FRAMEWORK = ("train", "evaluate")
 
 
-class _Commands(click.RichGroup):
-    """A group whose commands are imported one by one."""
+class LazyCommand(click.RichCommand):
+    """A command that is imported when its own arguments are looked at, not when commands are listed.
+
+    Args:
+        name: What a person types.
+        place: Where it is.
+        framework: The one that the program is of, where it is of one.
+    """
+
+    def __init__(self, name: str, place: Place, framework: Framework | None) -> None:
+        super().__init__(name=name, short_help=place.summary)
+        self.place, self.framework = place, framework
+
+    def load(self) -> click.Command:
+        """Imports the command itself."""
+        found: Any = getattr(importlib.import_module(f"weight_transfer.cli.{self.place.module}"), self.place.name)
+        return found(self.framework) if self.name in OF_A_FRAMEWORK else found  # type: ignore[no-any-return]
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Reads the command's arguments, which takes the command itself."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        return ctx.command.invoke(ctx)
+
+
+class Commands(click.RichGroup):
+    """A group of lazy commands.
+
+    Args:
+        *arguments: As for `click.Group`.
+        places: Of the commands, by name.
+        framework: The one that the program is of, where it is of one.
+        **more: As for `click.Group`.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        places: Mapping[str, Place] = COMMANDS,
+        framework: Framework | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(*arguments, **more)
+        self.places, self.framework = places, framework
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        """Returns the names, in the order of the help."""
+        return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"weight_transfer.cli.{module}"), name)
-        return command
+        """Returns a command that is not imported yet; None where there is none of this name."""
+        return LazyCommand(cmd_name, self.places[cmd_name], self.framework) if cmd_name in self.places else None
 
 
-@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(version)s")
+with_version = click.version_option(__version__, message="%(version)s")
+
+
+@with_version
+@click.group(cls=Commands, epilog=EPILOG, context_settings=HELP)
 def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
 
@@ -61,3 +132,19 @@ def main(runner: Runner | None = None) -> None:
     """
     with ended_by_signals():
         run(app, "weight-transfer", runner)
+
+
+def main_of(framework: Framework, name: str, summary: str, **more: str) -> None:
+    """Runs the program of one framework: ``train``, ``evaluate`` and ``curves``.
+
+    Args:
+        framework: Which.
+        name: What a person typed to start it.
+        summary: The first line of its help.
+        **more: Further commands, as `weight-transfer` calls them, by the names that this program has for them.
+    """
+    own = {command: command for command in (*OF_A_FRAMEWORK, "curves")} | more
+    places = {shown: COMMANDS[command] for shown, command in own.items()}
+    commands = Commands("app", help=summary, context_settings=HELP, places=places, framework=framework)
+    with ended_by_signals():
+        run(with_version(commands), name)

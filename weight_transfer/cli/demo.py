@@ -11,21 +11,21 @@ from rich.markup import escape
 from weight_transfer.architecture import DEPTHS
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.cli import options
-from weight_transfer.cli.converting import as_dict, print_conversion
-from weight_transfer.cli.inspecting import describe, print_description
+from weight_transfer.cli.convert import as_dict, print_conversion
+from weight_transfer.cli.inspect import describe, print_description
 from weight_transfer.cli.running import BY_VERDICT
 from weight_transfer.cli.terminal import out, print_json, progress
-from weight_transfer.cli.verifying import print_verification, write_outputs
+from weight_transfer.cli.verify import print_verification, write_outputs
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.description import describe as description_of
 from weight_transfer.conversion.identify import identify
 from weight_transfer.errors import TransferError
 from weight_transfer.parity.inputs import DEFAULT_SIZE, Case, photographs, save_cases
-from weight_transfer.parity.progress import OnProgress, stage
 from weight_transfer.parity.protocol import SeededModelRequest
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.verify import verify
 from weight_transfer.preprocessing import preprocess
+from weight_transfer.progress import OnProgress, stage
 
 
 @click.command(epilog="Example: weight-transfer demo --folder demo")

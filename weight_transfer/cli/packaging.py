@@ -12,9 +12,9 @@ import rich_click as click
 from weight_transfer.atomic import TEMPORARY_PREFIX, check_folder
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
-from weight_transfer.parity.progress import stage
 from weight_transfer.parity.protocol import PackageRequest
 from weight_transfer.parity.runner import Runner, check_installed
+from weight_transfer.progress import stage
 
 
 def check_outputs(output: Path | None, folder: Path | None) -> None:

@@ -98,6 +98,20 @@ def ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def python_signals() -> Iterator[None]:
+    """Leaves signals to Python's own handlers meanwhile, for a library that sets its own beside them."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _fail(message: str) -> None:
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr)

@@ -10,12 +10,12 @@ from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.errors import VerificationError
-from weight_transfer.parity.progress import OnProgress, Progress, stage
 from weight_transfer.parity.protocol import ComparisonRequest, SensitivityRequest
 from weight_transfer.parity.recording import read_recording
 from weight_transfer.parity.reference import check_same, record
 from weight_transfer.parity.report import Planted
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
+from weight_transfer.progress import OnProgress, Progress, stage
 
 RECORDING_SHARE = 0.1  # of the progress bar
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
+from weight_transfer.architecture import StrideIn
 from weight_transfer.description import MovingVariance
 from weight_transfer.images import Crop, ImageLoading
+from weight_transfer.network_summary import Alternative, NetworkSummary
 from weight_transfer.parity.checkpoint_facts import CheckpointFacts
 from weight_transfer.parity.recording import Tops
 from weight_transfer.parity.report import Explanation, FieldDifference, Planted, Row
@@ -21,7 +23,7 @@ from weight_transfer.parity.training_report import TrainingExplanation
 from weight_transfer.picture_classifier import Prediction
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 
-VERSION = 4  # of all that is below: one more with each change
+VERSION = 5  # of all that is below: one more with each change
 Result = TypeVar("Result")
 
 
@@ -321,6 +323,40 @@ class PredictionRequest(Request[PredictionResult]):
 
 
 @dataclass(frozen=True)
+class SummaryResult:
+    """What the published networks are made of and cost.
+
+    Attributes:
+        networks: Of each depth.
+        blocks: The two kinds of block, and what one could have built in their place.
+        alternatives: ResNet-50, and networks of basic blocks in its place.
+    """
+
+    networks: tuple[NetworkSummary, ...]
+    blocks: tuple[Alternative, ...]
+    alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True)
+class SummaryRequest(Request[SummaryResult]):
+    """Asks PyTorch to measure networks.
+
+    Attributes:
+        depths: Which.
+        input_size: (H, W) of an image.
+        classes: Outputs of the classifier.
+        stride_in: Which convolution of a bottleneck strides.
+    """
+
+    answered_by: ClassVar[str] = "resnet_torch.network_summary:summarize"
+
+    depths: tuple[int, ...]
+    input_size: tuple[int, int]
+    classes: int
+    stride_in: StrideIn
+
+
+@dataclass(frozen=True)
 class PackageRequest(Request[Written]):
     """Asks PyTorch to write a port as a package of its own.
 
@@ -343,5 +379,6 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     SensitivityRequest,
     TrainingComparisonRequest,
     PredictionRequest,
+    SummaryRequest,
     PackageRequest,
 )

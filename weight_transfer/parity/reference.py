@@ -16,11 +16,11 @@ from weight_transfer.identified import Identified
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.checkpoint_facts import CheckpointFacts, facts_of
 from weight_transfer.parity.inputs import cases, save_cases
-from weight_transfer.parity.progress import OnProgress, Progress, stage
 from weight_transfer.parity.protocol import ReferenceModel, ReferenceRequest
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import COMPACT, Detail
+from weight_transfer.progress import OnProgress, Progress, stage
 from weight_transfer.resnet.layout import network_to_dict
 
 

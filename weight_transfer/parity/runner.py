@@ -32,8 +32,8 @@ from weight_transfer.parity.messages import (
     unpack_answer,
     write_frame,
 )
-from weight_transfer.parity.progress import OnProgress
 from weight_transfer.parity.protocol import Request, Result
+from weight_transfer.progress import OnProgress
 
 WORKER = "weight_transfer.parity.worker"
 LAST_LINES = 5

@@ -22,7 +22,6 @@ from weight_transfer.parity.batches import training_batches
 from weight_transfer.parity.checkpoint_facts import facts_of
 from weight_transfer.parity.error import tap_error
 from weight_transfer.parity.inputs import Case, save_cases
-from weight_transfer.parity.progress import OnProgress, Progress, stage
 from weight_transfer.parity.protocol import (
     ReferenceRun,
     TrainingComparisonRequest,
@@ -35,6 +34,7 @@ from weight_transfer.parity.runner import Runner, check_installed, run_in_proces
 from weight_transfer.parity.sketch import LIVE, Detail
 from weight_transfer.parity.training_report import TrainingVerification
 from weight_transfer.parity.verify import REFERENCE_SHARE, environments
+from weight_transfer.progress import OnProgress, Progress, stage
 
 
 @dataclass(frozen=True)

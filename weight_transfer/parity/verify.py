@@ -32,13 +32,13 @@ from weight_transfer.parity.checkpoint_facts import CheckpointFacts, facts_of
 from weight_transfer.parity.fields import differing_fields
 from weight_transfer.parity.inputs import loaded
 from weight_transfer.parity.planting import plant
-from weight_transfer.parity.progress import Progress, stage
 from weight_transfer.parity.protocol import ComparisonRequest
 from weight_transfer.parity.recording import Origin, Recording, Tops, read_recording
 from weight_transfer.parity.reference import check_same, record_checkpoint
 from weight_transfer.parity.report import NetworkLayer, Planted, Prediction, Verification
 from weight_transfer.parity.runner import Runner, check_installed, run_in_process, temporary_folder
 from weight_transfer.parity.sketch import LIVE
+from weight_transfer.progress import Progress, stage
 
 Device = Literal["cpu", "cuda"]
 REFERENCE_SHARE = 0.5  # of the progress bar

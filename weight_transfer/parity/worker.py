@@ -31,8 +31,8 @@ from weight_transfer.parity.messages import (
     unpack,
     write_frame,
 )
-from weight_transfer.parity.progress import OnProgress
 from weight_transfer.parity.protocol import Request
+from weight_transfer.progress import OnProgress
 
 GRACE_S = 3.0  # for removing what is half written; then this process ends in the middle of whatever it does
 ENDED = 128 + signal.SIGTERM

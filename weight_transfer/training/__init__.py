@@ -1,9 +1,9 @@
-"""What the two sides' trainings share: recipe, commands, data, history, curves; no framework."""
+"""What the two sides' trainings share: recipe, data, history, curves; no framework and no terminal."""
 
-from weight_transfer.training.command import SideOptions, training_commands
 from weight_transfer.training.evaluation import Evaluation, confusion_matrix
 from weight_transfer.training.history import EpochRow, History, read_history, write_history
 from weight_transfer.training.recipe import Recipe
+from weight_transfer.training.reporter import Reporter, Step
 from weight_transfer.training.run_folder import RunFolder
 
 __all__ = [
@@ -11,10 +11,10 @@ __all__ = [
     "Evaluation",
     "History",
     "Recipe",
+    "Reporter",
     "RunFolder",
-    "SideOptions",
+    "Step",
     "confusion_matrix",
     "read_history",
-    "training_commands",
     "write_history",
 ]

@@ -19,10 +19,10 @@ from resnet_torch.comparison.explaining import explain
 from resnet_torch.comparison.measuring import compare_inference
 from resnet_torch.comparison.rows import Collected, collecting, rows_of
 from weight_transfer import Hints, convert, verify
-from weight_transfer.parity.progress import steps
 from weight_transfer.parity.recording import Recording, read_recording
 from weight_transfer.parity.reference import record
 from weight_transfer.parity.report import Row
+from weight_transfer.progress import steps
 
 pytestmark = pytest.mark.keras
 

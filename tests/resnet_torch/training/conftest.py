@@ -57,6 +57,6 @@ def trained(recipe) -> Callable[..., tuple[History, Path]]:
 
     def run(name: str = "run", settings: Mapping[str, Any] | None = None, **fields: Any) -> tuple[History, Path]:
         made = recipe(name, **fields)
-        return train(made, resume=False, quiet=True, **(settings or {})), Path(made.output)
+        return train(made, resume=False, **(settings or {})), Path(made.output)
 
     return run

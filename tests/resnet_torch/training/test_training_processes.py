@@ -32,7 +32,7 @@ def test_a_killed_process_resumed_ends_bit_identical(recipe, trained):
     assert kill_trainings(["train", "--resume", killed], (1, 2)) == [SIGKILL]
     assert last(killed)["place"] == (1, 2)
     assert len(read_history(killed / "history.csv")) == 1
-    train(RunFolder(killed).read()[0], resume=True, quiet=True, **settings)
+    train(RunFolder(killed).read()[0], resume=True, **settings)
     assert differences(last(killed), last(whole)) == []
     for name in ("history.csv", "best.safetensors"):
         assert (killed / name).read_bytes() == (whole / name).read_bytes()

@@ -55,7 +55,7 @@ def test_outputs_must_be_one_number_per_class(shapes):
 def test_evaluating_a_network_of_other_classes(recipe, tmp_path):
     save_converted(create_resnet((32, 32, 3), 7, **NARROW), tmp_path / "seven.safetensors")
     with pytest.raises(TransferError, match=r"seven.safetensors: its output is \(7,\). Expected \(3,\)"):
-        evaluate(recipe(), tmp_path / "seven.safetensors", part="test", quiet=True)
+        evaluate(recipe(), tmp_path / "seven.safetensors", part="test")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from training_runs import close, differences, last, resumed
 
 from resnet_torch.training import train
+from weight_transfer.cli.training_reporter import TerminalReporter
 from weight_transfer.data import Batches, Shuffled, split
 from weight_transfer.errors import TransferError
 from weight_transfer.training import read_history
@@ -145,7 +146,9 @@ def test_an_optimizer_of_other_weights_is_refused(trained, narrow, tmp_path):
 def test_what_becomes_of_the_optimizer_is_said(recipe, trained, narrow, capsys, optimizer, file, words):
     _, first = trained("first", epochs=1)
     path = first / file if file.startswith("best") else narrow
-    train(recipe("second", epochs=1, checkpoint=str(path), optimizer=optimizer), resume=False, quiet=False)
+    train(
+        recipe("second", epochs=1, checkpoint=str(path), optimizer=optimizer), resume=False, reporter=TerminalReporter()
+    )
     assert words in capsys.readouterr().out
 
 
@@ -157,9 +160,9 @@ def test_an_interrupted_training_says_how_to_go_on(recipe, kill_at, capsys, by, 
     kill_at(1, 1, by={"KeyboardInterrupt": KeyboardInterrupt, "SIGTERMException": SIGTERMException}[by])
     made = recipe()
     with pytest.raises(SystemExit, match=str(code)):
-        train(made, resume=False, quiet=False)
+        train(made, resume=False, reporter=TerminalReporter())
     said = capsys.readouterr()
-    assert f"to go on: python -m resnet_torch train --resume {made.output}" in said.out
+    assert f"to go on: weight-transfer train --resume {made.output}" in said.out
     assert said.err == ""
     assert signal.getsignal(signal.SIGINT) is before
     assert read_history(resumed(Path(made.output)) / "history.csv").rows[-1].epoch == 2

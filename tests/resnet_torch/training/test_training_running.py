@@ -18,6 +18,7 @@ from resnet_torch import create_resnet, load_model, save_converted
 from resnet_torch.training import evaluate, train
 from resnet_torch.training.module import TrainedNetwork
 from resnet_torch.training.settings import Settings
+from weight_transfer.cli.training_reporter import TerminalReporter
 from weight_transfer.converted import read_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.preprocessing import preset
@@ -43,7 +44,7 @@ def test_the_run_folder_holds_what_both_sides_leave(trained):
 def test_how_images_become_inputs_is_said_and_a_guess_called_one(recipe, narrow, tmp_path, capsys):
     said = {"preprocessing": preset("tf"), "image_loading": "keras"}
     for name, fields, certainty in [("guess", {}, "guessed"), ("said", said, "known")]:
-        train(recipe(name, checkpoint=str(narrow), epochs=1, **fields), resume=False, quiet=False)
+        train(recipe(name, checkpoint=str(narrow), epochs=1, **fields), resume=False, reporter=TerminalReporter())
         printed = " ".join(capsys.readouterr().out.split())
         assert re.match(
             rf"preprocessing [^()]*(\([^()]*\)[^()]*)?\({certainty}.* image loading .*\({certainty}", printed
@@ -67,19 +68,17 @@ def test_tensorboard_has_keras_names_and_epochs(trained):
 
 def test_the_best_checkpoint_evaluates_to_its_epoch(trained, recipe):
     history, folder = trained(epochs=3, learning_rate=3e-3, images=41)
-    found = evaluate(recipe("other", images=41), folder / "best.safetensors", part="validation", quiet=True)
+    found = evaluate(recipe("other", images=41), folder / "best.safetensors", part="validation")
     assert found.loss == pytest.approx(history.best().val_loss, rel=1e-5)
     assert found.accuracy == pytest.approx(history.best().val_accuracy)
 
 
 def test_regularizers_are_those_of_the_layers_that_are_kept(recipe):
     from resnet_torch.training.running import trained_network
-    from weight_transfer.training.printing import EpochTable
+    from weight_transfer.training.reporter import SILENT
 
     for new_head, expected in [(False, 2), (True, 1)]:
-        module = trained_network(
-            recipe(str(new_head), new_head=new_head), Settings(accelerator="cpu"), EpochTable(2, quiet=True)
-        )
+        module = trained_network(recipe(str(new_head), new_head=new_head), Settings(accelerator="cpu"), SILENT)
         assert len(module.penalty.weights) == expected
         assert module.penalty().item() > 0.01
 
@@ -208,7 +207,7 @@ def test_an_epoch_whose_value_is_no_number_is_never_the_best(recipe, monkeypatch
 
     monkeypatch.setattr(TrainedNetwork, "logs", spoiled)
     asked = recipe("run", epochs=3)
-    history = train(asked, resume=False, quiet=False)
+    history = train(asked, resume=False, reporter=TerminalReporter())
     assert history.best("val_loss").epoch == 2
     assert RunFolder(Path(asked.output)).found_best().exists()
     assert capsys.readouterr().out.count("val_loss is no number in this epoch, which is not taken for the best") == 2

@@ -40,7 +40,7 @@ def test_histories_are_equal(keras_side, recipe, checkpoint, tmp_path, case):
     )
     # A schedule rounds in another way where nothing is compiled.
     expected = keras_side(keras_training.train, theirs.to_dict(), graph=case == "schedule")
-    actual = train(ours, resume=False, quiet=True)
+    actual = train(ours, resume=False)
     assert isinstance(expected, tuple), expected
     assert len(actual) == len(expected)
     for name in (field.name for field in dataclasses.fields(EpochRow)):
@@ -58,6 +58,6 @@ def test_what_keras_trained_evaluates_to_the_same(keras_side, recipe, checkpoint
     theirs = recipe("theirs", **EXACT, initial_weights=str(checkpoint))
     last = keras_side(keras_training.train, theirs.to_dict())[-1]
     best = f"{theirs.output}/last.keras"
-    found = evaluate(recipe("ours", **EXACT), best, part="validation", quiet=True)
+    found = evaluate(recipe("ours", **EXACT), best, part="validation")
     assert found.loss == pytest.approx(last.val_loss, rel=1e-6)
     assert found.accuracy == last.val_accuracy

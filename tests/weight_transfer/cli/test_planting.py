@@ -55,7 +55,7 @@ def planting(monkeypatch, *rows: Planted) -> list[Any]:
         calls.append(arguments)
         return rows
 
-    monkeypatch.setattr("weight_transfer.cli.planting.sensitivity", sensitivity)
+    monkeypatch.setattr("weight_transfer.cli.sensitivity.sensitivity", sensitivity)
     return calls
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from weight_transfer import verify
 from weight_transfer.cli import terminal
-from weight_transfer.cli.verifying import print_verification
+from weight_transfer.cli.verify import print_verification
 from weight_transfer.parity.recording import VALUES
 from weight_transfer.parity.report import Planted
 

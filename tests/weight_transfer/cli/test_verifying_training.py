@@ -89,7 +89,7 @@ def test_what_proves_nothing_exits_3(rounding, peak, code, text, verified, comma
         weights_differing=(),
         explanation=explained,
     )
-    monkeypatch.setattr("weight_transfer.cli.verifying_training.verify_training", lambda *_, **__: [found])
+    monkeypatch.setattr("weight_transfer.cli.verify_training.verify_training", lambda *_, **__: [found])
     done = command("verify-training", verified.source)
     assert (done.code, text in done.stdout) == (code, True), done.stdout
 

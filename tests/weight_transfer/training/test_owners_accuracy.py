@@ -10,6 +10,7 @@ from typing import Any
 import keras_evaluations
 import pytest
 from click.testing import CliRunner
+from weight_transfer.training.options import recipe_of
 
 from resnet_torch.training import evaluate
 from weight_transfer import Hints, TransferError, convert
@@ -17,7 +18,6 @@ from weight_transfer.cli.app import app
 from weight_transfer.converted import read_converted
 from weight_transfer.preprocessing import Preprocessing, preset
 from weight_transfer.training import Recipe
-from weight_transfer.training.options import recipe_of
 
 # What a person says of each owner's file, where the file does not show it.
 SAID: dict[str, dict[str, Any]] = {
@@ -48,7 +48,7 @@ def said_recipe(owner: dict[str, Any], **said: Any) -> Recipe:
 def measured(recipe: Recipe, checkpoint: Path, keras_side) -> list[dict[str, Any]]:
     """By PyTorch, and by Keras."""
     theirs = keras_side(keras_evaluations.evaluate, keras_evaluations.as_json(recipe), checkpoint)
-    return [evaluate(recipe, checkpoint, part=None, quiet=True, accelerator="cpu").to_dict(), theirs]
+    return [evaluate(recipe, checkpoint, part=None, accelerator="cpu").to_dict(), theirs]
 
 
 @pytest.mark.parametrize("kind", SAID)
@@ -61,7 +61,7 @@ def test_evaluate_is_the_owners_accuracy(kind, owners, keras_side, tmp_path):
         assert found["measured_on"] == "the test images"
         assert found["preprocessing"]["certainty"] == CERTAINTY[kind]
     port = convert(owner["file"], tmp_path / "port.safetensors", HINTS[kind]).output
-    found = evaluate(said_recipe(owner), port, part=None, quiet=True, accelerator="cpu").to_dict()
+    found = evaluate(said_recipe(owner), port, part=None, accelerator="cpu").to_dict()
     assert found["accuracy"] == pytest.approx(owner["accuracy"], abs=1e-6)
     if kind != "inside":  # Keras builds no imported graph from a converted file
         found = keras_side(keras_evaluations.evaluate, keras_evaluations.as_json(said_recipe(owner)), port)
@@ -70,7 +70,7 @@ def test_evaluate_is_the_owners_accuracy(kind, owners, keras_side, tmp_path):
         with pytest.raises(Exception, match="Keras 3 trains and evaluates it from the Keras checkpoint with the model"):
             keras_side(keras_evaluations.evaluate, keras_evaluations.as_json(said_recipe(owner)), port)
     with pytest.raises(TransferError, match=r"its preprocessing is (known|inside the network): .* Received caffe"):
-        evaluate(said_recipe(owner, preprocessing="caffe"), port, part=None, quiet=True, accelerator="cpu")
+        evaluate(said_recipe(owner, preprocessing="caffe"), port, part=None, accelerator="cpu")
 
 
 def test_preprocessing_inside_a_keras_file_is_overruled_by_convert_alone(owners, tmp_path):
@@ -100,11 +100,11 @@ def test_what_was_used_is_kept_by_training_and_on_the_way_back(owners, keras_sid
         said_recipe(owner), output=str(tmp_path / "run"), initial_weights=str(port), epochs=1, learning_rate=1e-9
     )
     RunFolder(tmp_path / "run").begin(recipe, "resnet_torch", {})
-    train(recipe, resume=False, quiet=True, accelerator="cpu")
+    train(recipe, resume=False, accelerator="cpu")
     best = tmp_path / "run" / "best.safetensors"
     known = read_converted(best).description
     assert (known.preprocessing, known.preprocessing.certainty) == (preset("tf"), "known")
-    found = evaluate(dataclasses.replace(recipe), best, part="test", quiet=True, accelerator="cpu").to_dict()
+    found = evaluate(dataclasses.replace(recipe), best, part="test", accelerator="cpu").to_dict()
     assert found["accuracy"] > 0.9
 
 
@@ -122,7 +122,7 @@ def test_a_flat_folder_is_measured_on_images_that_were_not_learned_from(owners, 
         epochs=3,
     )
     RunFolder(tmp_path / "run").begin(recipe, "resnet_torch", {})
-    train(recipe, resume=False, quiet=True, accelerator="cpu")
+    train(recipe, resume=False, accelerator="cpu")
     best, split = tmp_path / "run" / "best.safetensors", tmp_path / "run" / "split.json"
     expected = keras_side(keras_evaluations.accuracy_on, export(best, tmp_path / "best.keras"), root, split)
     for found in measured(dataclasses.replace(recipe), best, keras_side):

@@ -24,10 +24,10 @@ from weight_transfer.converted import Converted, is_converted, read_converted
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.images import check_loading, image_files
-from weight_transfer.parity.progress import stage
 from weight_transfer.parity.protocol import PredictionRequest, PredictionResult
 from weight_transfer.parity.runner import Runner, check_installed, temporary_folder
 from weight_transfer.picture_classifier import PictureClassifier, picture_classifier
+from weight_transfer.progress import stage
 from weight_transfer.resnet.dialects import IMAGENET_CLASSES
 
 ABOUT_IMAGES = {*INPUT_NAMES, "input_size"}  # what acts on the images that are shown here, whatever the file is

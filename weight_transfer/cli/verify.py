@@ -1,4 +1,4 @@
-"""``weight-transfer verify`` and ``check``: the evidence, and whether a file is the one it speaks of."""
+"""``verify``: the evidence, as tables, JSON, a page, JUnit, a certificate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib.util
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,15 @@ from rich.text import Text
 from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, of_a_converted_file, refuse_idle
-from weight_transfer.cli.running import BY_VERDICT, DIFFERS, EXIT_CODES, NOT_PROVEN, PROVEN
+from weight_transfer.cli.running import BY_VERDICT, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
 from weight_transfer.converted import is_converted
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs
 from weight_transfer.parity.causes import CAUSES
-from weight_transfer.parity.certificate import check_certificate, write_certificate
+from weight_transfer.parity.certificate import write_certificate
 from weight_transfer.parity.groups import devices, groups, precisions, worst_of
-from weight_transfer.parity.report import Row, Verdict, Verification
+from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.runner import Runner
 from weight_transfer.parity.verify import Device, verify
 from weight_transfer.parity.wording import exact_runs, same_function, shortened, what_is_missing, where_it_differs
@@ -34,12 +33,6 @@ from weight_transfer.parity.wording import exact_runs, same_function, shortened,
 SHORTEST_NAME = 8  # characters
 WIDE = 100  # columns, from which on shapes are shown
 
-CERTIFIED: Mapping[Verdict, str] = {
-    "SAME FUNCTION": "the same function as Keras's",
-    "EQUAL": "equal to Keras",
-    "DIFFERS": "DIFFERENT from Keras",
-    "NOT PROVEN": "not proven: nothing differs, and something says nothing",
-}
 DEVICES: Mapping[str, tuple[Device, ...]] = {"cpu": ("cpu",), "cuda": ("cuda",), "all": ("cpu", "cuda")}
 
 
@@ -317,46 +310,3 @@ def _verdict(found: Verification) -> str:
     if found.verdict == "NOT PROVEN":
         return f"[bold yellow]NOT PROVEN[/]: nothing differs, and {escape(what_is_missing(found))}; {summary}"
     return f"[bold red]DIFFERS[/], {escape(where_it_differs(found))}: {summary}"
-
-
-@click.command(
-    "check", epilog=f"Example: weight-transfer check certificate.json --model resnet50.safetensors\n\n{EXIT_CODES}"
-)
-@click.argument("certificate", type=options.PathOf)
-@click.option("--model", type=options.PathOf, required=True, help="The converted file.")
-@click.option(
-    "--require",
-    metavar="CHECKS",
-    default="",
-    help="What must have been compared, with commas: exact,training,gradient. Without it the exit code is 3.",
-)
-@options.as_json
-def check_command(certificate: Path, model: Path, require: str, json: bool) -> None:
-    """Tell whether a file on disk is the port that a certificate speaks of, and proven there; another file exits 1."""
-    checked = check_certificate(certificate, model, [name.strip() for name in require.split(",") if name.strip()])
-    if json:
-        print_json({**asdict(checked), "passed": checked.passed})
-    else:
-        said = {
-            "file": "the certified file, byte for byte",
-            "tensors": "another file with the certified network and tensors",
-            "none": "not what was certified: another network or other numbers",
-        }
-        out.print(
-            facts(
-                {
-                    "model": f"{escape(str(model))}: {said[checked.match]}",
-                    "certified": CERTIFIED[checked.verdict],
-                    "checks": ", ".join(checked.checks) or "not written in it",
-                    **({"sizes": ", ".join(checked.sizes)} if checked.sizes else {}),
-                    **({"left out": f"by --quick: {'; '.join(checked.left_out)}"} if checked.left_out else {}),
-                    **({"not compared": ", ".join(checked.missing)} if checked.missing else {}),
-                    "reference": f"{escape(checked.source)}, recorded {checked.recorded}",
-                    "its sha256": checked.source_sha256,
-                }
-            )
-        )
-        out.print("[bold green]CERTIFIED[/]" if checked.passed else "[bold red]NOT CERTIFIED[/]")
-    if not checked.passed:
-        verdict = BY_VERDICT[checked.verdict]
-        sys.exit(DIFFERS if checked.match == "none" else NOT_PROVEN if verdict == PROVEN else verdict)

@@ -1,4 +1,4 @@
-"""``compare``: the paper's table 1 from our own networks. What measures is imported when it runs."""
+"""``summary``: the paper's table 1 from our own networks. What measures is imported when it runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Any
 
 import rich_click as click
 
-from weight_transfer.architecture import DEPTHS
-from weight_transfer.cli import options
+from weight_transfer.architecture import DEPTHS, StrideIn
 from weight_transfer.cli.applicability import Idle, refuse_idle
+from weight_transfer.cli.options import as_json, image_size, with_runner
+from weight_transfer.cli.summary_tables import show
 from weight_transfer.cli.terminal import print_json, progress
+from weight_transfer.parity.protocol import SummaryRequest
+from weight_transfer.parity.runner import Runner, check_installed
+from weight_transfer.progress import stage
 
-EPILOG = "Example: python -m resnet_torch compare --depth 50 --depth 101 --stride-in 3x3"
+EPILOG = "Example: weight-transfer summary --depth 50 --depth 101 --stride-in 3x3"
 
 
-@click.command("compare", epilog=EPILOG)
+@click.command("summary", epilog=EPILOG)
 @click.option(
     "--depth",
     "depths",
@@ -35,35 +39,32 @@ EPILOG = "Example: python -m resnet_torch compare --depth 50 --depth 101 --strid
     help="Which convolution of a bottleneck strides: the first 1x1 as in the paper and in Keras, or the 3x3 as in "
     "torchvision.",
 )
-@options.as_json
-def compare_command(depths: tuple[str, ...], input_size: str, classes: int, stride_in: str, json: bool) -> None:
+@as_json
+@with_runner
+def summary_command(
+    depths: tuple[str, ...], input_size: str, classes: int, stride_in: StrideIn, json: bool, runner: Runner
+) -> None:
     """Show the paper's table 1 as our networks have it, and what the bottleneck saves over the basic block.
 
     Sizes and multiply-adds are measured in a forward pass on PyTorch's meta device, beside the published figures and
     torchvision's networks.
     """
-    from resnet_torch.anatomy import bottleneck
-    from resnet_torch.anatomy.networks import dissect
-    from resnet_torch.anatomy.tables import show
-
-    size = options.image_size(input_size)
+    check_installed("resnet_torch")
+    size = image_size(input_size)
     chosen = [int(depth) for depth in depths] or list(DEPTHS)
     only_basic = all(DEPTHS[depth][0] == "basic" for depth in chosen)
     refuse_idle(Idle(only_basic, ("stride_in",), "it is about bottlenecks, and the networks have basic blocks"))
-    anatomies = []
+    request = SummaryRequest(tuple(dict.fromkeys(chosen)), size, classes, stride_in)
     with progress(quiet=json) as bar:
-        for done, depth in enumerate(dict.fromkeys(chosen)):
-            bar(f"ResNet-{depth}", done / len(chosen))
-            anatomies.append(dissect(depth, size, classes, stride_in=stride_in))
-    blocks, networks = bottleneck.blocks(), bottleneck.networks()
+        result = runner(request, stage(bar, "measuring"))
     if not json:
-        show(anatomies, size, stride_in, blocks, networks)
+        show(result, request)
         return
     found: dict[str, Any] = {"input_size": size, "classes": classes, "stride_in": stride_in}
     for name, rows in (
-        ("networks", anatomies),
-        ("basic_or_bottleneck_blocks", blocks),
-        ("basic_or_bottleneck_networks", networks),
+        ("networks", result.networks),
+        ("basic_or_bottleneck_blocks", result.blocks),
+        ("basic_or_bottleneck_networks", result.alternatives),
     ):
         found[name] = [dataclasses.asdict(row) for row in rows]
     print_json(found)

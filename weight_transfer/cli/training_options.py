@@ -1,17 +1,19 @@
-"""The options of the shared commands, each once: a field of `Recipe`, its default, and the words for the help."""
+"""The options of ``train`` and ``evaluate``: a field of `Recipe`, its default, and the words for the help; and what
+each framework has beside them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import rich_click as click
 
 from weight_transfer.architecture import DEPTHS
-from weight_transfer.cli.applicability import Idle
+from weight_transfer.cli.applicability import Idle, refuse_idle
 from weight_transfer.cli.input_options import input_options, take_input
 from weight_transfer.data import Part, has_validation
 from weight_transfer.data.sources import is_shards
@@ -140,6 +142,99 @@ _OUTPUT = (
 
 TRAIN = (*_DATA, *_TRAINING_DATA, *_SPLIT, *_NETWORK, *_TRAINING, *_CALLBACKS, *_OUTPUT)
 EVALUATE = (*_DATA, *_SPLIT, _TRAINING[1], _TRAINING[-1])
+
+
+Framework = Literal["torch", "keras"]
+PACKAGES: Mapping[Framework, str] = {"torch": "resnet_torch", "keras": "resnet_keras"}
+TITLES: Mapping[Framework, str] = {"torch": "PyTorch", "keras": "Keras"}
+_MACHINE = "Machine"
+_PYTORCH = "PyTorch"
+_FRAMEWORK = click.option(
+    "--framework",
+    type=click.Choice(list(PACKAGES)),
+    panel="Framework",
+    help="Which computes; by default that of the run folder, else torch.",
+)
+_WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    panel=_MACHINE,
+    help="Processes (PyTorch, for each device) or threads (Keras) that make batches.",
+)
+_DETERMINISTIC = click.option(
+    "--deterministic", is_flag=True, panel=_MACHINE, help="Only kernels that give the same bits every time."
+)
+_ACCELERATOR = click.option(
+    "--accelerator", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, panel=_PYTORCH
+)
+_TRAIN_IN_PYTORCH = (
+    click.option(
+        "--precision",
+        type=click.Choice(["full", "bf16", "fp16"]),
+        default="full",
+        show_default=True,
+        panel=_PYTORCH,
+        help="Of the computations; the weights keep --dtype.",
+    ),
+    click.option("--accumulate", type=int, default=1, panel=_PYTORCH, help="Compute each batch in so many parts."),
+    click.option("--compile", is_flag=True, panel=_PYTORCH, help="Compile the network with torch.compile."),
+    click.option("--channels-last", is_flag=True, panel=_PYTORCH, help="Lay images out in memory as Keras does."),
+    click.option("--devices", type=int, panel=_PYTORCH, help="Processes on each machine; torchrun says it itself."),
+    click.option("--nodes", type=int, panel=_PYTORCH, help="Machines; torchrun says it itself."),
+    _ACCELERATOR,
+    click.option(
+        "--sync-batch-norm/--no-sync-batch-norm",
+        default=True,
+        show_default=True,
+        panel=_PYTORCH,
+        help="Batch norm over the batches of all processes.",
+    ),
+    click.option(
+        "--checkpoint-every-steps", type=int, panel=_PYTORCH, help="Also write the last checkpoint within an epoch."
+    ),
+)
+_OF_THE_MACHINE = {"train": (_WORKERS, _DETERMINISTIC), "evaluate": (_WORKERS,)}
+_IN_PYTORCH = {"train": _TRAIN_IN_PYTORCH, "evaluate": (_ACCELERATOR,)}
+
+
+def choice_of_framework(framework: Framework | None) -> tuple[Option[Any], ...]:
+    """Returns ``--framework``, for a command that is not of one."""
+    return (_FRAMEWORK,) if framework is None else ()
+
+
+def framework_options(command: Literal["train", "evaluate"], framework: Framework | None) -> tuple[Option[Any], ...]:
+    """Returns what a command takes beside the recipe: of one framework, or of both.
+
+    Args:
+        command: Which.
+        framework: None for both.
+    """
+    return (*_OF_THE_MACHINE[command], *(() if framework == "keras" else _IN_PYTORCH[command]))
+
+
+def framework_of(package: str) -> Framework:
+    """Returns the framework of a package that trains."""
+    return next(framework for framework, name in PACKAGES.items() if name == package)
+
+
+def of_framework(framework: Framework, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a framework is to be told of its options: those that it has and that have a value.
+
+    Args:
+        framework: Which.
+        values: By name, as click gives them.
+
+    Raises:
+        OptionError: One was given that another framework has.
+    """
+    of_pytorch = {str(option.name) for option in _parameters(_TRAIN_IN_PYTORCH)}
+    refuse_idle(Idle(framework != "torch", of_pytorch, f"it is an option of PyTorch, and {TITLES[framework]} trains"))
+    taken = {name: value for name, value in values.items() if framework == "torch" or name not in of_pytorch}
+    return {name: value for name, value in taken.items() if value is not None}
+
+
+def _parameters(options: tuple[Option[Any], ...]) -> list[click.Parameter]:
+    return click.command("options")(added(options)(lambda **values: None)).params
 
 
 def added(options: tuple[Option[Any], ...]) -> Option[Any]:

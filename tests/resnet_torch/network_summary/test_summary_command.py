@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from resnet_torch.anatomy.command import compare_command
+from weight_transfer.cli.summary import summary_command
 from weight_transfer.errors import ArchitectureError
 
 
@@ -13,7 +13,7 @@ def test_json_holds_what_was_asked_for():
     asked = ["--json", "--classes", "10", "--input-size", "64x96", "--stride-in", "3x3"]
     for depth in ("50", "18", "50"):
         asked += ["--depth", depth]
-    done = CliRunner().invoke(compare_command, asked, catch_exceptions=False)
+    done = CliRunner().invoke(summary_command, asked, catch_exceptions=False)
     found = json.loads(done.output)
     assert [network["depth"] for network in found["networks"]] == [50, 18]
     assert (found["input_size"], found["classes"], found["stride_in"]) == ([64, 96], 10, "3x3")
@@ -26,10 +26,10 @@ def test_json_holds_what_was_asked_for():
 
 def test_a_size_that_is_none_is_refused():
     with pytest.raises(ArchitectureError, match="must be HxW"):
-        CliRunner().invoke(compare_command, ["--input-size", "big"], catch_exceptions=False)
+        CliRunner().invoke(summary_command, ["--input-size", "big"], catch_exceptions=False)
 
 
 def test_a_depth_that_is_none_is_refused():
-    done = CliRunner().invoke(compare_command, ["--depth", "20"])
+    done = CliRunner().invoke(summary_command, ["--depth", "20"])
     assert done.exit_code == 2
     assert "152" in done.output

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from resnet_torch.anatomy import bottleneck
-from resnet_torch.anatomy.tables import show
+from resnet_torch.network_summary import alternative_blocks
 from weight_transfer.cli import terminal
+from weight_transfer.cli.summary_tables import show
+from weight_transfer.parity.protocol import SummaryRequest, SummaryResult
 
 
 @pytest.fixture
-def printed(anatomies, choices, monkeypatch, capsys) -> str:
+def printed(summaries, choices, monkeypatch, capsys) -> str:
     monkeypatch.setattr(terminal.out, "width", 80)
-    show(list(anatomies.values()), (224, 224), "1x1", bottleneck.blocks(), list(choices.values()))
+    result = SummaryResult(tuple(summaries.values()), tuple(alternative_blocks()), tuple(choices.values()))
+    show(result, SummaryRequest(tuple(summaries), (224, 224), 1000, "1x1"))
     return capsys.readouterr().out
 
 

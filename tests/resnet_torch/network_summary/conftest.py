@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from resnet_torch.anatomy.networks import dissect
+from resnet_torch.network_summary import alternative_networks, summary_of_depth
 from weight_transfer.architecture import DEPTHS
 
 
 @pytest.fixture(scope="package")
-def anatomies():
+def summaries():
     """The columns of table 1."""
-    return {depth: dissect(depth) for depth in DEPTHS}
+    return {depth: summary_of_depth(depth) for depth in DEPTHS}
 
 
 @pytest.fixture(scope="package")
 def choices():
     """ResNet-50 and what one could have built in its place, by title."""
-    from resnet_torch.anatomy import bottleneck
-
-    return {choice.title: choice for choice in bottleneck.networks()}
+    return {choice.title: choice for choice in alternative_networks()}

@@ -15,7 +15,7 @@ from weight_transfer.atomic import check_output
 from weight_transfer.cli import options
 from weight_transfer.cli.running import BY_VERDICT, EXIT_CODES
 from weight_transfer.cli.terminal import facts, out, print_json, progress
-from weight_transfer.cli.verifying import fitted_table
+from weight_transfer.cli.verify import fitted_table
 from weight_transfer.description import MovingVariance
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError
 from weight_transfer.input_files import protect_inputs

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from resnet_torch import create_resnet
-from resnet_torch.anatomy.measuring import measure
+from resnet_torch.measurement import measure
 
 
 def test_a_convolution_costs_a_kernel_per_number_of_its_output():
