@@ -1,6 +1,8 @@
 """``python -m resnet_keras train``: `weight-transfer train --framework keras`, by another name."""
 
-from weight_transfer.cli.app import main_of
+from weight_transfer.cli.app import framework_app, run_program
+
+app = framework_app("keras", "Residual networks in Keras, as the tutorial trains them.")
 
 if __name__ == "__main__":
-    main_of("keras", "python -m resnet_keras", "Residual networks in Keras, as the tutorial trains them.")
+    run_program(app, "python -m resnet_keras")

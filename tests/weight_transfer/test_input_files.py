@@ -12,6 +12,7 @@ import click
 import image_data
 import numpy as np
 import pytest
+from commands import commands
 from optimizer_states import written
 
 from resnet_keras.__main__ import app as keras_app
@@ -102,6 +103,7 @@ READ = {
     "sensitivity": ("file", "reference", "config", "like"),
     "predict": ("model", "images", "classes", "config", "like"),
     "evaluate": ("model", "data"),
+    "summary": (),
     "compare": (),
     "demo": (),
 }
@@ -118,11 +120,8 @@ WRITTEN = {
 
 @pytest.mark.parametrize("group", [app, torch_app, keras_app], ids=["weight-transfer", "resnet_torch", "resnet_keras"])
 def test_every_option_that_names_a_file_is_known_here(group):
-    context = click.Context(group)
-    names = group.list_commands(context)
-    assert names
-    for name in names:
-        command = group.get_command(context, name)
+    assert commands(group)
+    for name, command in commands(group).items():
         named = {
             param.name
             for param in command.params
@@ -166,7 +165,6 @@ PAIRS = [
 @pytest.mark.parametrize(("command", "read", "write"), PAIRS)
 def test_no_input_is_written_over(command, read, write, files):
     before = {path: digest(path) for path in files.values()}
-    group = torch_app if command == "train" else app
     arguments = {name: files[name] for name in ("data" if command == "train" else "file", read)}
     if command == "train":
         arguments["output"] = "new_run"
@@ -174,12 +172,12 @@ def test_no_input_is_written_over(command, read, write, files):
         arguments.pop("output", None)
     arguments[write] = files[read]
     words = [command]
-    for param in group.get_command(click.Context(group), command).params:
+    for param in commands(app)[command].params:
         if param.name in arguments:
             option = [] if isinstance(param, click.Argument) else [max(param.opts, key=len)]
             words += [*option, str(arguments[param.name])]
     with pytest.raises(TransferError, match="the output is the input"):
-        group.main(words, standalone_mode=False)
+        app.main(words, standalone_mode=False)
     assert {path: digest(path) for path in before} == before
 
 

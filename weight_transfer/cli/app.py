@@ -124,27 +124,35 @@ def app() -> None:
     """Port Keras ResNet checkpoints to PyTorch, and prove that the port computes the same."""
 
 
-def main(runner: Runner | None = None) -> None:
-    """Runs the command line; a `TransferError` is one message on stderr and exit code 2.
-
-    Args:
-        runner: What has the commands' requests answered; by default a process for each.
-    """
-    with ended_by_signals():
-        run(app, "weight-transfer", runner)
-
-
-def main_of(framework: Framework, name: str, summary: str, **more: str) -> None:
-    """Runs the program of one framework: ``train``, ``evaluate`` and ``curves``.
+def framework_app(framework: Framework, summary: str, **more: str) -> click.Group:
+    """Returns the program of one framework: ``train``, ``evaluate`` and ``curves``.
 
     Args:
         framework: Which.
-        name: What a person typed to start it.
         summary: The first line of its help.
         **more: Further commands, as `weight-transfer` calls them, by the names that this program has for them.
     """
     own = {command: command for command in (*OF_A_FRAMEWORK, "curves")} | more
     places = {shown: COMMANDS[command] for shown, command in own.items()}
-    commands = Commands("app", help=summary, context_settings=HELP, places=places, framework=framework)
+    return with_version(Commands("app", help=summary, context_settings=HELP, places=places, framework=framework))
+
+
+def main(runner: Runner | None = None) -> None:
+    """Runs ``weight-transfer``.
+
+    Args:
+        runner: What has the commands' requests answered; by default a process for each.
+    """
+    run_program(app, "weight-transfer", runner)
+
+
+def run_program(program: click.Group, name: str, runner: Runner | None = None) -> None:
+    """Runs a command line; a `TransferError` is one message on stderr and exit code 2.
+
+    Args:
+        program: Its commands.
+        name: What a person typed to start it.
+        runner: As for `main`.
+    """
     with ended_by_signals():
-        run(with_version(commands), name)
+        run(program, name, runner)

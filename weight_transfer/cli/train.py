@@ -120,7 +120,10 @@ def _begun(
     recipe, package, own_before = folder.read()
     side = framework_of(package)
     if framework not in (None, side):
-        raise TransferError(f"{resume}: a run of {package}. Go on with it by weight-transfer train --resume {resume}")
+        raise TransferError(
+            f"--framework {framework}: {resume} is a run of {package}. Go on with it by "
+            f"weight-transfer train --resume {resume}"
+        )
     changed = {name: value for name, value in shared.items() if name in given}
     recipe = options.recipe_of({**changed, "output": str(resume)}, onto=recipe)
     refuse_idle(*options.idle_in_resuming(folder, package), *options.idle_in_training(recipe))

@@ -228,7 +228,7 @@ def of_framework(framework: Framework, values: Mapping[str, Any]) -> dict[str, A
         OptionError: One was given that another framework has.
     """
     of_pytorch = {str(option.name) for option in _parameters(_TRAIN_IN_PYTORCH)}
-    refuse_idle(Idle(framework != "torch", of_pytorch, f"it is an option of PyTorch, and {TITLES[framework]} trains"))
+    refuse_idle(Idle(framework != "torch", of_pytorch, f"it is an option of PyTorch, and {TITLES[framework]} computes"))
     taken = {name: value for name, value in values.items() if framework == "torch" or name not in of_pytorch}
     return {name: value for name, value in taken.items() if value is not None}
 

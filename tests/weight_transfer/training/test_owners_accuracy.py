@@ -10,11 +10,11 @@ from typing import Any
 import keras_evaluations
 import pytest
 from click.testing import CliRunner
-from weight_transfer.training.options import recipe_of
 
 from resnet_torch.training import evaluate
 from weight_transfer import Hints, TransferError, convert
 from weight_transfer.cli.app import app
+from weight_transfer.cli.training_options import recipe_of
 from weight_transfer.converted import read_converted
 from weight_transfer.preprocessing import Preprocessing, preset
 from weight_transfer.training import Recipe
