@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import rich_click as click
+import click
 
 from weight_transfer.cli.running import EXIT_CODES, ended_by_signals, run
 from weight_transfer.version import __version__
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 EPILOG = f"""{EXIT_CODES}
 
-Completion: eval "$(_WEIGHT_TRANSFER_COMPLETE=bash_source weight-transfer)", or zsh_source, or fish_source.
+\b
+Completion: eval "$(_WEIGHT_TRANSFER_COMPLETE=bash_source weight-transfer)",
+or zsh_source, or fish_source.
 """
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -38,17 +40,17 @@ class Place(NamedTuple):
 
 # In the order of the help.
 COMMANDS: Mapping[str, Place] = {
-    "inspect": Place("inspect", "inspect", "Show what a checkpoint holds: layers, arrays, optimizer, hash."),
-    "convert": Place("convert", "convert_command", "Convert a Keras checkpoint to PyTorch, as one safetensors file."),
-    "verify": Place("verify", "verify_command", "Prove that a port is its checkpoint's network, or say where not."),
+    "inspect": Place("inspect", "inspect", "Show what a checkpoint holds: layers, arrays, optimizer."),
+    "convert": Place("convert", "convert_command", "Convert a Keras checkpoint to PyTorch, or a port back."),
+    "verify": Place("verify", "verify_command", "Prove a port equal to its checkpoint, or say what differs."),
     "verify-training": Place(
         "verify_training", "verify_training_command", "Compare trainings of both frameworks, step by step."
     ),
     "record": Place("record", "record_command", "Run Keras once, for machines that verify without it."),
-    "check": Place("check", "check_command", "Tell whether a file is the port that a certificate speaks of."),
+    "check": Place("check", "check_command", "Tell whether a port is the one that a certificate speaks of."),
     "sensitivity": Place("sensitivity", "sensitivity_command", "Plant known mistakes, and show which gates see each."),
     "predict": Place("predict", "predict_command", "Classify images by a port."),
-    "train": Place("train", "train_command", "Train a ResNet, from scratch or from a checkpoint, in either framework."),
+    "train": Place("train", "train_command", "Train a ResNet, from scratch or on, in either framework."),
     "evaluate": Place("evaluate", "evaluate_command", "Tell loss and accuracy of a checkpoint on some data."),
     "curves": Place("curves", "curves_command", "Draw the curves of trainings."),
     "summary": Place("summary", "summary_command", "Show what the published ResNets are made of and cost."),
@@ -57,7 +59,7 @@ COMMANDS: Mapping[str, Place] = {
 OF_A_FRAMEWORK = ("train", "evaluate")
 
 
-class LazyCommand(click.RichCommand):
+class LazyCommand(click.Command):
     """A command that is imported when its own arguments are looked at, not when commands are listed.
 
     Args:
@@ -67,7 +69,7 @@ class LazyCommand(click.RichCommand):
     """
 
     def __init__(self, name: str, place: Place, framework: Framework | None) -> None:
-        super().__init__(name=name, short_help=place.summary)
+        super().__init__(name, short_help=place.summary)
         self.place, self.framework = place, framework
 
     def load(self) -> click.Command:
@@ -86,7 +88,7 @@ class LazyCommand(click.RichCommand):
         return ctx.command.invoke(ctx)
 
 
-class Commands(click.RichGroup):
+class Commands(click.Group):
     """A group of lazy commands.
 
     Args:

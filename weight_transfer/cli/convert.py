@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 from rich.markup import escape
@@ -20,8 +20,10 @@ from weight_transfer.converted import is_converted
 from weight_transfer.errors import TransferError
 from weight_transfer.graph import Graph
 from weight_transfer.keras_schema import Schema
-from weight_transfer.parity.runner import Runner
 from weight_transfer.resnet.layout import network_to_dict
+
+if TYPE_CHECKING:  # 0.1 s that a conversion to a file need not wait for
+    from weight_transfer.parity.runner import Runner
 
 
 @click.command(

@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import rich_click as click
 
@@ -15,8 +15,12 @@ from weight_transfer.conversion.hints import Hints, ImportAs, PairBy
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families import FAMILIES
 from weight_transfer.parity.inputs import MOST_PHOTOGRAPHS
-from weight_transfer.parity.runner import Runner, run_in_process
 from weight_transfer.resnet.dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from weight_transfer.parity.protocol import Request, Result
+    from weight_transfer.parity.runner import Runner
+    from weight_transfer.progress import OnProgress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,9 +32,15 @@ def with_runner(command: Command) -> Command:
 
     @functools.wraps(command)
     def call(runner: Runner | None, *arguments: Any, **named: Any) -> Any:
-        return command(*arguments, runner=runner or run_in_process, **named)
+        return command(*arguments, runner=runner or _in_process, **named)
 
     return cast(Command, click.pass_obj(call))
+
+
+def _in_process(request: Request[Result], on_progress: OnProgress = lambda share: None, /) -> Result:
+    from weight_transfer.parity.runner import run_in_process  # 0.1 s, which a command without requests need not wait
+
+    return run_in_process(request, on_progress)
 
 
 checkpoint_file = click.argument("file", type=PathOf)

@@ -6,15 +6,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
 from weight_transfer.atomic import TEMPORARY_PREFIX, check_folder
 from weight_transfer.cli.terminal import progress
 from weight_transfer.errors import TransferError
-from weight_transfer.parity.protocol import PackageRequest
-from weight_transfer.parity.runner import Runner, check_installed
 from weight_transfer.progress import stage
+
+if TYPE_CHECKING:  # what a conversion to a file need not wait for
+    from weight_transfer.parity.runner import Runner
 
 
 def check_outputs(output: Path | None, folder: Path | None) -> None:
@@ -27,6 +29,8 @@ def check_outputs(output: Path | None, folder: Path | None) -> None:
     if output is None and folder is None:
         raise click.UsageError("Missing option '-o' / '--output' or '--to-folder': name what to write.")
     if folder is not None:
+        from weight_transfer.parity.runner import check_installed
+
         check_folder(folder)
         if output is not None and output.parent.resolve() == folder.resolve():
             raise TransferError(f"{output} lies in {folder}, which becomes a package. Name a file beside it.")
@@ -58,6 +62,8 @@ def write_package(converted: Path, folder: Path, quiet: bool, runner: Runner) ->
     Raises:
         TransferError: It cannot be written, or does not compute what the port computes.
     """
+    from weight_transfer.parity.protocol import PackageRequest
+
     with progress(quiet=quiet) as bar:
         runner(PackageRequest(converted, folder), stage(bar, "packaging"))
     return {"folder": str(folder), "files": sorted(file.name for file in folder.iterdir())}

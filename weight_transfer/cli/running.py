@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import rich_click as click
+import click
 
 from weight_transfer.errors import TransferError, of_the_system
 from weight_transfer.isolation import protect_children

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from weight_transfer import __version__
+from weight_transfer.cli.app import COMMANDS
 
 COMMAND = [sys.executable, "-m", "weight_transfer"]
 FRAMEWORKS = ("torch", "tensorflow", "keras", "tf_keras", "PIL", "cv2", "simplejpeg")
@@ -68,9 +69,28 @@ def test_help_says_the_exit_codes(name, command):
 
 def test_help_shows_the_commands_and_an_example_each(command):
     text = command("--help").stdout
-    for name in ("inspect", "convert", "verify", "predict", "demo"):
-        assert name in text
+    for name, place in COMMANDS.items():
+        assert f" {name} " in text
+        assert place.summary in text
         assert f"weight-transfer {name} " in command(name, "--help").stdout
+
+
+@pytest.mark.parametrize("asked", ["--help", "--version", "completion"])
+def test_a_list_of_commands_imports_none_of_them(asked):
+    completing = {"_WEIGHT_TRANSFER_COMPLETE": "bash_complete", "COMP_WORDS": "weight-transfer tr", "COMP_CWORD": "1"}
+    code = f"""
+import atexit, sys
+others = ("numpy", "h5py", {", ".join(repr(f"weight_transfer.cli.{place.module}") for place in COMMANDS.values())})
+atexit.register(lambda: print([name for name in others if name in sys.modules]))
+sys.argv = ["weight-transfer", *{[] if asked == "completion" else [asked]!r}]
+from weight_transfer.cli import main
+main()
+"""
+    environment = {**os.environ, **(completing if asked == "completion" else {})}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+    if asked == "completion":
+        assert done.stdout.splitlines()[0] == "plain,train"
 
 
 def test_version():
