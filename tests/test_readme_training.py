@@ -24,7 +24,9 @@ def test_training_commands_of_the_readme_run(tmp_path):
     arrays = {f"{part}_images": np.stack(crops[cut]) for part, cut in parts.items()}
     arrays |= {f"{part}_labels": labels[cut] for part, cut in parts.items()}
     np.savez(tmp_path / "cifar10_subset.npz", **arrays)
-    for command in (blocks("sh")[3] + blocks("sh")[4]).replace("\\\n", " ").strip().splitlines():
+    download, *commands = (blocks("sh")[3] + blocks("sh")[4]).replace("\\\n", " ").strip().splitlines()
+    assert download.startswith("python examples/cifar10_npz.py cifar10_subset.npz ")  # tests/test_cifar10_npz.py
+    for command in commands:
         cut = command.replace("--epochs 10", "--epochs 2 --steps 1").replace("--unfreeze-at 6", "--unfreeze-at 2")
         done = sh(cut, tmp_path)
         assert done.returncode == 0, f"{cut}\n{done.stdout}{done.stderr}"

@@ -45,6 +45,7 @@ def run(app: click.Group, name: str, obj: Any = None) -> None:
     """
     protect_children()
     _prepare_output()
+    stdout = sys.stdout
     try:
         try:
             app(prog_name=name, obj=obj)
@@ -53,7 +54,8 @@ def run(app: click.Group, name: str, obj: Any = None) -> None:
     except TransferError as error:
         _fail(str(error))
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # click and rich exit with 1, which says: differs
+        # Rich and click exit with 1, which says: differs; click puts another stream in the place of a closed one.
+        if isinstance(ended.__context__, BrokenPipeError) or sys.stdout is not stdout:
             sys.exit(BY_SIGNAL + SIGPIPE)
         raise
     except BrokenPipeError:
