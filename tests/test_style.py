@@ -67,7 +67,7 @@ def test_the_lines_of_a_layer_class_stand_where_contributing_says():
 
 def test_the_lowest_versions_are_the_lower_bounds():
     """What ``pip install -c constraints-lowest.txt`` installs is what pyproject.toml promises, all of it."""
-    written = re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    written = re.findall(r'"([\w-]+)(?:\[\w+\])?>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     bounds = {name: Version(version) for name, version in written}
     direct, _ = (ROOT / "constraints-lowest.txt").read_text().split("# ---\n")
     pinned = {}
