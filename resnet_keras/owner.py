@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from resnet_keras.moving_statistics import STATISTICS, batch_variance, mean_scale
 from resnet_keras.owner_step import NotCompared, held_still, one_or_list, record_step
-from resnet_keras.rebuilding import layer_objects
+from resnet_keras.rebuilt_model import layer_objects
 from resnet_keras.subject import Subject
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.parity.inputs import Case, mirrored

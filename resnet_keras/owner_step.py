@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from resnet_keras.allowed import is_keras_training
+from resnet_keras.allowlist import is_keras_training
 from resnet_keras.moving_statistics import STATISTICS
 from resnet_keras.optimizers import config_of
-from resnet_keras.rebuilding import layer_objects
+from resnet_keras.rebuilt_model import layer_objects
 from resnet_keras.reference import Reference, load_compiled
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.errors import TransferError

@@ -15,7 +15,7 @@ import tensorflow as tf
 from resnet_keras.exact_runs import exact_sizes, record_exact_runs
 from resnet_keras.moving_statistics import STATISTICS, mean_scale
 from resnet_keras.owner import CANNOT_BE_CALLED, OwnersModel, fits
-from resnet_keras.rebuilding import layer_objects
+from resnet_keras.rebuilt_model import layer_objects
 from resnet_keras.subject import Subject, subject_of
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.description import MovingVariance, moving_variance_of

@@ -25,8 +25,8 @@ import h5py
 import keras
 import numpy as np
 
-from resnet_keras.allowed import TRAINING, check_classes
-from resnet_keras.repairs import objects, repaired
+from resnet_keras.allowlist import TRAINING, check_classes
+from resnet_keras.compatibility import objects, repaired
 from resnet_keras.scale import custom_objects
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint
 from weight_transfer.errors import VerificationError, listing, quoted

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from resnet_keras.images import load_images, network_input
 from resnet_keras.moving_statistics import STATISTICS
-from resnet_keras.rebuilding import Rebuilt, last_activations_of, rebuild
+from resnet_keras.rebuilt_model import Rebuilt, last_activations_of, rebuild
 from resnet_keras.reference import Reference, load_reference, reference_from_config
 from resnet_keras.resnet import resnet
 from weight_transfer.architecture import Architecture

@@ -10,7 +10,7 @@ from weight_transfer.lazy_names import lazy_names
 if TYPE_CHECKING:
     from resnet_torch.batch_norm import BatchNorm2d, synchronize_batch_norms
     from resnet_torch.blocks import ResidualBlock, basic_conv_block, basic_identity_block, conv_block, identity_block
-    from resnet_torch.folding import fold_preprocessing
+    from resnet_torch.folded_preprocessing import fold_preprocessing
     from resnet_torch.imported import ImportedModel
     from resnet_torch.loading import load_model
     from resnet_torch.model import FeatureExtractor, PortedModel

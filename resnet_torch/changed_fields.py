@@ -17,11 +17,11 @@ from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.constraints import KEPT, KerasProjection
-from resnet_torch.freezing import is_frozen
 from resnet_torch.head import GLOBAL_POOL_READERS
 from resnet_torch.layers import LAYER_MODULES, Inputs, Readers
 from resnet_torch.loading import build_network
 from resnet_torch.model import DESCRIPTION, PortedModel
+from resnet_torch.trainability import is_frozen
 from weight_transfer.changed_settings import NUMBERS, with_numbers
 from weight_transfer.conversion.constraints import constrained_weights
 from weight_transfer.conversion.structure import GLOBAL_POOLINGS

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from resnet_torch.constraints import constrain_as_described
-from resnet_torch.freezing import freeze_layers
 from resnet_torch.imported import import_graph
 from resnet_torch.inference import cast_inputs
 from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ResNet
-from resnet_torch.unwrapping import with_description
+from resnet_torch.trainability import freeze_layers
+from resnet_torch.wrappers import with_description
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.description import describe
-from weight_transfer.conversion.heeding import refuse_said_of_converted
+from weight_transfer.conversion.hint_checks import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted

@@ -12,7 +12,7 @@ import torch
 
 from resnet_torch.loading import load_model
 from resnet_torch.model import PortedModel
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.wrappers import description_of_module
 from weight_transfer.errors import TransferError
 from weight_transfer.images import Crop, ImageLoading, load_image
 from weight_transfer.parity.protocol import PredictionRequest, PredictionResult

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.imported import ImportedModel, tails
-from resnet_torch.unwrapping import description_of_module, unwrapped
+from resnet_torch.wrappers import description_of_module, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.description import describe
-from weight_transfer.conversion.heeding import refuse_said_of_converted
+from weight_transfer.conversion.hint_checks import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.conversion.regularizers import Penalty, penalties

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.changed_fields import current_description
-from resnet_torch.freezing import frozen_layers_of, warn_of_partly_frozen
-from resnet_torch.optimizers.describing import describe_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
-from resnet_torch.unwrapping import as_array, tensor_to_write, unwrapped
+from resnet_torch.optimizers.serialization import describe_optimizer
+from resnet_torch.trainability import frozen_layers_of, warn_of_partly_frozen
+from resnet_torch.wrappers import as_array, tensor_to_write, unwrapped
 from weight_transfer.atomic import check_output
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.conversion.export import rows_of, to_keras

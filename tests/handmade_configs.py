@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from weight_transfer.graph.reading import MAX_NESTING
+from weight_transfer.graph.config_reader import MAX_NESTING
 
 
 def keras_2(*rows, outputs=(), inputs=(("in", 0, 0),), class_name="Model"):

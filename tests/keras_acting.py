@@ -207,7 +207,7 @@ def norm_in_a_frozen_model(path: Path) -> Path:
 
 def trainable_as_trained(path: Path, recipe: dict[str, Any], frozen: tuple[str, ...]) -> list[str]:
     """Layers that learn in the Keras side's training of a file, with these parts frozen."""
-    from resnet_keras.training.building import build, set_trainable
+    from resnet_keras.training.network import build, set_trainable
     from weight_transfer.training import Recipe
     from weight_transfer.training.starting_point import starting_point
 

@@ -125,7 +125,7 @@ def _measured(
 
 def evaluate(recipe: dict[str, Any], checkpoint: Path) -> dict[str, Any]:
     """Evaluates as ``python -m resnet_keras evaluate`` does."""
-    from resnet_keras.training.evaluating import evaluate as measure
+    from resnet_keras.training.evaluation import evaluate as measure
     from weight_transfer.training import Recipe
 
     return measure(Recipe.from_dict(recipe), Path(checkpoint)).to_dict()

@@ -15,7 +15,7 @@ def floatx(keras: Any, dtype: str) -> Iterator[None]:
     is, every later test in the same process would build its models in this dtype. `floats` sets both.
     """
     if hasattr(keras, "config"):
-        from resnet_keras.training.building import floats
+        from resnet_keras.training.network import floats
 
         with floats(dtype):
             yield

@@ -22,7 +22,7 @@ def headed(path: Path, head: str) -> Path:
     from keras import layers
 
     from resnet_keras import create_resnet
-    from resnet_keras.seeded import seed_weights
+    from resnet_keras.random_weights import seed_weights
 
     keras.backend.clear_session()
     backbone = create_resnet(**SMALL)

@@ -139,7 +139,7 @@ def write(folder: Path) -> dict[str, Owned]:
     """Saves one network of each kind, seeded, and predicts with it."""
     import keras
 
-    from resnet_keras.seeded import seed_weights as seed_resnet
+    from resnet_keras.random_weights import seed_weights as seed_resnet
 
     generator, made = np.random.default_rng(1), {}
     for kind, build in KINDS.items():

@@ -97,15 +97,15 @@ def assert_close(actual: np.ndarray, expected: np.ndarray) -> None:
 
 def load(path: Path, inputs: np.ndarray, families: Sequence[str] = BOTH, without: str = "") -> Loaded:
     """Calls `load_reference` as if only these Kerases were installed, and there were no repair ``without``."""
-    from resnet_keras import reference, repairs
+    from resnet_keras import compatibility, reference
 
-    rows = tuple(row for row in repairs.REPAIRS if row.name != without)
+    rows = tuple(row for row in compatibility.REPAIRS if row.name != without)
     modules = [keras_checkpoints._family(family) for family in families]
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(tempfile, "tempdir", folder),
         mock.patch.object(reference, "_keras_modules", return_value=modules),
-        mock.patch.object(repairs, "REPAIRS", rows),
+        mock.patch.object(compatibility, "REPAIRS", rows),
         _silent(),
     ):
         loaded = reference.load_reference(path)
@@ -127,14 +127,14 @@ def rebuilt(
     path: Path, inputs: np.ndarray, dtype: str = "float64", last_activation: str | None = None, free_size: bool = False
 ) -> Rebuilt:
     """Loads a model, rebuilds it, and runs both."""
-    from resnet_keras import rebuilding, reference
+    from resnet_keras import rebuilt_model, reference
     from weight_transfer.graph import read_graph
 
     with _silent():
         loaded = reference.load_reference(path)
     graph = read_graph({"class_name": type(loaded.model).__name__, "config": loaded.model.get_config()})
     last_activations = [last_activation, *(None for _ in graph.outputs[1:])]
-    model = rebuilding.rebuild(loaded, graph, dtype, last_activations, free_size=free_size)
+    model = rebuilt_model.rebuild(loaded, graph, dtype, last_activations, free_size=free_size)
     outputs: dict[str, np.ndarray] = {}
 
     def note(value: str, tensor: Any, finish: Any) -> Any:
@@ -149,52 +149,52 @@ def rebuilt(
 
 
 def constants(values: Sequence[Any], tensors: Sequence[np.ndarray]) -> list[Any]:
-    """What `rebuilding` makes of the constants of a call as real Keras 3 writes them; of a tensor, its array."""
+    """What `rebuilt_model` makes of the constants of a call as real Keras 3 writes them; of a tensor, its array."""
     import keras
 
-    from resnet_keras import rebuilding
+    from resnet_keras import rebuilt_model
 
     given = [*values, *map(keras.ops.convert_to_tensor, tensors)]
     texts = [json.dumps(keras.saving.serialize_keras_object(value)) for value in given]
-    found = [rebuilding._constant(keras, json.loads(text)) for text in texts]
+    found = [rebuilt_model._constant(keras, json.loads(text)) for text in texts]
     assert all(keras.ops.is_tensor(value) for value in found[len(values) :])
     return [np.asarray(value) if keras.ops.is_tensor(value) else value for value in found]
 
 
 def check_classes(config: dict[str, Any]) -> None:
     """Calls `check_classes`."""
-    from resnet_keras import allowed
+    from resnet_keras import allowlist
 
-    allowed.check_classes(Path("model.keras"), config)
+    allowlist.check_classes(Path("model.keras"), config)
 
 
 def tables() -> dict[str, frozenset[str]]:
     """The tables of what a config may name, by their names."""
-    from resnet_keras import allowed
+    from resnet_keras import allowlist
 
-    return {name: value for name, value in vars(allowed).items() if isinstance(value, frozenset)}
+    return {name: value for name, value in vars(allowlist).items() if isinstance(value, frozenset)}
 
 
 def newer() -> dict[str, Any]:
     """The arguments that only newer Kerases know, at the value that changes nothing."""
-    from resnet_keras import repairs
+    from resnet_keras import compatibility
 
-    return dict(repairs.NEWER)
+    return dict(compatibility.NEWER)
 
 
 def repair_names() -> list[str]:
     """The name of every repair."""
-    from resnet_keras import repairs
+    from resnet_keras import compatibility
 
-    return [row.name for row in repairs.REPAIRS]
+    return [row.name for row in compatibility.REPAIRS]
 
 
 def repaired(config: dict[str, Any], family: str) -> tuple[dict[str, Any], str]:
     """Calls `repaired`, and sees that it leaves the config as it was."""
-    from resnet_keras import repairs
+    from resnet_keras import compatibility
 
     before = json.dumps(config)
-    found = repairs.repaired(config, family)
+    found = compatibility.repaired(config, family)
     assert json.dumps(config) == before
     return found
 

@@ -14,7 +14,7 @@ def twin(path: Path, *, seed: int = 0, dtype: str = "float32", **arguments: Any)
     import keras
 
     from resnet_keras import create_resnet
-    from resnet_keras.seeded import seed_weights
+    from resnet_keras.random_weights import seed_weights
 
     keras.backend.clear_session()
     keras.config.set_dtype_policy(dtype)
@@ -28,7 +28,7 @@ def application(path: Path, name: str, **arguments: Any) -> Path:
     """Saves a network of keras.applications with seeded weights; weights only where the name says ``weights``."""
     import keras
 
-    from resnet_keras.seeded import seed_weights
+    from resnet_keras.random_weights import seed_weights
 
     keras.backend.clear_session()
     return _save(seed_weights(getattr(keras.applications, name)(weights=None, **arguments)), path)
@@ -39,7 +39,7 @@ def nested_application(path: Path, in_shape: tuple[int, int, int], num_frozen: i
     import keras
     from keras import layers
 
-    from resnet_keras.seeded import seed_weights
+    from resnet_keras.random_weights import seed_weights
 
     keras.backend.clear_session()
     backbone = keras.applications.ResNet50(weights=None, include_top=False, input_shape=in_shape)
@@ -57,7 +57,7 @@ def everywhere(folder: Path, *, nested: bool) -> dict[str, Path]:
     import keras
 
     from resnet_keras import create_resnet
-    from resnet_keras.seeded import seed_weights
+    from resnet_keras.random_weights import seed_weights
 
     arguments = {"dialect": "keras-applications", "block_counts": (2, 1), "filters": ((4, 4, 16), (8, 8, 32))}
     arrays = _by_layer(seed_weights(create_resnet((33, 33, 3), 5, stem_filters=4, **arguments)))

@@ -44,13 +44,13 @@ def train(
     """
     import tensorflow as tf
 
-    from resnet_keras.training import feeding
-    from resnet_keras.training.fitting import train as fit
+    from resnet_keras.training import batches
+    from resnet_keras.training.fit import train as fit
     from weight_transfer.training import Recipe, RunFolder
 
     made = Recipe.from_dict(recipe)
     RunFolder(Path(made.output)).write(made, "resnet_keras", {})
-    real = feeding.Feed.pair
+    real = batches.Feed.pair
 
     def pair(self: Any, make: Any) -> Any:
         found = real(self, make)
@@ -58,14 +58,14 @@ def train(
             raise RuntimeError("killed")
         return found
 
-    feeding.Feed.pair = pair
+    batches.Feed.pair = pair
     tf.config.run_functions_eagerly(not graph)
     try:
         return fit(made, resume=resume).rows
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        feeding.Feed.pair = real
+        batches.Feed.pair = real
         tf.config.run_functions_eagerly(False)
 
 
@@ -85,7 +85,7 @@ def seen(batches: Any, validation: Any, epochs: int, workers: int) -> list[np.nd
     """Every input and target that a model is trained on, as `fit` gives them to it."""
     import keras
 
-    from resnet_keras.training.feeding import Feed
+    from resnet_keras.training.batches import Feed
 
     keras.backend.clear_session()
     got: list[np.ndarray] = []
@@ -108,7 +108,7 @@ def seen(batches: Any, validation: Any, epochs: int, workers: int) -> list[np.nd
 
 def started(recipe: dict[str, Any]) -> list[np.ndarray]:
     """The weights that a training starts from."""
-    from resnet_keras.training.building import build
+    from resnet_keras.training.network import build
     from weight_transfer.training import Recipe
     from weight_transfer.training.starting_point import starting_point
 
@@ -130,7 +130,7 @@ def regularized(path: Path) -> Path:
 
 def regularizer_of(recipe: dict[str, Any]) -> tuple[float, float]:
     """What the regularizers of a training's first model add to its loss, and what L2 of 0.01 of ``conv`` is."""
-    from resnet_keras.training.building import build
+    from resnet_keras.training.network import build
     from weight_transfer.training import Recipe
     from weight_transfer.training.starting_point import starting_point
 
@@ -144,7 +144,7 @@ def losses() -> tuple[float, float]:
     """The recipe's loss of the same network, once with its softmax and once without."""
     import keras
 
-    from resnet_keras.training.compiling import loss_of
+    from resnet_keras.training.compilation import loss_of
     from weight_transfer.training import Recipe
 
     recipe, x, y = Recipe(data="d", output="o"), np.linspace(-1, 1, 12).reshape(4, 3), np.eye(3)[[0, 1, 2, 0]]
@@ -157,9 +157,9 @@ def losses() -> tuple[float, float]:
 
 def optimizer_steps(recipe: dict[str, Any]) -> tuple[int, float] | None:
     """Steps and learning rate of the optimizer that a training goes on with; None where it begins anew."""
-    from resnet_keras.training.building import build
     from resnet_keras.training.callbacks import learning_rate_of
-    from resnet_keras.training.compiling import compile_model, take_optimizer_state
+    from resnet_keras.training.compilation import compile_model, take_optimizer_state
+    from resnet_keras.training.network import build
     from weight_transfer.training import Recipe
     from weight_transfer.training.starting_point import starting_point
 
@@ -172,7 +172,7 @@ def optimizer_steps(recipe: dict[str, Any]) -> tuple[int, float] | None:
 
 def evaluate(recipe: dict[str, Any], checkpoint: Path, part: str) -> dict[str, Any]:
     """An evaluation as JSON."""
-    from resnet_keras.training.evaluating import evaluate as measure
+    from resnet_keras.training.evaluation import evaluate as measure
     from weight_transfer.training import Recipe
 
     return measure(Recipe.from_dict(recipe), checkpoint, part=part).to_dict()

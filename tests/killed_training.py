@@ -21,7 +21,7 @@ Place = tuple[int, int]  # epoch and step, from 0
 def kill_trainings(arguments: list[str | Path], place: Place, processes: int = 1) -> list[int | None]:
     """Trains until a batch to learn from is made, and returns the exit codes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resnet_torch.training.running"])
+    context.set_forkserver_preload(["resnet_torch.training.run"])
     told = {
         "TORCHELASTIC_RUN_ID": "killed",
         "WORLD_SIZE": str(processes),

@@ -36,7 +36,7 @@ def test_contracts_are_kept():
 @pytest.mark.parametrize(
     ("module", "line", "contract"),
     [
-        ("resnet_torch/folding.py", "import resnet_keras.stem", "The twins are independent"),
+        ("resnet_torch/folded_preprocessing.py", "import resnet_keras.stem", "The twins are independent"),
         ("weight_transfer/errors.py", "import resnet_torch.stem", "The twins are independent"),
         ("weight_transfer/errors.py", "def f():\n    import torch", "weight_transfer imports no framework"),
         ("weight_transfer/parity/error.py", "import weight_transfer.report.charts", "import downwards"),
@@ -44,7 +44,7 @@ def test_contracts_are_kept():
         # A circle of three, data, report and parity, closed within a function.
         ("weight_transfer/data/__init__.py", "def f():\n    from weight_transfer import report", "need one another"),
         ("weight_transfer/converted.py", "import rich", "knows the terminal's libraries"),
-        ("resnet_torch/folding.py", "import weight_transfer.cli.terminal", "imports the command line"),
+        ("resnet_torch/folded_preprocessing.py", "import weight_transfer.cli.terminal", "imports the command line"),
     ],
 )
 def test_what_breaks_a_contract_is_seen(module, line, contract, copy):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_torch.comparison.explaining import explain
-from resnet_torch.comparison.measuring import compare_inference, compare_training, network_inputs, training_mode
+from resnet_torch.comparison.explanation import explain
+from resnet_torch.comparison.layer_errors import compare_inference, compare_training, network_inputs, training_mode
 from resnet_torch.comparison.rows import rows_of
 from resnet_torch.comparison.subject import Subject, subject_of_module
 from resnet_torch.inference import inference

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.checkpoint.layer_names import snake_case
 from weight_transfer.layer_types import LAYER_TYPES
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 from weight_transfer.layer_types.operations import TF_FUNCTIONS
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 
 INPUT = "inputlayer"
 # What else Keras 1 and 2 called a class in automatic names; and what has been renamed since.

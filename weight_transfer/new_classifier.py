@@ -13,8 +13,8 @@ from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.layer_types import Settings
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 from weight_transfer.layer_types.poolings import POOLING_TYPES
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 from weight_transfer.resnet.layout import with_own_head
 from weight_transfer.resnet.recipe import resnet_graph
 

@@ -18,17 +18,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def train(recipe: Recipe, **options: Any) -> History:
-    """Imports Keras and trains: `resnet_keras.training.fitting.train`."""
+    """Imports Keras and trains: `resnet_keras.training.fit.train`."""
     _start()
-    from resnet_keras.training.fitting import train as fit
+    from resnet_keras.training.fit import train as fit
 
     return fit(recipe, **options)
 
 
 def evaluate(recipe: Recipe, checkpoint: Path, **options: Any) -> Evaluation:
-    """Imports Keras and evaluates: `resnet_keras.training.evaluating.evaluate`."""
+    """Imports Keras and evaluates: `resnet_keras.training.evaluation.evaluate`."""
     _start()
-    from resnet_keras.training.evaluating import evaluate as measure
+    from resnet_keras.training.evaluation import evaluate as measure
 
     return measure(recipe, checkpoint, **options)
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from resnet_keras.training.batches import Feed
 from resnet_keras.training.checkpoints import save_checkpoint
-from resnet_keras.training.feeding import Feed
 from weight_transfer.description import Description
 from weight_transfer.errors import TransferError
 from weight_transfer.training.history import History, is_number, row_of, write_history

@@ -11,9 +11,9 @@ from functools import partial
 from torch import nn
 
 from resnet_torch.comparison.arrays import array_differences, moved_buffers, unfreeze_as_recorded, variance_differences
-from resnet_torch.comparison.explaining import explain
+from resnet_torch.comparison.explanation import explain
 from resnet_torch.comparison.given_reference import ALONE, CUT_TO
-from resnet_torch.comparison.measuring import (
+from resnet_torch.comparison.layer_errors import (
     compare_as_it_is,
     compare_training,
     network_inputs,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.comparison.measuring import own_training_mode, restored
+from resnet_torch.comparison.layer_errors import own_training_mode, restored
 from resnet_torch.comparison.randomness import held_still
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.conv_norm import BATCH_NORMS

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_torch.comparison.measuring import Found, restored, training_mode
+from resnet_torch.comparison.layer_errors import Found, restored, training_mode
 from resnet_torch.comparison.rows import Collected, collecting, rows_of
 from resnet_torch.comparison.subject import Note, Subject
 from resnet_torch.imported import without_chance

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.comparison.measuring import compare_as_it_is, network_inputs
+from resnet_torch.comparison.layer_errors import compare_as_it_is, network_inputs
 from resnet_torch.comparison.randomness import held_still
 from resnet_torch.comparison.rows import Collected, collecting
 from resnet_torch.comparison.subject import Subject

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.comparison.measuring import Found, keras_inputs, restored
+from resnet_torch.comparison.layer_errors import Found, keras_inputs, restored
 from resnet_torch.comparison.randomness import held_still
 from resnet_torch.comparison.rounding import RUNS, Rounding, rounded_otherwise
 from resnet_torch.comparison.subject import Subject, flat, subject_of

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.comparison.measuring import compare_inference, compare_training, precision
+from resnet_torch.comparison.layer_errors import compare_inference, compare_training, precision
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.conv_norm import BATCH_NORMS
 from resnet_torch.layers.normalizations import GroupNorm, LayerNorm
@@ -25,7 +25,7 @@ from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check, Row
 from weight_transfer.parity.sketch import Expected, Floats, sketch
 from weight_transfer.parity.tolerances import ROUNDING_FACTOR
-from weight_transfer.parity.wording import listed
+from weight_transfer.parity.verdict_text import listed
 
 RUNS = 4  # each rounded in its own way
 Rounding = Mapping[tuple[str, Check, str], float]  # by precision, check and name, as a share of the peak

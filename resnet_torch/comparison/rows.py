@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from resnet_torch.comparison.measuring import Found
+from resnet_torch.comparison.layer_errors import Found
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.exact_runs import Round
 from weight_transfer.parity.inputs import Case

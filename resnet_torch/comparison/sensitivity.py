@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resnet_torch.comparison.comparing import subject_for_comparison, tops_of
+from resnet_torch.comparison.compare import subject_for_comparison, tops_of
 from resnet_torch.comparison.exact_runs import compare_exact_runs
-from resnet_torch.comparison.explaining import explain
-from resnet_torch.comparison.measuring import compare_inference, compare_training
+from resnet_torch.comparison.explanation import explain
+from resnet_torch.comparison.layer_errors import compare_inference, compare_training
 from resnet_torch.comparison.mistakes import CAUSE_OF, KINDS, MISTAKES, Kind, Site, chosen_sites, planted
 from resnet_torch.comparison.rows import Collected, collecting, limits_of, rows_of
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer.converted import read_converted
 from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.fields import differing_fields

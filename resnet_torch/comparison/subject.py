@@ -17,7 +17,7 @@ from resnet_torch.imported import ImportedModel, steps, tails
 from resnet_torch.layers.activations import activation_module
 from resnet_torch.model import PortedModel
 from resnet_torch.resnet import ACTIVATIONS, ResNet
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.wrappers import description_of_module
 from weight_transfer.errors import VerificationError, nearest
 from weight_transfer.layer_types import LAYER_TYPES, Weight
 from weight_transfer.module_paths import HEAD

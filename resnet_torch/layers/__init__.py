@@ -9,6 +9,7 @@ from resnet_torch.layers.activations import ACTIVATION_LAYERS
 from resnet_torch.layers.augmentations import AUGMENTATION_LAYERS
 from resnet_torch.layers.convolutions import CONVOLUTION_LAYERS
 from resnet_torch.layers.dense import DENSE_LAYERS
+from resnet_torch.layers.dropout_and_noise import REGULARIZING_LAYERS
 from resnet_torch.layers.layer_module import Builder, Inputs, LayerModule, Reader, Readers
 from resnet_torch.layers.merges import MERGE_LAYERS
 from resnet_torch.layers.normalizations import NORMALIZATION_LAYERS
@@ -16,7 +17,6 @@ from resnet_torch.layers.operations import OPERATION_LAYERS
 from resnet_torch.layers.poolings import POOLING_LAYERS
 from resnet_torch.layers.prelu import PRELU_LAYERS
 from resnet_torch.layers.preprocessing_layers import PREPROCESSING_LAYERS
-from resnet_torch.layers.regularizing import REGULARIZING_LAYERS
 from resnet_torch.layers.shapes import SHAPE_LAYERS
 
 LAYER_MODULES: Mapping[str, LayerModule] = {

@@ -15,11 +15,11 @@ from resnet_torch.batch_norm import set_trainable
 from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import optimizer_from_keras
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer, LearningRate
-from resnet_torch.unwrapping import as_array, unwrapped
+from resnet_torch.wrappers import as_array, unwrapped
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.conversion.convert import to_torch
 from weight_transfer.conversion.export import rows_of
-from weight_transfer.conversion.heeding import refuse_said_of_converted
+from weight_transfer.conversion.hint_checks import refuse_said_of_converted
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.identify import identify
 from weight_transfer.converted import is_converted, read_converted

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from resnet_torch.batch_norm import set_trainable
-from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.imported import ImportedModel
 from resnet_torch.imported import tails as graph_tails
 from resnet_torch.inference import inference
@@ -17,6 +16,7 @@ from resnet_torch.resnet import ResNet
 from resnet_torch.standalone.constructors import LINE_LENGTH, constructor, literal, statement
 from resnet_torch.standalone.forward import Steps, ends_group, plain, steps_of, variables
 from resnet_torch.standalone.own_source import PROJECT, Import, collect, import_lines
+from resnet_torch.trainability import frozen_layers_of
 from weight_transfer.description import Description
 from weight_transfer.preprocessing import PRESETS, Preprocessing
 from weight_transfer.weight_mapping import modules_of_layers

@@ -35,7 +35,7 @@ def train(recipe: Recipe, *, resume: bool = False, reporter: Reporter = SILENT, 
         TransferError: The extra ``train`` is not installed, or the training cannot be done or goes wrong.
     """
     _check_installed()
-    from resnet_torch.training.running import run
+    from resnet_torch.training.run import run
     from resnet_torch.training.settings import Settings
 
     return run(recipe, Settings(**options), resume=resume, reporter=reporter)
@@ -61,7 +61,7 @@ def evaluate(
     Raises:
         TransferError: The file or the data cannot be read, or they do not fit.
     """
-    from resnet_torch.training.evaluating import evaluate_file
+    from resnet_torch.training.evaluation import evaluate_file
     from resnet_torch.training.settings import Settings
 
     return evaluate_file(recipe, checkpoint, part, Settings(**options), on_progress)

@@ -21,8 +21,8 @@ from resnet_torch.training.loading import Part, PartLoader, Place, Share
 from resnet_torch.training.network import DTYPES
 from resnet_torch.training.noise import reseed
 from resnet_torch.training.phases import Phases
+from resnet_torch.training.running_mean import Tally
 from resnet_torch.training.settings import Settings
-from resnet_torch.training.tally import Tally
 from resnet_torch.training.together import stop_together
 from weight_transfer.data import Batches, StreamBatches
 from weight_transfer.training import Recipe, RunFolder

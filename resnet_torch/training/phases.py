@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from resnet_torch.batch_norm import set_trainable
-from resnet_torch.freezing import freeze_layers
 from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import build_optimizer
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.resnet import ResNet
-from resnet_torch.training.going_on import KeptState
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.trainability import freeze_layers
+from resnet_torch.training.optimizer_state import KeptState
+from resnet_torch.wrappers import description_of_module
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.training import Recipe
 from weight_transfer.training.recipe import Phase

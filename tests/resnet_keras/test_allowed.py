@@ -9,7 +9,7 @@ import keras_references
 import pytest
 from keras_references import assert_close, edited, layers_of
 
-from resnet_keras.allowed import is_keras_training
+from resnet_keras.allowlist import is_keras_training
 from weight_transfer.errors import VerificationError
 from weight_transfer.layer_types import LAYER_TYPES
 from weight_transfer.layer_types.activations import ACTIVATIONS, ALIASES

@@ -14,11 +14,11 @@ from torch import nn
 
 from resnet_torch import ImportedModel, ResNet, load_model, save_converted
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.optimizers import SGD
 from resnet_torch.regularizers import regularization
 from resnet_torch.saving import save_keras
+from resnet_torch.trainability import frozen_layers_of
 from resnet_torch.training.network import built
 from resnet_torch.training.phases import Phases
 from weight_transfer import ArchitectureError, MappingError, TransferError, convert, export
@@ -341,7 +341,7 @@ def test_layers_frozen_as_no_keras_layer_is_are_saved_as_keras_can_say_it(save, 
 
 
 def test_frozen_layers_that_the_network_has_not(saved):
-    from resnet_torch.freezing import freeze_layers
+    from resnet_torch.trainability import freeze_layers
 
     path, _ = saved("keras", "plain", ".keras")
     with pytest.raises(MappingError, match=r"layers that do not learn, and that the network has not:\n  conv9"):

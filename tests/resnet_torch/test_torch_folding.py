@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from resnet_torch import load_model
-from resnet_torch.folding import ColorPad2d, fold_preprocessing
+from resnet_torch.folded_preprocessing import ColorPad2d, fold_preprocessing
 from resnet_torch.inference import inference
 from resnet_torch.resnet import ResNet
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer import ArchitectureError, Hints
 from weight_transfer.preprocessing import PRESETS, Preprocessing, preprocess, preset
 

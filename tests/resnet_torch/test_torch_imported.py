@@ -17,7 +17,7 @@ from resnet_torch import ImportedModel, load_model
 from resnet_torch.imported import import_graph, steps
 from resnet_torch.loading import _module
 from resnet_torch.saving import save_converted
-from resnet_torch.unwrapping import description_of_module, tensor_to_write, with_description
+from resnet_torch.wrappers import description_of_module, tensor_to_write, with_description
 from weight_transfer.converted import write_converted
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.errors import ArchitectureError

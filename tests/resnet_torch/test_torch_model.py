@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from resnet_torch import ImportedModel, PortedModel, ResNet, load_model, save_converted, save_keras
 from resnet_torch.batch_norm import BatchNorm2d
-from resnet_torch.freezing import frozen_layers_of
+from resnet_torch.trainability import frozen_layers_of
 from weight_transfer import ArchitectureError, Hints, export
 from weight_transfer.feature_maps import feature_maps
 from weight_transfer.graph import Graph

@@ -14,7 +14,7 @@ from resnet_torch import load_model, regularizers
 from resnet_torch.losses import CategoricalCrossentropy, EpochLoss
 from resnet_torch.regularizers import Penalty, Regularization, regularization, regularizers_from_keras
 from resnet_torch.saving import save_converted
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer.conversion.convert import convert
 from weight_transfer.conversion.export import export
 from weight_transfer.conversion.regularizers import penalties, penalty_from_keras

@@ -19,9 +19,9 @@ from torchvision.models.resnet import Bottleneck
 from torchvision.models.resnet import ResNet as TorchvisionResNet
 
 from resnet_torch import BatchNorm2d, ResNet, create_resnet, resnet18, resnet34, resnet50, resnet101, resnet152
-from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.loading import load_model
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.trainability import frozen_layers_of
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer.architecture import Architecture, Head, Names
 from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.errors import ArchitectureError, CheckpointError

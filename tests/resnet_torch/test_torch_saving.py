@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from resnet_torch import create_resnet, load_model, save_converted
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.wrappers import description_of_module
 from weight_transfer import Hints, MappingError, TransferError, convert, export, read_checkpoint
 from weight_transfer.conversion.export import to_keras
 from weight_transfer.converted import read_converted

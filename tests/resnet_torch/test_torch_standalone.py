@@ -328,7 +328,7 @@ def test_two_definitions_of_one_name_are_refused():
     found = OwnSource()
     found.add("resnet_torch.layers.augmentations", "_row")
     with pytest.raises(TransferError, match="two definitions are both named '_row'"):
-        found.add("resnet_torch.layers.regularizing", "_row")
+        found.add("resnet_torch.layers.dropout_and_noise", "_row")
 
 
 def test_a_source_that_is_not_there_is_told():

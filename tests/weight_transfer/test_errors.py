@@ -10,7 +10,7 @@ import checkpoints
 import pytest
 
 from weight_transfer.checkpoint import read_checkpoint
-from weight_transfer.conversion.accounting import Accounting
+from weight_transfer.conversion.array_accounts import Accounting
 from weight_transfer.errors import SHOWN_AT_MOST, MappingError, TransferError, listing, of_the_system
 from weight_transfer.resnet.recipe import resnet_graph
 

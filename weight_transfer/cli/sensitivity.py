@@ -15,7 +15,7 @@ from weight_transfer.cli import options
 from weight_transfer.cli.applicability import beside_a_recording, refuse_idle
 from weight_transfer.cli.running import DIFFERS
 from weight_transfer.cli.terminal import out, print_json, progress
-from weight_transfer.parity.planting import sensitivity
+from weight_transfer.parity.fault_injection import sensitivity
 from weight_transfer.parity.report import Planted, finite
 from weight_transfer.parity.runner import Runner
 

@@ -27,8 +27,8 @@ from weight_transfer.parity.certificate import write_certificate
 from weight_transfer.parity.groups import devices, groups, precisions, worst_of
 from weight_transfer.parity.report import Row, Verification
 from weight_transfer.parity.runner import Runner
+from weight_transfer.parity.verdict_text import exact_runs, same_function, shortened, what_is_missing, where_it_differs
 from weight_transfer.parity.verify import Device, verify
-from weight_transfer.parity.wording import exact_runs, same_function, shortened, what_is_missing, where_it_differs
 
 SHORTEST_NAME = 8  # characters
 WIDE = 100  # columns, from which on shapes are shown

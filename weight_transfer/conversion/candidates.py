@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from weight_transfer.architecture import Architecture, BlockKind, Head, Names
 from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.layer_names import snake_case
-from weight_transfer.conversion.accounting import Accounting
+from weight_transfer.conversion.array_accounts import Accounting
 from weight_transfer.conversion.hints import Hints
-from weight_transfer.conversion.observing import observe
+from weight_transfer.conversion.observed_architecture import observe
 from weight_transfer.errors import MappingError
 from weight_transfer.graph import Graph, keras_order
 from weight_transfer.resnet.dialects import DIALECTS, TUTORIAL, Dialect, design

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from weight_transfer.checkpoint import Checkpoint, read_checkpoint, read_config
-from weight_transfer.conversion.accounting import imported
-from weight_transfer.conversion.heeding import check_heeded
+from weight_transfer.conversion.array_accounts import imported
+from weight_transfer.conversion.array_pairs import paired
+from weight_transfer.conversion.hint_checks import check_heeded
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.native import native
-from weight_transfer.conversion.pairing import paired
 from weight_transfer.conversion.remarks import remarks_of
 from weight_transfer.errors import ArchitectureError, MappingError, TransferError, listing
 from weight_transfer.families import FAMILIES, recognise

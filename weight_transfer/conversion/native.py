@@ -8,7 +8,7 @@ from typing import Any
 
 from weight_transfer.architecture import Architecture, Conventions, Head
 from weight_transfer.checkpoint import Array, Checkpoint
-from weight_transfer.conversion.accounting import Accounting, by_role
+from weight_transfer.conversion.array_accounts import Accounting, by_role
 from weight_transfer.conversion.candidates import Candidate, candidates_of
 from weight_transfer.conversion.hints import Hints
 from weight_transfer.conversion.listed import Listed, laid_on_list

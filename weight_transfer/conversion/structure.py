@@ -19,7 +19,7 @@ from weight_transfer.graph import Call, Graph, Layer
 from weight_transfer.graph.facts import ACTIVITY
 from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 from weight_transfer.layer_types.convolutions import effective_window
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 from weight_transfer.resnet.recipe import resnet_graph
 
 OUTPUT = "output"  # beside the layers: where the graph ends

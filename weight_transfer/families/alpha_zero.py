@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Builder, Config
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 
 CONNECT_4 = (6, 7)  # rows, columns
 

@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Builder, Config, classifier_activation
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 
 POOL_SIZE = 8  # of the AveragePooling2D before the classifier
 

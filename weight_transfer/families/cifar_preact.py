@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import KERAS_EPSILON, KERAS_MOMENTUM, Builder, Config, classifier_activation
 from weight_transfer.families.cifar_example import Network, describe, networks
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 
 IMAGE_SIZE = 32  # global pooling hides it; both repositories train on CIFAR alone
 

@@ -11,9 +11,9 @@ import string
 from collections.abc import Iterator, Sequence
 
 from weight_transfer.architecture import FIRST_STAGE
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Builder, Config, classifier_activation
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 from weight_transfer.families.staged import EXPANSION, Staged
 
 EPSILON = 1.1e-5

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Config
-from weight_transfer.families.matching import Arrays
 
 # A title that says depth and widths, and the network as Keras's config.
 Candidate = tuple[str, Config]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.errors import MappingError, listing
-from weight_transfer.families.matching import Arrays, match, nearest_layer
+from weight_transfer.families.array_matches import Arrays, match, nearest_layer
 from weight_transfer.families.needed import needed_arrays
 from weight_transfer.graph import Graph
 

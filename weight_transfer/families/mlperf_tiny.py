@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.cifar_example import networks, resnet_v1
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 
 
 def _candidates(arrays: Arrays) -> Iterator[Candidate]:

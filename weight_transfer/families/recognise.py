@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from weight_transfer.checkpoint import Checkpoint
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.families.alpha_zero import ALPHA_ZERO
+from weight_transfer.families.array_matches import Arrays, match
 from weight_transfer.families.builder import Config
 from weight_transfer.families.cifar_example import CIFAR_V1, CIFAR_V2
 from weight_transfer.families.cifar_preact import CIFAR_10_CNN_RESNET, ONE_PIXEL_ATTACK
@@ -15,7 +16,6 @@ from weight_transfer.families.classification_models import CLASSIFICATION_MODELS
 from weight_transfer.families.cnn_finetune import CNN_FINETUNE
 from weight_transfer.families.family import Candidate, Family
 from weight_transfer.families.keras_hub import KERAS_HUB
-from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.mlperf_tiny import MLPERF_TINY
 from weight_transfer.families.needed import expected_of, needed_arrays
 from weight_transfer.families.resnet_v2 import RESNET_V2

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Builder, Config, classifier_activation
 from weight_transfer.families.family import Candidate, Family
-from weight_transfer.families.matching import Arrays
 from weight_transfer.families.staged import EXPANSION, Staged, StagedNames, staged_networks
 
 EPSILON = 1.001e-5

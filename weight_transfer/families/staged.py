@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from weight_transfer.architecture import DEPTHS, BlockKind
+from weight_transfer.families.array_matches import Arrays
 from weight_transfer.families.builder import Config
 from weight_transfer.families.family import Candidate
-from weight_transfer.families.matching import Arrays
 
 FILTERS = (64, 128, 256, 512)  # He et al. 2015, table 1
 STEM_FILTERS = 64

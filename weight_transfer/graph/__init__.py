@@ -6,7 +6,7 @@ nested to any depth, with layers shared between calls. Here they are all layers 
 is imported, and nothing of the file runs.
 """
 
+from weight_transfer.graph.config_reader import MODEL_CLASSES, read_graph
 from weight_transfer.graph.graph import Call, Graph, Layer, keras_depths, keras_order
-from weight_transfer.graph.reading import MODEL_CLASSES, read_graph
 
 __all__ = ["MODEL_CLASSES", "Call", "Graph", "Layer", "keras_depths", "keras_order", "read_graph"]

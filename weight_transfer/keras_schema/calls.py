@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from weight_transfer.graph.flattening import CallKey, Model, Tensor
+from weight_transfer.graph.flat_model import CallKey, Model, Tensor
 from weight_transfer.graph.references import CONSTANT, Find, keras_3_reference, listed_reference, rank
 
 Nest: TypeAlias = Any  # a `Source`, a constant, or lists and dicts of them

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.graph import Graph
-from weight_transfer.graph.flattening import CallKey, Model, Row, Tensor, matched
+from weight_transfer.graph.flat_model import CallKey, Model, Row, Tensor, matched
 from weight_transfer.graph.precision import MIXED, policy_name
 from weight_transfer.graph.references import rank
 from weight_transfer.keras_schema.calls import (

@@ -11,7 +11,7 @@ from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.class_owners import objects_in
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.graph import read_graph
-from weight_transfer.graph.reading import read_model
+from weight_transfer.graph.config_reader import read_model
 from weight_transfer.keras_schema.equality import check_equal
 from weight_transfer.keras_schema.layers import KERAS_1_ARGUMENTS, KERAS_1_CLASSES
 from weight_transfer.keras_schema.models import FUNCTIONAL, Translation, translated_model

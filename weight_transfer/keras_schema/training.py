@@ -8,8 +8,8 @@ from typing import Any
 from weight_transfer.checkpoint.writing import Schema
 from weight_transfer.graph import Graph, Layer
 from weight_transfer.keras_schema.target import Target
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 from weight_transfer.layer_types.normalizations import BATCH_NORMALIZATIONS
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 
 STRENGTHS = ("rate", "stddev")  # of a layer that is random in training
 

@@ -11,6 +11,7 @@ from weight_transfer.layer_types.activations import ACTIVATION_TYPES
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
 from weight_transfer.layer_types.convolutions import CONVOLUTION_TYPES
 from weight_transfer.layer_types.dense import DENSE_TYPES
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 from weight_transfer.layer_types.layer_type import DataFormat, LayerType, Options, Settings, Shape, Weight
 from weight_transfer.layer_types.merges import MERGE_TYPES
 from weight_transfer.layer_types.normalizations import NORMALIZATION_TYPES
@@ -18,7 +19,6 @@ from weight_transfer.layer_types.operations import OPERATION_TYPES
 from weight_transfer.layer_types.poolings import POOLING_TYPES
 from weight_transfer.layer_types.prelu import PRELU_TYPES
 from weight_transfer.layer_types.preprocessing_layers import PREPROCESSING_TYPES
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
 from weight_transfer.layer_types.shapes import SHAPE_TYPES
 
 LAYER_TYPES: Mapping[str, LayerType] = {

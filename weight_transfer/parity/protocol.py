@@ -143,7 +143,7 @@ class SeededModelRequest(Request[Written]):
         output: The checkpoint to write.
     """
 
-    answered_by: ClassVar[str] = "resnet_keras.seeded:make"
+    answered_by: ClassVar[str] = "resnet_keras.random_weights:make"
 
     depth: int
     seed: int
@@ -194,7 +194,7 @@ class ComparisonRequest(Request[ComparisonResult]):
             `weight-transfer convert --with-optimizer` writes it.
     """
 
-    answered_by: ClassVar[str] = "resnet_torch.comparison.comparing:compare"
+    answered_by: ClassVar[str] = "resnet_torch.comparison.compare:compare"
 
     converted: Path
     reference: Path

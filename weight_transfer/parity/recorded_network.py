@@ -9,7 +9,7 @@ from typing import Any
 from weight_transfer.description import MovingVariance
 from weight_transfer.layer_types import Settings, Shape
 from weight_transfer.layer_types.augmentations import AUGMENTATION_TYPES
-from weight_transfer.layer_types.regularizing import REGULARIZING_TYPES
+from weight_transfer.layer_types.dropout_and_noise import REGULARIZING_TYPES
 
 # Keras's classes that draw random numbers: dropout, noise, random augmentation.
 RANDOM_CLASSES = frozenset({*REGULARIZING_TYPES, *AUGMENTATION_TYPES} - {"ActivityRegularization"})

@@ -29,9 +29,9 @@ from weight_transfer.images import load_images
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.state import state_beside, state_content
 from weight_transfer.parity.checkpoint_facts import CheckpointFacts, facts_of
+from weight_transfer.parity.fault_injection import plant
 from weight_transfer.parity.fields import differing_fields
 from weight_transfer.parity.inputs import loaded
-from weight_transfer.parity.planting import plant
 from weight_transfer.parity.protocol import ComparisonRequest
 from weight_transfer.parity.recording import Origin, Recording, Tops, read_recording
 from weight_transfer.parity.reference import check_same, record_checkpoint

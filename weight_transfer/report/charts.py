@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from weight_transfer.parity.groups import Group, precisions
 from weight_transfer.parity.report import Check, Row, Verification
-from weight_transfer.report.formatting import limit, number, shape, visible
+from weight_transfer.report.formats import limit, number, shape, visible
 from weight_transfer.report.summary import OWN_FLOAT32, caption
 from weight_transfer.report.svg import Target, inline
 

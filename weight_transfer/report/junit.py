@@ -9,7 +9,7 @@ from weight_transfer.atomic import atomic_write
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity.groups import devices, precisions
 from weight_transfer.parity.report import Row, Verification
-from weight_transfer.report.formatting import limit, number, visible
+from weight_transfer.report.formats import limit, number, visible
 
 LISTED = 10  # arrays that differ
 

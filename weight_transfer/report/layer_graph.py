@@ -14,8 +14,8 @@ from typing import Literal
 
 from weight_transfer.parity.exact_runs import logits_name
 from weight_transfer.parity.report import LAYER_CHECKS, NetworkLayer, Row, Verification, layer_of
-from weight_transfer.parity.wording import shortened
-from weight_transfer.report.formatting import number, visible
+from weight_transfer.parity.verdict_text import shortened
+from weight_transfer.report.formats import number, visible
 
 Evidence = Literal["exact", "rounded", "images", "nothing", "fed", "differs"]
 # By evidence, what the legend says of it; style.css has the colours.

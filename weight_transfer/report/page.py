@@ -15,8 +15,8 @@ from weight_transfer.atomic import atomic_write, check_output
 from weight_transfer.errors import VerificationError
 from weight_transfer.parity import groups
 from weight_transfer.parity.report import Verification
-from weight_transfer.parity.wording import what_is_missing
-from weight_transfer.report import formatting, summary
+from weight_transfer.parity.verdict_text import what_is_missing
+from weight_transfer.report import formats, summary
 from weight_transfer.report.layer_graph import LEGEND, layer_graph
 from weight_transfer.version import __version__
 
@@ -67,20 +67,20 @@ def render(found: Verification, class_names: Sequence[str] | None = None) -> str
 
     def prose(text: str) -> Markup:
         """A sentence whose numbers never break at their minus."""
-        return Markup(NUMBER.sub(r'<span class="whole">\g<0></span>', str(escape(formatting.visible(text)))))
+        return Markup(NUMBER.sub(r'<span class="whole">\g<0></span>', str(escape(formats.visible(text)))))
 
     def breakable(name: str) -> Markup:
         """A long name that may go on in the next line behind its separators."""
-        return Markup(SEPARATOR.sub(r"\g<0><wbr>", str(escape(formatting.visible(name)))))
+        return Markup(SEPARATOR.sub(r"\g<0><wbr>", str(escape(formats.visible(name)))))
 
     def shown(value: Any) -> Any:
         """Every text that the template prints passes here, then the escaping; our own markup passes as it is."""
-        return formatting.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return formats.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=shown, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update({name: getattr(formatting, name) for name in FILTERS}, prose=prose, breakable=breakable)
+    environment.filters.update({name: getattr(formats, name) for name in FILTERS}, prose=prose, breakable=breakable)
     together = groups.groups(found)
     script = _own("table.js")
     return environment.from_string(_own("template.html.jinja")).render(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.groups import CHECKS, Group, devices, gated, precisions, worst_of
 from weight_transfer.parity.report import LAYER_CHECKS, OWNER_CHECKS, Explanation, Planted, Prediction, Verification
-from weight_transfer.parity.wording import same_function, what_is_missing
-from weight_transfer.report.formatting import limit, number
+from weight_transfer.parity.verdict_text import same_function, what_is_missing
+from weight_transfer.report.formats import limit, number
 
 OWN_FLOAT32 = "Keras\u2019s own float32"
 INCOMPARABLE = "another shape or no number"  # an infinite error

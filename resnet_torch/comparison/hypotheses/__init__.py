@@ -4,13 +4,13 @@
 """
 
 from resnet_torch.comparison.hypotheses.divergence import Change, Divergence, Hypothesis
-from resnet_torch.comparison.hypotheses.normalizing import (
+from resnet_torch.comparison.hypotheses.normalization import (
     epsilon_hypotheses,
     mixed_up_hypotheses,
     mode_hypotheses,
     statistics_hypotheses,
 )
-from resnet_torch.comparison.hypotheses.passing import (
+from resnet_torch.comparison.hypotheses.operations import (
     activation_hypotheses,
     added_activation_hypotheses,
     clipped_hypotheses,
@@ -22,7 +22,7 @@ from resnet_torch.comparison.hypotheses.passing import (
     pool_window_hypotheses,
     sum_hypotheses,
 )
-from resnet_torch.comparison.hypotheses.weighting import (
+from resnet_torch.comparison.hypotheses.weights import (
     bias_hypotheses,
     file_hypotheses,
     flatten_hypotheses,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from resnet_torch.comparison.mistakes.plants import Plant
 from resnet_torch.comparison.mistakes.sites import Site, Sites
 from resnet_torch.comparison.subject import Subject
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer.description import Description, Training
 from weight_transfer.graph import Graph
 from weight_transfer.graph.precision import Precision

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from resnet_torch.comparison.mistakes.describing import DESCRIBING
 from resnet_torch.comparison.mistakes.mistake import Kind, Mistake
-from resnet_torch.comparison.mistakes.normalizing import NORMALIZING
-from resnet_torch.comparison.mistakes.passing import INPUTS, PASSING, POOLING
+from resnet_torch.comparison.mistakes.normalization import NORMALIZING
+from resnet_torch.comparison.mistakes.operations import INPUTS, PASSING, POOLING
 from resnet_torch.comparison.mistakes.sites import Site
-from resnet_torch.comparison.mistakes.weighting import ARRAYS, KERNELS, WINDOWS
+from resnet_torch.comparison.mistakes.training_settings import DESCRIBING
+from resnet_torch.comparison.mistakes.weights import ARRAYS, KERNELS, WINDOWS
 from resnet_torch.comparison.subject import Subject, subject_of
 
 # By cause, a key of `CAUSES`, in the order in which they are tried: what says most first.

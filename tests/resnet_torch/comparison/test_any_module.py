@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from resnet_torch import BatchNorm2d, load_model
 from resnet_torch.comparison.given_reference import recording_of
-from resnet_torch.layers.regularizing import GaussianNoise
+from resnet_torch.layers.dropout_and_noise import GaussianNoise
 from resnet_torch.testing import Parity, ParityError, ParityWarning, assert_parity
 from weight_transfer import Hints, VerificationError, convert, read_checkpoint
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_recordings import assert_names, compare_with, images, in_a_row, lived_in, record_module, subject_for
 
 from resnet_torch import BatchNorm2d
-from resnet_torch.comparison.explaining import SHOWN_TRIALS, explain
+from resnet_torch.comparison.explanation import SHOWN_TRIALS, explain
 from weight_transfer.parity.inputs import Case
 from weight_transfer.parity.report import Row
 from weight_transfer.parity.sketch import COMPACT, LIVE

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch_recordings import ORIGIN, images, in_a_row, lived_in, record_module, subject_for
 
 from resnet_torch import BatchNorm2d
-from resnet_torch.comparison.measuring import (
+from resnet_torch.comparison.layer_errors import (
     compare_as_it_is,
     compare_inference,
     compare_training,

@@ -12,7 +12,7 @@ from torch import nn
 
 from resnet_torch import load_model, save_converted, save_keras
 from resnet_torch.optimizers import SGD, Adagrad, Adam, Nadam, RMSprop, load_grad_scaler, load_optimizer
-from resnet_torch.optimizers.describing import describe_optimizer
+from resnet_torch.optimizers.serialization import describe_optimizer
 from resnet_torch.regularizers import regularizers_from_keras
 from resnet_torch.schedules import CosineDecay, Keras2Decay
 from weight_transfer import Hints, MappingError, OptionError, TransferError, convert, read_checkpoint

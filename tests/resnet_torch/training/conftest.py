@@ -12,7 +12,7 @@ import torch
 
 from resnet_torch import create_resnet, save_converted
 from resnet_torch.training import train
-from resnet_torch.unwrapping import with_description
+from resnet_torch.wrappers import with_description
 from weight_transfer.description import MADE_HERE, Description
 from weight_transfer.training import History, Recipe, RunFolder
 

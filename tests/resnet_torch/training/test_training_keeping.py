@@ -15,7 +15,7 @@ STATE = {f"weight{n}": torch.full((30, 40), float(n)) for n in range(4)}
 
 @pytest.fixture
 def checkpoints():
-    from resnet_torch.training.keeping import AtomicCheckpoints
+    from resnet_torch.training.last_checkpoint import AtomicCheckpoints
 
     return AtomicCheckpoints()
 

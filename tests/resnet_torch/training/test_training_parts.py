@@ -12,8 +12,8 @@ from resnet_torch.training.finiteness import FiniteLosses, problem_of_weights
 from resnet_torch.training.module import trained_network
 from resnet_torch.training.noise import reseed
 from resnet_torch.training.phases import Phases
+from resnet_torch.training.running_mean import Tally
 from resnet_torch.training.settings import Settings
-from resnet_torch.training.tally import Tally
 from weight_transfer.errors import TransferError
 from weight_transfer.training import Recipe
 

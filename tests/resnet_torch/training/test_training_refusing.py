@@ -15,7 +15,7 @@ from torch import nn
 
 from resnet_torch import create_resnet, save_converted
 from resnet_torch.training import evaluate
-from resnet_torch.training.downloading import READY, download_cifar10
+from resnet_torch.training.cifar10 import READY, download_cifar10
 from resnet_torch.training.network import built
 from resnet_torch.training.summary import check_outputs, output_shapes
 from weight_transfer.errors import ArchitectureError, CheckpointError, TransferError
@@ -91,14 +91,14 @@ def test_what_keeps_cifar10_away_is_said(torchvision, tmp_path, monkeypatch):
     with pytest.raises(TransferError, match=r"CIFAR-10 cannot be downloaded \(Error downloading .* Name its archive"):
         download_cifar10("train")
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("resnet_torch.training.downloading.WAIT_S", 0.0)
+    monkeypatch.setattr("resnet_torch.training.cifar10.WAIT_S", 0.0)
     with pytest.raises(TransferError, match=f"{READY} did not appear"):
         download_cifar10("train")
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, TransferError), (errno.EPERM, PermissionError)])
 def test_a_full_disk_is_said_whoever_notices(tmp_path, number, kind):
-    from resnet_torch.training.running import _full_disk
+    from resnet_torch.training.run import _full_disk
 
     with pytest.raises(kind) as raised, _full_disk(RunFolder(tmp_path)):
         raise OSError(number, "No space left on device")

@@ -74,7 +74,7 @@ def test_the_best_checkpoint_evaluates_to_its_epoch(trained, recipe):
 
 
 def test_regularizers_are_those_of_the_layers_that_are_kept(recipe):
-    from resnet_torch.training.running import trained_network
+    from resnet_torch.training.run import trained_network
     from weight_transfer.training.reporter import SILENT
 
     for new_head, expected in [(False, 2), (True, 1)]:

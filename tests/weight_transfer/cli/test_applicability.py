@@ -22,7 +22,7 @@ from weight_transfer import Hints, OptionError, TransferError, convert, identify
 from weight_transfer.cli import options
 from weight_transfer.cli.app import app
 from weight_transfer.cli.running import run
-from weight_transfer.conversion.heeding import check_heeded
+from weight_transfer.conversion.hint_checks import check_heeded
 from weight_transfer.preprocessing import PRESETS
 from weight_transfer.training import RunFolder
 from weight_transfer.training.recipe import Recipe

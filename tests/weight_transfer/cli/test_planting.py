@@ -25,7 +25,7 @@ def refuse(constant: str) -> None:
 @pytest.fixture(scope="module")
 def found(verified, runner) -> list[dict[str, Any]]:
     """What the gates see of every kind, planted in the small network's port."""
-    from weight_transfer.parity.planting import sensitivity
+    from weight_transfer.parity.fault_injection import sensitivity
 
     found = sensitivity(verified.source, reference=verified.recording, runner=runner)
     return [planted.__dict__ for planted in found]

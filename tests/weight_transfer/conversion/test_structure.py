@@ -11,7 +11,7 @@ from handmade_configs import DENSE, TWICE, nested, reads
 
 from weight_transfer import ArchitectureError
 from weight_transfer.architecture import Head
-from weight_transfer.conversion.observing import observed_conventions
+from weight_transfer.conversion.observed_architecture import observed_conventions
 from weight_transfer.conversion.structure import OUTPUT, check_called_once, differences, same_values
 from weight_transfer.graph import read_graph
 from weight_transfer.resnet.keras_config import keras_config

@@ -79,10 +79,12 @@ def test_workers_and_restarts_make_the_batches_of_one_process(shards):
 
 def test_only_ones_own_part_is_decoded(shards, monkeypatch):
     decoded = []
-    from weight_transfer.data import streaming
+    from weight_transfer.data import stream_batches
 
-    real = streaming.decode_image
-    monkeypatch.setattr(streaming, "decode_image", lambda data, *rest: (decoded.append(data), real(data, *rest))[1])
+    real = stream_batches.decode_image
+    monkeypatch.setattr(
+        stream_batches, "decode_image", lambda data, *rest: (decoded.append(data), real(data, *rest))[1]
+    )
     list(batches(shards).stream(0, rank=1, world=4))
     assert len(decoded) == 5  # of 24: one or two of each batch of five, one of the last
 

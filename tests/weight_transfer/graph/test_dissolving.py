@@ -12,7 +12,7 @@ from handmade_configs import DENSE, IN, OUT, TWO_INPUTS, keras_2, nested, reads
 from weight_transfer import ArchitectureError
 from weight_transfer.checkpoint.layer_names import layers_of
 from weight_transfer.graph import read_graph
-from weight_transfer.graph.reading import MAX_NESTING
+from weight_transfer.graph.config_reader import MAX_NESTING
 
 
 @pytest.mark.parametrize("family", keras_graphs.FAMILIES)

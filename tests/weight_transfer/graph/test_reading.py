@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from weight_transfer import ArchitectureError, read_checkpoint
 from weight_transfer.graph import Graph, read_graph
-from weight_transfer.graph.reading import MAX_LAYERS
+from weight_transfer.graph.config_reader import MAX_LAYERS
 
 
 def named_by_history(graph: Graph) -> dict[str, str]:

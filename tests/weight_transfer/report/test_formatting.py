@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from weight_transfer.report import formatting
+from weight_transfer.report import formats
 
 
 @pytest.mark.parametrize(
@@ -14,35 +14,35 @@ from weight_transfer.report import formatting
     [(4.41e-15, "4.4e-15"), (0.0213, "2.1e-02"), (0.31, "0.31"), (4.2, "4.2"), (0.0, "0"), (math.inf, "∞")],
 )
 def test_errors(value, text):
-    assert formatting.number(value) == text
+    assert formats.number(value) == text
 
 
 def test_not_a_number_is_no_number():
-    assert formatting.number(math.nan) == formatting.peak(math.nan) == "∞"
+    assert formats.number(math.nan) == formats.peak(math.nan) == "∞"
 
 
 def test_peaks():
-    assert [formatting.peak(value) for value in (0.30512, 10.0, 3781.2, 4.5e8)] == ["0.305", "10", "3780", "4.5e+08"]
+    assert [formats.peak(value) for value in (0.30512, 10.0, 3781.2, 4.5e8)] == ["0.305", "10", "3780", "4.5e+08"]
 
 
 def test_a_round_gate_has_no_zero():
-    assert [formatting.limit(value) for value in (1e-12, 1e-5, 1.5e-6)] == ["1e-12", "1e-05", "1.5e-06"]
+    assert [formats.limit(value) for value in (1e-12, 1e-5, 1.5e-6)] == ["1e-12", "1e-05", "1.5e-06"]
 
 
 def test_shapes_and_places():
-    assert formatting.shape((2, 56, 64)) == "2 \u00d7 56 \u00d7 64"
-    assert formatting.shape(()) == "scalar"
-    assert formatting.index((0, 12)) == "0, 12"
-    assert formatting.index(None) == ""
+    assert formats.shape((2, 56, 64)) == "2 \u00d7 56 \u00d7 64"
+    assert formats.shape(()) == "scalar"
+    assert formats.index((0, 12)) == "0, 12"
+    assert formats.index(None) == ""
 
 
 def test_probabilities_have_four_decimals_and_logits_four_digits():
-    assert formatting.scores([0.5, 1e-6]) == ["0.5000", "0.0000"]
-    assert formatting.scores([12.34567, -3.0]) == ["12.35", "-3"]
+    assert formats.scores([0.5, 1e-6]) == ["0.5000", "0.0000"]
+    assert formats.scores([12.34567, -3.0]) == ["12.35", "-3"]
 
 
 def test_durations():
-    assert [formatting.seconds(value) for value in (0.42, 48.0, 125.0)] == ["0.42 s", "48 s", "2 min 5 s"]
+    assert [formats.seconds(value) for value in (0.42, 48.0, 125.0)] == ["0.42 s", "48 s", "2 min 5 s"]
 
 
 @pytest.mark.parametrize(
@@ -57,5 +57,5 @@ def test_durations():
     ],
 )
 def test_a_name_hides_nothing(name, text):
-    assert formatting.visible(name) == text
-    formatting.visible(name).encode()
+    assert formats.visible(name) == text
+    formats.visible(name).encode()

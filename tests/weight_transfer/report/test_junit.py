@@ -12,7 +12,7 @@ import pytest
 from junitparser import JUnitXml
 
 from weight_transfer.errors import TransferError, VerificationError
-from weight_transfer.report.formatting import visible
+from weight_transfer.report.formats import visible
 from weight_transfer.report.junit import write_junit
 
 

@@ -18,7 +18,7 @@ from weight_transfer.errors import TransferError, VerificationError
 from weight_transfer.parity.causes import CAUSES
 from weight_transfer.parity.report import FieldDifference
 from weight_transfer.report import page, write_report
-from weight_transfer.report.formatting import visible
+from weight_transfer.report.formats import visible
 
 VOID = {"meta", "img", "input", "br", "wbr"}
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch_recordings import assert_names, images, lived_in
 
-from resnet_torch.comparison.hypotheses.weighting import pads_that_fit
+from resnet_torch.comparison.hypotheses.weights import pads_that_fit
 from resnet_torch.layers.convolutions import CausalConv1d, SameConv2d
 from resnet_torch.layers.shapes import Flatten
 from resnet_torch.padding import SamePad2d

@@ -14,8 +14,8 @@ from torch import nn
 
 from resnet_torch.batch_norm import BatchNorm2d
 from resnet_torch.comparison.exact_runs import ExactComparison, compare_exact_runs
-from resnet_torch.comparison.explaining import explain
-from resnet_torch.comparison.measuring import DTYPES, compare_inference, compare_training, precision
+from resnet_torch.comparison.explanation import explain
+from resnet_torch.comparison.layer_errors import DTYPES, compare_inference, compare_training, precision
 from resnet_torch.comparison.owner import compare_with_owner, owners_rounding
 from resnet_torch.comparison.rounding import measured_rounding, rounding_note, widened
 from resnet_torch.comparison.rows import PRECISIONS, Collected, collecting, rows_of

@@ -20,8 +20,8 @@ from weight_transfer.checkpoint import Array, Checkpoint
 from weight_transfer.checkpoint.layer_names import layer_name, members
 from weight_transfer.conversion.hints import PairBy
 from weight_transfer.errors import ArchitectureError, CheckpointError, MappingError, listing
+from weight_transfer.families.array_matches import Arrays, match
 from weight_transfer.families.like import like
-from weight_transfer.families.matching import Arrays, match
 from weight_transfer.families.needed import Needed, expected_of, needed_arrays
 from weight_transfer.graph import Graph, keras_depths
 from weight_transfer.layer_list import Expected, LayerList, layer_list_of, left_out_line

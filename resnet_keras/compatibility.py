@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from resnet_keras.allowed import (
+from resnet_keras.allowlist import (
     CONSTRAINTS,
     DTYPE_POLICIES,
     INITIALIZERS,

@@ -18,17 +18,17 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from resnet_torch.regularizers import regularization
+from resnet_torch.training.cifar10 import download_cifar10
 from resnet_torch.training.decisions import Decisions
-from resnet_torch.training.downloading import download_cifar10
-from resnet_torch.training.going_on import kept_state
-from resnet_torch.training.keeping import AtomicCheckpoints, KeepLast
+from resnet_torch.training.last_checkpoint import AtomicCheckpoints, KeepLast
 from resnet_torch.training.module import PACKAGE, TrainedNetwork
 from resnet_torch.training.network import compile_network, network_of
+from resnet_torch.training.optimizer_state import kept_state
 from resnet_torch.training.settings import Settings
 from resnet_torch.training.step_logging import StepLogging
 from resnet_torch.training.step_reports import StepReports
 from resnet_torch.training.summary import check_outputs, output_shapes, summary_of
-from resnet_torch.unwrapping import description_of_module
+from resnet_torch.wrappers import description_of_module
 from weight_transfer.atomic import write_text
 from weight_transfer.errors import TransferError
 from weight_transfer.training import History, Recipe, RunFolder

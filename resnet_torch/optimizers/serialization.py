@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_torch.freezing import frozen_layers_of
 from resnet_torch.model import PortedModel
 from resnet_torch.optimizers.from_keras import OPTIMIZER_CLASSES
 from resnet_torch.optimizers.keras_optimizer import KerasOptimizer
 from resnet_torch.schedules import SCHEDULE_CLASSES, Keras2Decay
-from resnet_torch.unwrapping import tensor_to_write, unwrapped
+from resnet_torch.trainability import frozen_layers_of
+from resnet_torch.wrappers import tensor_to_write, unwrapped
 from weight_transfer.errors import MappingError, TransferError, listing
 from weight_transfer.optimizer.classes import DECAY, NEVER_NEGATIVE, OPTIMIZERS, OUTSIDE_ROOT, RATE
 from weight_transfer.optimizer.state import OptimizerState

@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnet_keras.training.building import build, check_outputs, floats
-from resnet_keras.training.compiling import loss_of
-from resnet_keras.training.downloading import download_cifar10
-from resnet_keras.training.feeding import Feed
+from resnet_keras.training.batches import Feed
+from resnet_keras.training.cifar10 import download_cifar10
+from resnet_keras.training.compilation import loss_of
+from resnet_keras.training.network import build, check_outputs, floats
 from weight_transfer.data import Part
 from weight_transfer.progress import OnProgress
 from weight_transfer.training.datasets import evaluation_images

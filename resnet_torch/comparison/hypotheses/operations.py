@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_torch.comparison.hypotheses.divergence import Divergence, Hypothesis, run
-from resnet_torch.comparison.hypotheses.weighting import PADS, pads_that_fit
-from resnet_torch.comparison.measuring import network_inputs
+from resnet_torch.comparison.hypotheses.weights import PADS, pads_that_fit
+from resnet_torch.comparison.layer_errors import network_inputs
 from resnet_torch.layers.activations import Formula
 from resnet_torch.layers.merges import OPERATIONS, Merge
 from resnet_torch.layers.poolings import MODULES, GlobalPool, SamePool, padded_pool

@@ -7,10 +7,10 @@ from typing import Any
 
 from weight_transfer.class_owners import is_own, with_owners
 from weight_transfer.errors import ArchitectureError
-from weight_transfer.graph.flattening import Model, Row, flattened
+from weight_transfer.graph.call_order import resolved, sequential
+from weight_transfer.graph.flat_model import Model, Row, flattened
 from weight_transfer.graph.graph import INPUT, Graph
 from weight_transfer.graph.references import as_mapping, as_text, ends, inbounds, malformed, shown
-from weight_transfer.graph.resolving import resolved, sequential
 
 MODEL_CLASSES = ("Functional", "Model", "Sequential")
 # Limits that no real model comes near. Source: the reference reader's, in which 196 of 196 hostile files were held.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from resnet_torch.padding import SamePad2d, same_padding
 from resnet_torch.resnet import ResNet
-from resnet_torch.unwrapping import description_of_module, with_description
+from resnet_torch.wrappers import description_of_module, with_description
 from weight_transfer.errors import ArchitectureError
 from weight_transfer.preprocessing import INSIDE, Preprocessing
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weight_transfer.errors import ArchitectureError, nearest
-from weight_transfer.graph.flattening import CallKey, Model, Row, Tensor
+from weight_transfer.graph.flat_model import CallKey, Model, Row, Tensor
 from weight_transfer.graph.graph import INPUT
 from weight_transfer.graph.references import Ends, Inbound, Reference
 

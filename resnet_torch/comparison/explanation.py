@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from resnet_torch.comparison.exact_runs import drawn_arrays, drawn_inputs, replacing
 from resnet_torch.comparison.hypotheses import Divergence, Hypothesis
-from resnet_torch.comparison.measuring import network_inputs, restored, training_mode
+from resnet_torch.comparison.layer_errors import network_inputs, restored, training_mode
 from resnet_torch.comparison.mistakes import MISTAKES
 from resnet_torch.comparison.subject import Note, Stop, Subject, Tap
 from resnet_torch.conv_norm import BATCH_NORMS

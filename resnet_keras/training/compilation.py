@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnet_keras.allowed import is_keras_training
+from resnet_keras.allowlist import is_keras_training
 from resnet_keras.optimizers import build_optimizer
 from weight_transfer.checkpoint import read_checkpoint
 from weight_transfer.training.recipe import Recipe

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from resnet_keras.allowed import LAYERS, TENSORFLOW_LAYERS
+from resnet_keras.allowlist import LAYERS, TENSORFLOW_LAYERS
 from resnet_keras.cpu_kernels import replacement
 from resnet_keras.reference import Reference
 from weight_transfer.graph import Call, Graph, Layer

@@ -9,7 +9,7 @@ import numpy as np
 from resnet_torch.inference import inference
 from resnet_torch.losses import CategoricalCrossentropy
 from resnet_torch.regularizers import regularization
-from resnet_torch.training.downloading import download_cifar10
+from resnet_torch.training.cifar10 import download_cifar10
 from resnet_torch.training.loading import PartLoader, Share
 from resnet_torch.training.network import DTYPES, built
 from resnet_torch.training.settings import Settings

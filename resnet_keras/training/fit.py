@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from resnet_keras.training.building import built, check_outputs, floats, own_model, set_trainable, summary_of
+from resnet_keras.training.batches import Feed
 from resnet_keras.training.callbacks import PACKAGE, Callbacks
 from resnet_keras.training.checkpoints import load_checkpoint
-from resnet_keras.training.compiling import compile_model, take_optimizer_state
-from resnet_keras.training.downloading import download_cifar10
-from resnet_keras.training.feeding import Feed
+from resnet_keras.training.cifar10 import download_cifar10
+from resnet_keras.training.compilation import compile_model, take_optimizer_state
+from resnet_keras.training.network import built, check_outputs, floats, own_model, set_trainable, summary_of
 from weight_transfer.atomic import write_text
 from weight_transfer.conversion.description import with_input
 from weight_transfer.description import MADE_HERE, Description
