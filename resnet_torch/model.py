@@ -22,6 +22,7 @@ from weight_transfer.description import MADE_HERE, Description, Training
 from weight_transfer.errors import SHOWN_AT_MOST, ArchitectureError, nearest
 from weight_transfer.graph import Graph
 from weight_transfer.new_classifier import classifier_of, config_of_new_classifier, with_num_classes
+from weight_transfer.notebook import network_html
 from weight_transfer.pretrained_folder import CONFIG, WEIGHTS
 from weight_transfer.weight_mapping import modules_of_layers
 
@@ -66,6 +67,9 @@ class PortedModel(nn.Module, PyTorchModelHubMixin, library_name="keras-resnet-to
     def network(self) -> Graph:
         """What it is, without its weights."""
         raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        return network_html(self.network)
 
     @property
     def description(self) -> Description:

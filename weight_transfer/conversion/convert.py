@@ -59,6 +59,23 @@ class Conversion:
     optimizer: OptimizerState | None = None
     optimizer_output: Path | None = None
 
+    def __repr__(self) -> str:
+        counts = f"{self.num_arrays:,} arrays, {self.num_parameters:,} parameters"
+        return f"<Conversion: {self.network.title}, {counts}, in {self.output}>"
+
+    def _repr_html_(self) -> str:
+        from weight_transfer.notebook import network_html, table_html  # for notebooks alone
+
+        facts = {
+            "written": self.output,
+            "arrays": f"{self.num_arrays:,}, all of them",
+            "parameters": f"{self.num_parameters:,}",
+            "assumed": "; ".join(self.assumed),
+            "left out": "; ".join(self.skipped),
+        }
+        rows = [(name, value) for name, value in facts.items() if value]
+        return table_html("Converted", (), rows) + network_html(self.network)
+
     @property
     def network(self) -> Graph:
         """What the checkpoint holds."""

@@ -343,6 +343,14 @@ class Verification(Report):
     layers: tuple[NetworkLayer, ...] = ()
     duration_s: float = 0.0
 
+    def __repr__(self) -> str:
+        return f"<Verification: {self.verdict}, {self.converted} against {self.source}, {len(self.rows):,} rows>"
+
+    def _repr_html_(self) -> str:
+        from weight_transfer.parity.verdict_text import verification_html  # for notebooks alone
+
+        return verification_html(self)
+
     @property
     def verdict(self) -> Verdict:
         """SAME FUNCTION where every layer was shown to be Keras's: wired alike, and bit for bit equal where exact."""

@@ -1,10 +1,12 @@
-"""The verdict of a verification in words, for the terminal and for the page."""
+"""The verdict of a verification in words, for the terminal, the page and a notebook."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from weight_transfer.errors import SHOWN_AT_MOST
+from weight_transfer.notebook import table_html
+from weight_transfer.parity.groups import groups
 from weight_transfer.parity.report import Verification
 
 SHOWN = 3  # names in a sentence
@@ -65,3 +67,17 @@ def shortened(name: str, width: int) -> str:
     """Returns a name of at most so many characters: a longer one lacks its middle, as both ends tell it apart."""
     half = (width - 1) // 2
     return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
+
+
+def verification_html(found: Verification) -> str:
+    """Returns the verdict, and a row for each check of a verification."""
+    words = {"SAME FUNCTION": same_function, "DIFFERS": where_it_differs, "NOT PROVEN": what_is_missing}
+    text = words[found.verdict](found) if found.verdict in words else ""
+    rows = []
+    for group in groups(found):
+        errors = [
+            None if (row := group.worst(name)) is None else f"{row.errors[name]:.1e}" for name in ("float64", "float32")
+        ]
+        rows.append((group.title, group.device, f"{group.num_equal} of {len(group.rows)}", *errors))
+    title = f"{found.verdict}: {found.converted} against {found.source}. {text}"
+    return table_html(title, ("check", "device", "agree", "float64", "float32"), rows)
