@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from weight_transfer.cli.running import EXIT_CODES, ended_by_signals, run
+from weight_transfer.errors import nearest
 from weight_transfer.version import __version__
 
 if TYPE_CHECKING:
@@ -115,6 +116,16 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Returns a command that is not imported yet; None where there is none of this name."""
         return LazyCommand(cmd_name, self.places[cmd_name], self.framework) if cmd_name in self.places else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that a person typed; of one that does not exist, the nearest is named."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            error.message += nearest(args[0], list(self.places))
+            raise
 
 
 with_version = click.version_option(__version__, message="%(version)s")

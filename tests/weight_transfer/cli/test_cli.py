@@ -92,6 +92,11 @@ main()
         assert done.stdout.splitlines()[0] == "plain,train"
 
 
+def test_a_command_that_does_not_exist_is_answered_with_the_nearest():
+    done = run("trian")
+    assert (done.returncode, "No such command 'trian'. (nearest: train)" in done.stderr) == (2, True)
+
+
 def test_version():
     assert run("--version").stdout.strip() == __version__
 
