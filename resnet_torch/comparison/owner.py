@@ -28,7 +28,7 @@ from weight_transfer.errors import TransferError
 from weight_transfer.optimizer.state import read_state
 from weight_transfer.parity.error import TapError
 from weight_transfer.parity.inputs import Case, mirrored
-from weight_transfer.parity.memory import free_memory
+from weight_transfer.parity.memory import free_memory, large_blocks_given_back
 from weight_transfer.parity.owner_step import STEP_IMAGES, OwnerStep, TargetDraw, drawn_target
 from weight_transfer.parity.recording import Entry, Recording
 from weight_transfer.parity.report import Check, Row
@@ -69,7 +69,8 @@ def compare_with_owner(
         if calls.step is None:
             continue
         try:
-            take(calls.trained(_loaded(port), layout))
+            with large_blocks_given_back():
+                take(calls.trained(_loaded(port), layout))
         except TransferError as refused:
             reason = str(refused).splitlines()[0]
     free_memory()

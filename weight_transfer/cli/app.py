@@ -124,8 +124,7 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            error.message += nearest(args[0], list(self.places))
-            raise
+            raise click.UsageError(f"{error.message}{nearest(args[0], list(self.places))}", ctx) from error
 
 
 with_version = click.version_option(__version__, message="%(version)s")
