@@ -21,7 +21,7 @@ from weight_transfer.weight_mapping import mapping
 
 
 def learn_as_in_float64(model: nn.Module, family: str) -> nn.Module:
-    """Gives batch norms the rules of a Keras that trains in float64; see resnet_torch/comparison/compare.py."""
+    """Gives batch norms the rules of a Keras that trains in float64; see resnet_torch/comparison/port_comparison.py."""
     for module in model.modules():
         if isinstance(module, BatchNorm2d):
             module.moving_variance = "keras3"

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from resnet_torch.comparison.arrays import learn_as_recorded
-from resnet_torch.comparison.compare import learn_as_in_float64, subject_for_comparison
 from resnet_torch.comparison.layer_errors import DTYPES
+from resnet_torch.comparison.port_comparison import learn_as_in_float64, subject_for_comparison
 from resnet_torch.comparison.subject import Subject, Tap, subject_of_module
 from resnet_torch.model import PortedModel
 from weight_transfer.errors import SHOWN_AT_MOST, VerificationError, nearest

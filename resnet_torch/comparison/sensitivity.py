@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from resnet_torch.comparison.compare import subject_for_comparison, tops_of
 from resnet_torch.comparison.exact_runs import compare_exact_runs
 from resnet_torch.comparison.explanation import explain
 from resnet_torch.comparison.layer_errors import compare_inference, compare_training
 from resnet_torch.comparison.mistakes import CAUSE_OF, KINDS, MISTAKES, Kind, Site, chosen_sites, planted
+from resnet_torch.comparison.port_comparison import subject_for_comparison, tops_of
 from resnet_torch.comparison.rows import Collected, collecting, limits_of, rows_of
 from resnet_torch.comparison.subject import Subject
 from resnet_torch.loading import load_model

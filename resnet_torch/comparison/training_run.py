@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from resnet_torch.comparison.compare import subject_for_comparison
 from resnet_torch.comparison.layer_errors import loss_of, network_inputs, training_mode
+from resnet_torch.comparison.port_comparison import subject_for_comparison
 from resnet_torch.comparison.subject import Subject, flat
 from resnet_torch.loading import load_model
 from resnet_torch.optimizers import optimizer_from_keras

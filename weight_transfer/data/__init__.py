@@ -5,7 +5,7 @@ from weight_transfer.data.image_set import PARTS, ArrayImages, ImageSet, ImageSt
 from weight_transfer.data.order import Fixed, Order, Shuffled, Written, read_order, write_order
 from weight_transfer.data.preparation import Preparation
 from weight_transfer.data.sources import has_validation, open_images, own_parts
-from weight_transfer.data.split import split
+from weight_transfer.data.splits import split
 from weight_transfer.data.stream_batches import KeySplit, StreamBatches
 
 __all__ = [

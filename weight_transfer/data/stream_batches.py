@@ -13,7 +13,7 @@ from weight_transfer.data.batches import Batch
 from weight_transfer.data.image_set import ImageStream, Pixels, Sample
 from weight_transfer.data.order import SHARD_DRAW
 from weight_transfer.data.preparation import Preparation
-from weight_transfer.data.split import in_validation, index_of
+from weight_transfer.data.splits import in_validation, index_of
 from weight_transfer.images.loading import decode_image
 
 

@@ -194,7 +194,7 @@ class ComparisonRequest(Request[ComparisonResult]):
             `weight-transfer convert --with-optimizer` writes it.
     """
 
-    answered_by: ClassVar[str] = "resnet_torch.comparison.compare:compare"
+    answered_by: ClassVar[str] = "resnet_torch.comparison.port_comparison:compare"
 
     converted: Path
     reference: Path

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_torch import load_model
-from resnet_torch.comparison.compare import subject_for_comparison
 from resnet_torch.comparison.exact_runs import ExactComparison, compare_exact_runs
 from resnet_torch.comparison.explanation import explain
 from resnet_torch.comparison.layer_errors import compare_inference
+from resnet_torch.comparison.port_comparison import subject_for_comparison
 from resnet_torch.comparison.rows import Collected, collecting, rows_of
 from weight_transfer import Hints, convert, verify
 from weight_transfer.parity.recording import Recording, read_recording

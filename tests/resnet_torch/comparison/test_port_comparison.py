@@ -25,7 +25,7 @@ from torch_recordings import (
 )
 
 from resnet_torch import BatchNorm2d, load_model
-from resnet_torch.comparison.compare import compare, learn_as_in_float64, tops_of
+from resnet_torch.comparison.port_comparison import compare, learn_as_in_float64, tops_of
 from resnet_torch.comparison.rows import limits_of, rows_of
 from resnet_torch.comparison.subject import subject_of
 from weight_transfer import convert
