@@ -109,7 +109,7 @@ def make(name: str, path: Path) -> None:
 
         make_checkpoint(DEMO[name], 0, path, lambda share: None)
         return
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "support"))
     import keras
     import keras_zoo
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # A small file that Keras would load, written without it.
 MAKE = """
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/support")
 import checkpoints
 from pathlib import Path
 checkpoints.checkpoint(Path(sys.argv[1]), checkpoints.small())

@@ -16,6 +16,7 @@ from typing import Any
 import keras_process
 import pytest
 from hypothesis import HealthCheck, settings
+from shared_data import SHARED
 from sides import sides_here
 
 from weight_transfer.isolation import CHILDREN
@@ -60,7 +61,6 @@ LONG = (
 # The first draw of a process reads the source of all that is imported: seconds, on a machine that is busy.
 settings.register_profile("suite", suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

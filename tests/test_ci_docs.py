@@ -72,7 +72,7 @@ def project(tmp_path_factory, keras_side, runner) -> Path:
     convert(folder / "resnet50.h5", folder / "resnet50.safetensors", Hints(import_as="graph"))
     record(folder / "resnet50.h5", folder / "resnet50.reference.safetensors", Hints(import_as="graph"), runner=runner)
     np.save(folder / "images.npy", np.random.default_rng(0).normal(size=(2, *keras_own.IN_SHAPE)))
-    shutil.copy(ROOT / "tests" / "own_port.py", folder)
+    shutil.copy(ROOT / "tests" / "support" / "own_port.py", folder)
     for block in blocks("python"):
         (folder / block.splitlines()[0].removeprefix("# ")).write_text(block)
     return folder

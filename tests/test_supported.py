@@ -11,7 +11,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "supported.md"
 
 
 def test_page_is_what_the_table_and_the_cases_give():
-    assert PAGE.read_text() == supported.markdown(), "run: python tests/supported.py > docs/supported.md"
+    assert PAGE.read_text() == supported.markdown(), "run: python tests/support/supported.py > docs/supported.md"
 
 
 def test_both_halves_of_the_table_have_the_same_classes():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from shared_data import SHARED
 from sweeps import slow_but
 
 from resnet_torch import ImportedModel, ResNet, load_model

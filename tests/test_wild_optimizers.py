@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from shared_data import SHARED
 
 from resnet_torch import load_model
 from resnet_torch.optimizers import load_optimizer

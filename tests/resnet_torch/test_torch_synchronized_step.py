@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torchrun import TESTS, torchrun
+from torchrun import SUPPORT, torchrun
 
 from resnet_torch import resnet50
 from resnet_torch.batch_norm import synchronize_batch_norms
@@ -13,7 +13,7 @@ from resnet_torch.batch_norm import synchronize_batch_norms
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two_processes")
-    done = torchrun(TESTS / "two_processes.py", folder)
+    done = torchrun(SUPPORT / "two_processes.py", folder)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).resolve().parent
+SUPPORT = Path(__file__).resolve().parent
 
 
 def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProcess[str]:
@@ -19,5 +19,5 @@ def torchrun(*arguments: object, processes: int = 2) -> subprocess.CompletedProc
 
 def environment() -> dict[str, str]:
     """With this checkout's modules, and one thread for each process."""
-    paths = f"{TESTS.parent}{os.pathsep}{TESTS}"
+    paths = f"{SUPPORT.parents[1]}{os.pathsep}{SUPPORT}"
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
