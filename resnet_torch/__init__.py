@@ -34,7 +34,7 @@ else:
         {
             "batch_norm": ("BatchNorm2d", "synchronize_batch_norms"),
             "blocks": ("ResidualBlock", "basic_conv_block", "basic_identity_block", "conv_block", "identity_block"),
-            "folding": ("fold_preprocessing",),
+            "folded_preprocessing": ("fold_preprocessing",),
             "imported": ("ImportedModel",),
             "loading": ("load_model",),
             "model": ("FeatureExtractor", "PortedModel"),
