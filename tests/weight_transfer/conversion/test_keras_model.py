@@ -227,9 +227,9 @@ def test_same_input_same_bytes(tmp_path):
         (tmp_path / folder).mkdir()
     for number, (name, form) in enumerate(CONTAINERS):
         write_checkpoint(tmp_path / "here" / f"{number}{name}", small(50), arrays, **form)
-    tests = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[3]
     surroundings = {
-        "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parents[1])]),
+        "PYTHONPATH": os.pathsep.join([str(root / "tests" / "support"), str(root)]),
         "PYTHONHASHSEED": "12345",
         "TZ": "Asia/Seoul",
     }
