@@ -227,9 +227,9 @@ def test_same_input_same_bytes(tmp_path):
         (tmp_path / folder).mkdir()
     for number, (name, form) in enumerate(CONTAINERS):
         write_checkpoint(tmp_path / "here" / f"{number}{name}", small(50), arrays, **form)
-    root = Path(__file__).resolve().parents[3]
+    here = Path(__file__).resolve().parent
     surroundings = {
-        "PYTHONPATH": os.pathsep.join([str(root / "tests" / "support"), str(root)]),
+        "PYTHONPATH": os.pathsep.join(map(str, (here, here.parents[1] / "support", here.parents[2]))),
         "PYTHONHASHSEED": "12345",
         "TZ": "Asia/Seoul",
     }
