@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from weight_transfer.overview import parts_of
+from weight_transfer.overview import parts_of, shape_text
 
 if TYPE_CHECKING:
     from weight_transfer.graph import Graph
@@ -37,7 +37,7 @@ def network_html(network: Graph) -> str:
             part.name,
             part.blocks or None,
             part.convolutions,
-            " x ".join("?" if n is None else str(n) for n in part.out_shape),
+            shape_text(part.out_shape),
             f"{part.num_parameters:,}",
         )
         for part in parts_of(network)

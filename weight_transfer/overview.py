@@ -35,6 +35,11 @@ class Part:
     multiply_adds: int | None
 
 
+def shape_text(shape: Sequence[int | None]) -> str:
+    """Returns ``56 x 56 x 256``; a question mark for a size that is free."""
+    return " x ".join("?" if n is None else str(n) for n in shape)
+
+
 def parts_of(network: Graph) -> list[Part]:
     """Returns the parts of a network in order.
 

@@ -10,9 +10,10 @@ import rich_click as click
 
 from weight_transfer.cli import training_options as options
 from weight_transfer.cli.applicability import given_options, refuse_idle
+from weight_transfer.cli.options import as_json
 from weight_transfer.cli.terminal import print_json, progress
 from weight_transfer.cli.train import side_of, split_options
-from weight_transfer.cli.training_options import PACKAGES, Framework, framework_of, of_framework
+from weight_transfer.cli.training_options import Framework, framework_of, of_framework
 from weight_transfer.cli.training_reporter import print_evaluation
 from weight_transfer.data import PARTS, Part
 from weight_transfer.progress import stage
@@ -26,7 +27,7 @@ def evaluate_command(only: Framework | None = None) -> click.Command:
     Args:
         only: The framework of a program that is of one.
     """
-    program = "weight-transfer" if only is None else f"python -m {PACKAGES[only]}"
+    program = options.program_of(only)
     example = f"{program} evaluate runs/first"
     other = f"{program} evaluate resnet50.h5 --data cifar-10-python.tar.gz"
 
@@ -37,7 +38,7 @@ def evaluate_command(only: Framework | None = None) -> click.Command:
         "--part", type=click.Choice(PARTS), help="Which images; by default test, or validation where there is no test."
     )
     @options.added(options.framework_options("evaluate", only))
-    @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
+    @as_json
     def evaluate(model: Path, part: Part | None, json: bool, framework: Framework | None = only, **values: Any) -> None:
         """Evaluate MODEL: a run folder's best checkpoint, a Keras checkpoint or a converted file.
 

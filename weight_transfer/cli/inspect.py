@@ -29,7 +29,7 @@ from weight_transfer.layer_types import LAYER_TYPES
 from weight_transfer.optimizer.from_keras import read_optimizer_state
 from weight_transfer.optimizer.grammar import parse_optimizer
 from weight_transfer.optimizer.state import OptimizerState, read_state_beside
-from weight_transfer.overview import Part, parts_of
+from weight_transfer.overview import Part, parts_of, shape_text
 from weight_transfer.resnet.dialects import DIALECTS
 from weight_transfer.resnet.layout import network_to_dict
 from weight_transfer.tensor_file import Tensor
@@ -189,10 +189,10 @@ def network_facts(network: Graph) -> dict[str, object]:
         what = f"imported graph of {len(network.layers)} layers, {blocks} residual blocks"
         found = {"network": f"{escape(network.name)}: {what}, {size}"}
     shapes = network.inputs.items()
-    found["input"] = ", ".join(f"{escape(name)} {_shape(shape)}" for name, shape in shapes)
+    found["input"] = ", ".join(f"{escape(name)} {shape_text(shape)}" for name, shape in shapes)
     if network.resnet is None:
         shapes_of = network.shapes
-        found["output"] = ", ".join(f"{escape(value)} {_shape(shapes_of[value])}" for value in network.outputs)
+        found["output"] = ", ".join(f"{escape(value)} {shape_text(shapes_of[value])}" for value in network.outputs)
     return found
 
 
@@ -200,10 +200,6 @@ def _cost(multiply_adds: int) -> str:
     """``3.86 x 10^9`` and ``12.5 x 10^6``, as papers count them."""
     exponent = 9 if multiply_adds >= 1e9 else 6
     return f"{multiply_adds / 10**exponent:,.2f} x 10^{exponent}"
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return " x ".join("?" if n is None else str(n) for n in shape)
 
 
 def parts_table(parts: list[Part]) -> Table:
@@ -217,7 +213,7 @@ def parts_table(parts: list[Part]) -> Table:
             part.name,
             str(part.blocks or ""),
             part.convolutions,
-            _shape(part.out_shape),
+            shape_text(part.out_shape),
             str(part.num_arrays),
             f"{part.num_parameters:,}",
             "" if part.multiply_adds is None else _cost(part.multiply_adds),

@@ -13,10 +13,11 @@ import rich_click as click
 from weight_transfer.cli import training_options as options
 from weight_transfer.cli.applicability import given_options, refuse_idle
 from weight_transfer.cli.input_options import NAMES
+from weight_transfer.cli.options import as_json
 from weight_transfer.cli.running import python_signals
 from weight_transfer.cli.terminal import print_json
 from weight_transfer.cli.training_options import PACKAGES, Framework, framework_of, of_framework
-from weight_transfer.cli.training_reporter import TerminalReporter, print_notes, print_trained
+from weight_transfer.cli.training_reporter import TerminalReporter, print_trained
 from weight_transfer.data import Part
 from weight_transfer.data.shards import expanded
 from weight_transfer.errors import TransferError
@@ -61,7 +62,7 @@ def train_command(only: Framework | None = None) -> click.Command:
     Args:
         only: The framework of a program that is of one.
     """
-    program = "weight-transfer" if only is None else f"python -m {PACKAGES[only]}"
+    program = options.program_of(only)
     example = f"{program} train --data cifar-10-python.tar.gz -o runs/first"
     again = f"{program} train --resume runs/first --epochs 60"
 
@@ -69,26 +70,25 @@ def train_command(only: Framework | None = None) -> click.Command:
     @options.added((*options.choice_of_framework(only), *options.TRAIN))
     @options.added(options.framework_options("train", only))
     @click.option("--resume", type=click.Path(path_type=Path), metavar="FOLDER", help="Go on with this run folder.")
-    @click.option("--json", "json", is_flag=True, help="Print one JSON object instead of tables.")
+    @as_json
     def train(resume: Path | None, json: bool, framework: Framework | None = only, **values: Any) -> None:
         """Train a ResNet by the tutorial's recipe, from scratch, or from a checkpoint."""
         existed = resume is not None or Path(str(values["output"])).exists()
         side, recipe, own, notes = _begun(framework, resume, values)
-        reporter = None if json else TerminalReporter()
-        if reporter is not None and is_first_process():
-            print_notes(notes)
+        reporter = SILENT if json else TerminalReporter()
+        for note in notes if is_first_process() else ():
+            reporter.note(note)
         try:
             # Lightning ends by itself on Ctrl-C and SIGTERM, with a checkpoint.
             with python_signals() if side == "torch" else contextlib.nullcontext():
-                history = side_of(side).train(recipe, resume=resume is not None, reporter=reporter or SILENT, **own)
+                history = side_of(side).train(recipe, resume=resume is not None, reporter=reporter, **own)
         except Exception:
             if not existed and is_first_process():
                 written = (recipe.write_order, recipe.log_steps)
                 RunFolder(Path(recipe.output)).discard(PACKAGES[side], [Path(path) for path in written if path])
             raise
         finally:
-            if reporter is not None:
-                reporter.close()
+            reporter.close()
         if not is_first_process():
             return
         if json:

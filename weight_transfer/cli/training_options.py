@@ -197,6 +197,11 @@ _OF_THE_MACHINE = {"train": (_WORKERS, _DETERMINISTIC), "evaluate": (_WORKERS,)}
 _IN_PYTORCH = {"train": _TRAIN_IN_PYTORCH, "evaluate": (_ACCELERATOR,)}
 
 
+def program_of(framework: Framework | None) -> str:
+    """Returns what a person types to start the program of one framework, or of both."""
+    return "weight-transfer" if framework is None else f"python -m {PACKAGES[framework]}"
+
+
 def choice_of_framework(framework: Framework | None) -> tuple[Option[Any], ...]:
     """Returns ``--framework``, for a command that is not of one."""
     return (_FRAMEWORK,) if framework is None else ()

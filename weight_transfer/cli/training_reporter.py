@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -66,12 +64,6 @@ class TerminalReporter(Reporter):
 def _epoch_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
     return Progress(*columns, TextColumn("{task.fields[numbers]}"), console=err, transient=True)
-
-
-def print_notes(notes: Iterable[str]) -> None:
-    """Prints what a person should know before a training begins."""
-    for note in notes:
-        out.print(f"[dim]{escape(note)}[/]", soft_wrap=True)
 
 
 def print_trained(history: History, output: str, monitor: str) -> None:

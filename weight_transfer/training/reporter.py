@@ -52,5 +52,8 @@ class Reporter:
     def epoch(self, row: EpochRow, epochs: int, seconds: float) -> None:
         """Is told what an epoch came to, of how many epochs, and how long it took."""
 
+    def close(self) -> None:
+        """Is told that the training has ended, however it did."""
+
 
 SILENT = Reporter()
