@@ -84,29 +84,30 @@ def ended_by_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
         raise Ended(number)
 
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup, or in the background
-            signal.signal(number, end)
-    try:
-        yield
-    except Ended as ended:
-        with contextlib.suppress(OSError):
-            name = signal.Signals(ended.number).name
-            print("interrupted" if ended.number == signal.SIGINT else f"ended by {name}", file=sys.stderr)
-        sys.exit(BY_SIGNAL + ended.number)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with _signals_handled(dict.fromkeys(ENDING, end)):
+        try:
+            yield
+        except Ended as ended:
+            with contextlib.suppress(OSError):
+                name = signal.Signals(ended.number).name
+                print("interrupted" if ended.number == signal.SIGINT else f"ended by {name}", file=sys.stderr)
+            sys.exit(BY_SIGNAL + ended.number)
 
 
 @contextlib.contextmanager
 def python_signals() -> Iterator[None]:
     """Leaves signals to Python's own handlers meanwhile, for a library that sets its own beside them."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    with _signals_handled({**dict.fromkeys(ENDING, signal.SIG_DFL), signal.SIGINT: signal.default_int_handler}):
+        yield
+
+
+@contextlib.contextmanager
+def _signals_handled(handlers: Mapping[int, Any]) -> Iterator[None]:
+    """Sets handlers by signal, and puts back those before; what is ignored, by nohup or in the background, stays so."""
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
     try:
         yield
     finally:
